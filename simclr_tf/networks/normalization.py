@@ -1,0 +1,147 @@
+"""Batch normalisation over the global batch (paper, section 2.2: "global BN").
+
+With statistics of each device's part only, a network can tell the two views of an image from others by them and lower
+the loss without learning anything.
+"""
+
+import keras
+import tensorflow as tf
+
+from simclr_tf.distribution import all_stack, all_sum, num_replicas
+
+
+@keras.saving.register_keras_serializable("simclr_tf")
+class SyncBatchNormalization(keras.layers.Layer):
+    """Batch normalisation whose mean and variance are those of the images of all replicas.
+
+        y = gamma * (x - mean) / sqrt(variance + epsilon) + beta
+
+    One replica runs TensorFlow's fused kernel, which Keras' own layer never does. Several replicas need one collective
+    in each direction: forward, their means and variances are exchanged, and the variance is put together as
+    mean(variance_r + (mean_r - mean)^2), which does not cancel as E[x^2] - E[x]^2 does; backward, the sums of the
+    gradient are. All replicas must hold equally many images.
+
+    Reference: Ioffe and Szegedy, 2015, https://arxiv.org/abs/1502.03167.
+
+    Args:
+        momentum: of the moving statistics, moving = momentum * moving + (1 - momentum) * batch.
+        epsilon: added to the variance.
+        gamma_initializer: of the scale; "zeros" on the last layer of a residual block.
+        **kwargs: of `keras.layers.Layer`.
+
+    Input shape: (B, ..., C), any float dtype. Output shape: the same; statistics are float32.
+    """
+
+    def __init__(self, momentum: float = 0.9, epsilon: float = 1e-5, gamma_initializer="ones", **kwargs):
+        super().__init__(**kwargs)
+        self.momentum = momentum
+        self.epsilon = epsilon
+        self.gamma_initializer = keras.initializers.get(gamma_initializer)
+
+    def build(self, input_shape):
+        """Makes the four vectors of C values."""
+        shape = (input_shape[-1],)
+        self.gamma = self.add_weight(shape=shape, name="gamma", initializer=self.gamma_initializer, autocast=False)
+        self.beta = self.add_weight(shape=shape, name="beta", initializer="zeros", autocast=False)
+        self.moving_mean = self._statistic(shape, "zeros", "moving_mean")
+        self.moving_variance = self._statistic(shape, "ones", "moving_variance")
+
+    def _statistic(self, shape, initializer, name):
+        """A variable of which each replica has its own copy.
+
+        Every replica computes the same statistics, so any copy is the value, and assigning costs no communication.
+        """
+        return keras.Variable(
+            initializer, shape=shape, trainable=False, autocast=False, name=name,
+            synchronization="on_read", aggregation="only_first_replica",
+        )  # fmt: skip
+
+    def call(self, x, training=False):
+        """Normalises by the batch's statistics when training, else by the moving ones."""
+        if x.shape.rank != 4:  # the fused kernel takes images only
+            y = self.call(tf.reshape(x, [-1, 1, 1, x.shape[-1]]), training=training)
+            return tf.reshape(y, tf.shape(x))
+        gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
+        if training and self.trainable:
+            normalize = _normalize if num_replicas() == 1 else _normalize_across_replicas
+            y, mean, variance = normalize(x, gamma, beta, self.epsilon)
+            _move(self.moving_mean, mean, self.momentum)
+            _move(self.moving_variance, variance, self.momentum)
+        else:
+            mean, variance = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
+            y = _fused(x, gamma, beta, mean, variance, self.epsilon, is_training=False).y
+        return y
+
+    def compute_output_shape(self, input_shape):
+        """The input's shape."""
+        return input_shape
+
+    def get_config(self):
+        """The constructor's arguments."""
+        initializer = keras.initializers.serialize(self.gamma_initializer)
+        return super().get_config() | {
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+            "gamma_initializer": initializer,
+        }
+
+
+def _move(variable, value, momentum: float) -> None:
+    variable.assign(variable * momentum + tf.stop_gradient(value) * (1.0 - momentum))
+
+
+def _fused(x, gamma, beta, mean, variance, epsilon, is_training):
+    return tf.raw_ops.FusedBatchNormV3(
+        x=x, scale=gamma, offset=beta, mean=mean, variance=variance, epsilon=epsilon, is_training=is_training
+    )
+
+
+def _rows(x) -> tf.Tensor:
+    """How many values a channel has."""
+    return tf.cast(tf.reduce_prod(tf.shape(x)[:-1]), tf.float32)
+
+
+def _moments(x, gamma, beta, epsilon):
+    """The fused kernel in training mode: outputs, mean and biased variance of this replica's values."""
+    out = _fused(x, gamma, beta, [], [], epsilon, is_training=True)
+    rows = _rows(x)
+    # The kernel returns the unbiased variance; Keras and the reference code track the biased one.
+    return out.y, out.batch_mean, out.batch_variance * (tf.maximum(rows - 1.0, 1.0) / rows)
+
+
+def _normalize(x, gamma, beta, epsilon):
+    """Outputs, mean and variance with a single replica."""
+    return _moments(x, gamma, beta, epsilon)
+
+
+def _normalize_across_replicas(x, gamma, beta, epsilon):
+    """Outputs, mean and variance over all replicas' values."""
+
+    @tf.custom_gradient
+    def normalize(x, gamma, beta):
+        _, local_mean, local_variance = _moments(x, gamma, beta, epsilon)
+        moments = all_stack(tf.stack([local_mean, local_variance]))  # (R, 2, C)
+        mean = tf.reduce_mean(moments[:, 0], axis=0)
+        variance = tf.reduce_mean(moments[:, 1] + tf.square(moments[:, 0] - mean), axis=0)
+        y = _fused(x, gamma, beta, mean, variance, epsilon, is_training=False).y
+
+        def gradient(dy, _dmean, _dvariance):
+            # The statistics held fixed first, by the fused kernel: dx = gamma / std * dy.
+            fixed = tf.raw_ops.FusedBatchNormGradV3(
+                y_backprop=dy, x=x, scale=gamma, reserve_space_1=mean, reserve_space_2=variance,
+                reserve_space_3=[], epsilon=epsilon, is_training=False,
+            )  # fmt: skip
+            # Then what flows through them: -gamma / std * (mean(dy) + normalised x * mean(dy * normalised x)), which
+            # is a line in x for each channel.
+            sums = all_sum(tf.stack([fixed.offset_backprop, fixed.scale_backprop]))
+            mean_dy, mean_dy_x = tf.unstack(sums / (_rows(x) * num_replicas()))
+            inverse_std = tf.math.rsqrt(variance + epsilon)
+            slope = gamma * tf.square(inverse_std) * mean_dy_x
+            centered = tf.cast(x, tf.float32) - mean
+            through = slope * centered + gamma * inverse_std * mean_dy
+            dx = fixed.x_backprop - tf.cast(through, x.dtype)
+            return dx, fixed.scale_backprop, fixed.offset_backprop
+
+        return (y, mean, variance), gradient
+
+    return normalize(x, gamma, beta)

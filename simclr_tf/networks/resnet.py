@@ -1,0 +1,103 @@
+"""ResNets with the CIFAR and the ImageNet stem (He et al., 2015, https://arxiv.org/abs/1512.03385).
+
+The CIFAR form is the paper's (appendix B.9): the first layer is a 3x3 convolution of stride 1, without max-pooling.
+As in SimCLR's code, the stride of a bottleneck is in its 3x3 convolution, strided convolutions pad on both sides
+alike, and the last batch norm of each block starts with gamma 0.
+"""
+
+import keras
+
+from simclr_tf.networks.normalization import SyncBatchNormalization
+
+# name: (blocks in each of the four stages, whether they are bottlenecks)
+RESNETS = {
+    "resnet18": ((2, 2, 2, 2), False),
+    "resnet34": ((3, 4, 6, 3), False),
+    "resnet50": ((3, 4, 6, 3), True),
+    "resnet101": ((3, 4, 23, 3), True),
+    "resnet152": ((3, 8, 36, 3), True),
+}
+CIFAR_STEM_UP_TO = 64  # pixels; --stem=auto takes the ImageNet stem for larger images
+
+
+def resnet(
+    name: str, image_shape: tuple[int, int, int], width: float = 1.0, stem: str = "auto", dtype=None
+) -> keras.Model:
+    """A ResNet encoder f, ending in global average pooling.
+
+    Args:
+        name: a key of `RESNETS`.
+        image_shape: (H, W, C) of the images.
+        width: multiplier of all channels.
+        stem: "cifar", "imagenet", or "auto" for the CIFAR stem on images of up to 64 pixels.
+        dtype: Keras dtype policy, e.g. "mixed_bfloat16".
+
+    Returns:
+        A model of float images (B, H, W, C) in [0, 1] to representations h, float32 (B, D).
+
+    Raises:
+        ValueError: on an unknown name or stem.
+    """
+    if name not in RESNETS:
+        raise ValueError(f"Expected an encoder of {sorted(RESNETS)}. Received: {name}")
+    if stem not in ("auto", "cifar", "imagenet"):
+        raise ValueError(f"Expected a stem of auto, cifar, imagenet. Received: {stem}")
+    if stem == "auto":
+        stem = "cifar" if max(image_shape[:2]) <= CIFAR_STEM_UP_TO else "imagenet"
+    depths, bottleneck = RESNETS[name]
+    block = _bottleneck if bottleneck else _basic
+    images = keras.Input(image_shape, name="images", dtype="float32")
+    x = _stem(images, stem, _channels(64, width), dtype)
+    for stage, depth in enumerate(depths):
+        for index in range(depth):
+            stride = 2 if stage > 0 and index == 0 else 1
+            x = block(x, _channels(64 * 2**stage, width), stride, f"stage{stage + 1}_block{index + 1}", dtype)
+    h = keras.layers.GlobalAveragePooling2D(name="representation", dtype="float32")(x)
+    return keras.Model(images, h, name=name)
+
+
+def _channels(base: int, width: float) -> int:
+    return max(1, round(base * width))
+
+
+def _stem(x, stem, filters, dtype):
+    if stem == "cifar":
+        return _conv(x, filters, 3, 1, "stem", dtype)
+    x = _conv(x, filters, 7, 2, "stem", dtype)
+    x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad", dtype=dtype)(x)  # after a ReLU, zero is no maximum
+    return keras.layers.MaxPooling2D(3, 2, name="stem_pool", dtype=dtype)(x)
+
+
+def _conv(x, filters, kernel, stride, name, dtype, relu=True, gamma="ones"):
+    """Convolution, batch norm and, unless told otherwise, ReLU."""
+    padding = "same"
+    if stride > 1 and kernel > 1:
+        x = keras.layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad", dtype=dtype)(x)
+        padding = "valid"
+    x = keras.layers.Conv2D(
+        filters, kernel, stride, padding, use_bias=False, kernel_initializer="he_normal",
+        name=f"{name}_conv", dtype=dtype,
+    )(x)  # fmt: skip
+    x = SyncBatchNormalization(gamma_initializer=gamma, name=f"{name}_bn", dtype=dtype)(x)
+    return keras.layers.ReLU(name=f"{name}_relu", dtype=dtype)(x) if relu else x
+
+
+def _residual(x, y, filters, stride, name, dtype):
+    """ReLU of the block's output and its shortcut, which is projected where the shape changes."""
+    if stride > 1 or x.shape[-1] != filters:
+        x = _conv(x, filters, 1, stride, f"{name}_shortcut", dtype, relu=False)
+    total = keras.layers.Add(name=f"{name}_add", dtype=dtype)([x, y])
+    return keras.layers.ReLU(name=f"{name}_out", dtype=dtype)(total)
+
+
+def _basic(x, filters, stride, name, dtype):
+    y = _conv(x, filters, 3, stride, f"{name}_1", dtype)
+    y = _conv(y, filters, 3, 1, f"{name}_2", dtype, relu=False, gamma="zeros")
+    return _residual(x, y, filters, stride, name, dtype)
+
+
+def _bottleneck(x, filters, stride, name, dtype):
+    y = _conv(x, filters, 1, 1, f"{name}_1", dtype)
+    y = _conv(y, filters, 3, stride, f"{name}_2", dtype)
+    y = _conv(y, 4 * filters, 1, 1, f"{name}_3", dtype, relu=False, gamma="zeros")
+    return _residual(x, y, 4 * filters, stride, name, dtype)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from simclr_tf.config import Config, Evaluation, Section, field_type
 
@@ -107,6 +107,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
 def _guarded(main: Callable[[], None], argv: Sequence[str]) -> None:
     if len(argv) > 1:
         _fail(f"Expected flags only, like --name=value. Received: {' '.join(argv[1:])}")
+    if not FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # TensorFlow logs what it saves and where
     try:
         main()
     except (ValueError, OSError, FloatingPointError) as error:

@@ -1,0 +1,74 @@
+"""SimCLR as a Keras model: augmentation, networks and objective joined in a train step (paper, algorithm 1)."""
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from simclr_tf.augment import TwoViews
+from simclr_tf.distribution import num_replicas
+from simclr_tf.objectives import Contrast
+
+VALIDATION_STEP = -1  # no training step has this number, so validation has views of its own, the same every epoch
+
+
+class SimCLR(keras.Model):
+    """Learns representations by agreement between two views of the same image.
+
+    Args:
+        encoder: f, images (B, H, W, C) to representations h (B, D).
+        head: g, representations to projections z.
+        views: makes two views of a batch of uint8 images.
+        objective: from the projections of a replica to a `Contrast`, e.g. `nt_xent`.
+
+    Example:
+        >>> model = SimCLR(encoder, head, TwoViews(simclr()), nt_xent)
+        >>> model.compile(LARS(1.0))
+        >>> model.fit(batches_of_uint8_images)
+    """
+
+    def __init__(
+        self, encoder: keras.Model, head: keras.Model, views: TwoViews, objective: Callable[[tf.Tensor], Contrast]
+    ):
+        super().__init__(name="simclr")
+        self.encoder = encoder
+        self.head = head
+        self.views = views
+        self.objective = objective
+        self.means = {
+            "loss": keras.metrics.Mean(name="loss"),
+            "contrastive_accuracy": keras.metrics.Mean(name="contrastive_accuracy"),
+            "contrastive_entropy": keras.metrics.Mean(name="contrastive_entropy"),
+        }
+        self.built = True  # both parts are
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The means that an epoch reports, and nothing that Keras would add."""
+        return list(self.means.values())
+
+    def call(self, images, training=False):
+        """Projections z of augmented float images."""
+        return self.head(self.encoder(images, training=training), training=training)
+
+    def train_step(self, images):
+        """One step on this replica's part of the global batch, uint8 (B, H, W, C)."""
+        views = self.views(images, self.optimizer.iterations)
+        with tf.GradientTape() as tape:
+            contrast = self.objective(self(views, training=True))
+            # The optimizer sums the replicas' gradients; the loss of the global batch is the mean of theirs.
+            loss = self.optimizer.scale_loss(contrast.loss / num_replicas())
+        gradients = tape.gradient(loss, self.trainable_variables)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        return self._record(contrast)
+
+    def test_step(self, images):
+        """The same measurements in inference mode, with the same views at each call."""
+        return self._record(self.objective(self(self.views(images, VALIDATION_STEP), training=False)))
+
+    def _record(self, contrast: Contrast) -> dict[str, tf.Tensor]:
+        for metric, value in zip(self.means.values(), contrast, strict=True):
+            metric.update_state(value)
+        shape = [1] if isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy) else []
+        # Keras averages the logs of several workers along axis 0, which a scalar does not have.
+        return {name: tf.reshape(metric.result(), shape) for name, metric in self.means.items()}

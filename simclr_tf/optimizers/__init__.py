@@ -1,0 +1,6 @@
+"""Optimizers and the learning-rate schedule by name."""
+
+from simclr_tf.optimizers.factory import OPTIMIZERS, make_optimizer, peak_learning_rate, warmup_cosine
+from simclr_tf.optimizers.lars import LARS
+
+__all__ = ["LARS", "OPTIMIZERS", "make_optimizer", "peak_learning_rate", "warmup_cosine"]

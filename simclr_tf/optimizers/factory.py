@@ -1,0 +1,77 @@
+"""From the settings to a learning-rate schedule and an optimizer."""
+
+import math
+
+import keras
+
+from simclr_tf.config import Optimization
+from simclr_tf.optimizers.lars import LARS
+
+SCALINGS = {
+    "linear": lambda base, batch_size: base * batch_size / 256,
+    "sqrt": lambda base, batch_size: base * math.sqrt(batch_size),
+    "none": lambda base, batch_size: base,
+}
+
+
+def peak_learning_rate(settings: Optimization, batch_size: int) -> float:
+    """The learning rate after warm-up (paper, section 2.2 and appendix B.1).
+
+    Args:
+        settings: base rate and how it grows with the batch.
+        batch_size: images in the global batch.
+    """
+    return SCALINGS[settings.lr_scaling](settings.learning_rate, batch_size)
+
+
+def warmup_cosine(peak: float, warmup_steps: int, total_steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Linear warm-up from 0 to `peak`, then a cosine decay to 0 at `total_steps`, without restarts."""
+    if warmup_steps == 0:
+        return keras.optimizers.schedules.CosineDecay(peak, total_steps)
+    decay_steps = max(1, total_steps - warmup_steps)
+    return keras.optimizers.schedules.CosineDecay(0.0, decay_steps, warmup_target=peak, warmup_steps=warmup_steps)
+
+
+def _lars(rate, settings: Optimization):
+    return LARS(rate, momentum=settings.momentum, weight_decay=settings.weight_decay)
+
+
+def _sgd(rate, settings: Optimization):
+    return keras.optimizers.SGD(rate, momentum=settings.momentum, weight_decay=settings.weight_decay)
+
+
+def _adamw(rate, settings: Optimization):
+    return keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay)
+
+
+def _lamb(rate, settings: Optimization):
+    return keras.optimizers.Lamb(rate, weight_decay=settings.weight_decay)
+
+
+OPTIMIZERS = {"lars": _lars, "sgd": _sgd, "adamw": _adamw, "lamb": _lamb}
+
+
+def make_optimizer(settings: Optimization, rate, variables, precision: str = "float32") -> keras.optimizers.Optimizer:
+    """The optimizer, built for these variables.
+
+    Keras' own optimizers decay weights decoupled from the gradient, LARS as an L2 penalty; all leave vectors (biases,
+    batch-norm parameters) undecayed.
+
+    Args:
+        settings: which one, momentum and weight decay.
+        rate: learning rate or schedule.
+        variables: the model's trainable variables.
+        precision: with "mixed_float16", the loss is scaled so that small gradients do not vanish.
+
+    Raises:
+        ValueError: on an unknown optimizer.
+    """
+    if settings.optimizer not in OPTIMIZERS:
+        raise ValueError(f"Expected an optimizer of {sorted(OPTIMIZERS)}. Received: {settings.optimizer}")
+    optimizer = OPTIMIZERS[settings.optimizer](rate, settings)
+    vectors = [variable for variable in variables if len(variable.shape) <= 1]
+    optimizer.exclude_from_weight_decay(var_list=vectors)
+    if precision == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer.build(variables)
+    return optimizer

@@ -1,0 +1,85 @@
+"""LARS, layer-wise adaptive rate scaling."""
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable("simclr_tf")
+class LARS(keras.optimizers.Optimizer):
+    """Momentum SGD whose step is scaled for each layer by the ratio of its weights' norm to its gradient's.
+
+    For a weight w with gradient g, momentum buffer v and learning rate lr:
+
+        g <- g + weight_decay * w
+        trust <- trust_coefficient * |w| / |g|      (1 where either norm is 0)
+        v <- momentum * v + lr * trust * g
+        w <- w - v
+
+    Vectors (biases and the scale and offset of batch norms) are neither decayed nor adapted: for them trust is 1. This is
+    what SimCLR's code excludes by name; a kernel has two or more dimensions, a bias or a batch-norm parameter one.
+
+    Reference: You, Gitman and Ginsburg, 2017, https://arxiv.org/abs/1708.03888, algorithm 1.
+
+    Args:
+        learning_rate: float or `LearningRateSchedule`.
+        momentum: in [0, 1).
+        weight_decay: coefficient of the L2 penalty, added to the gradient.
+        trust_coefficient: the paper's eta.
+        name: of the optimizer.
+        **kwargs: of `keras.optimizers.Optimizer`.
+
+    Raises:
+        ValueError: on a value outside these ranges.
+    """
+
+    def __init__(
+        self, learning_rate=1.0, momentum: float = 0.9, weight_decay: float = 0.0,
+        trust_coefficient: float = 0.001, name: str = "lars", **kwargs,
+    ):  # fmt: skip
+        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        if not 0.0 <= momentum < 1.0:
+            raise ValueError(f"The momentum must lie in [0, 1). Received: {momentum}")
+        if weight_decay < 0.0 or trust_coefficient <= 0.0:
+            raise ValueError(
+                "The weight decay must not be negative and the trust coefficient must be positive. "
+                f"Received: {weight_decay} and {trust_coefficient}"
+            )
+        self.momentum = momentum
+        # Keras would apply its own, decoupled decay if this were called weight_decay.
+        self.l2 = weight_decay
+        self.trust_coefficient = trust_coefficient
+
+    def build(self, variables):
+        """Makes one momentum buffer a variable, and notes which of them are adapted."""
+        if self.built:
+            return
+        super().build(variables)
+        self.momentums = self.add_optimizer_variables(variables, "momentum")
+        self.adapted = [len(variable.shape) > 1 for variable in variables]
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Updates one variable."""
+        index = self._get_variable_index(variable)
+        gradient = tf.cast(gradient, variable.dtype)
+        rate = tf.cast(learning_rate, variable.dtype)
+        if self.adapted[index]:
+            gradient += self.l2 * variable
+            rate *= self._trust(variable, gradient)
+        velocity = self.momentum * self.momentums[index] + rate * gradient
+        self.assign(self.momentums[index], velocity)
+        self.assign_sub(variable, velocity)
+
+    def _trust(self, weight, gradient):
+        weight_norm, gradient_norm = tf.norm(weight), tf.norm(gradient)
+        safe = tf.where(gradient_norm > 0.0, gradient_norm, 1.0)
+        return tf.where(
+            tf.logical_and(weight_norm > 0.0, gradient_norm > 0.0), self.trust_coefficient * weight_norm / safe, 1.0
+        )
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return super().get_config() | {
+            "momentum": self.momentum,
+            "weight_decay": self.l2,
+            "trust_coefficient": self.trust_coefficient,
+        }

@@ -1,0 +1,227 @@
+"""The story of a pretraining run, top to bottom, and how to get its encoder back."""
+
+import dataclasses
+import functools
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from simclr_tf import data, distribution
+from simclr_tf.augment import TwoViews, simclr
+from simclr_tf.config import Config, Network
+from simclr_tf.data.dataset import Dataset, Split, hold_out
+from simclr_tf.data.pipeline import ordered_batches, training_batches
+from simclr_tf.export import export_encoder
+from simclr_tf.model import SimCLR
+from simclr_tf.networks import projection_head, resnet
+from simclr_tf.objectives import nt_xent
+from simclr_tf.optimizers import make_optimizer, peak_learning_rate, warmup_cosine
+from simclr_tf.runs import checkpoints, plots, run_dir
+from simclr_tf.runs.callbacks import SaveCheckpoints, StopAfter
+from simclr_tf.runs.epoch_log import EpochLog
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How many steps a run takes, and the learning rate at each."""
+
+    steps_per_epoch: int
+    first_epoch: int
+    peak: float
+    rate: keras.optimizers.schedules.LearningRateSchedule
+
+
+def pretrain(config: Config, flagfile: str = "") -> Path:
+    """Pretrains an encoder.
+
+    Args:
+        config: everything that defines the run.
+        flagfile: the command line that spells it, kept with the run.
+
+    Returns:
+        The run's folder; on workers other than the chief, which write nothing, the current one.
+
+    Raises:
+        ValueError: on settings that do not go with the data or the machine; before anything is written.
+        FloatingPointError: when the loss is no longer finite.
+    """
+    keras.utils.set_random_seed(config.training.seed)
+    if config.training.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    strategy = distribution.make_strategy(config.hardware)
+    chief = distribution.is_chief(strategy)
+    dataset = data.load(config.data.dataset, config.data.data_dir, config.data.image_size, config.training.seed)
+    train, validation = hold_out(dataset.train, config.data.validation_fraction, config.training.seed)
+    _check_batch(config, len(train), strategy.num_replicas_in_sync)
+    output, name = config.output, f"{config.data.dataset}-{config.network.encoder}"
+    folder = run_dir.open_run_dir(output.run_dir, name, output.overwrite, output.resume) if chief else Path()
+
+    saved = checkpoints.newest(Path(output.run_dir or "") / "checkpoints") if output.resume else None
+    plan = make_plan(config, len(train), saved.epoch if saved else 0)
+    with strategy.scope():
+        model = build_model(config, train.image_shape)
+        model.compile(
+            make_optimizer(config.optimization, plan.rate, model.trainable_variables, config.training.precision)
+        )
+        if saved:
+            _resume(model, saved, plan)
+    if not chief:
+        _fit(model, config, plan, train, validation, [])
+        return folder
+
+    run_dir.write_json(folder / "config.json", config.to_dict())
+    run_dir.write_text(folder / "flags.txt", flagfile)
+    run_dir.write_json(folder / "environment.json", run_dir.environment())
+    print(summary(config, dataset, len(train), len(validation), model, strategy, plan, folder), flush=True)
+    for note in (*dataset.notes, *(saved.skipped if saved else ())):
+        print(f"note     {note}", flush=True)
+    log = EpochLog(
+        folder, config.training.batch_size, plan.rate, config.training.epochs, interactive=sys.stdout.isatty(),
+        first_step=plan.first_epoch * plan.steps_per_epoch, first_epoch=plan.first_epoch,
+    )  # fmt: skip
+    _show_views(model.views, train, log, folder)
+    meta = {"image_shape": list(train.image_shape)}
+    save = SaveCheckpoints(folder / "checkpoints", config.output.checkpoint_epochs, meta)
+    _fit(model, config, plan, train, validation, [log, save])
+    plots.loss_curves(folder / "metrics.csv", folder / "plots" / "loss.png")
+    export_encoder(load_encoder(folder), folder / "encoder")
+    print(f"done     encoder in {folder / 'encoder'}, loss curve in {folder / 'plots' / 'loss.png'}", flush=True)
+    return folder
+
+
+def build_encoder(network: Network, image_shape: tuple[int, int, int], precision: str = "float32") -> keras.Model:
+    """The encoder that the settings name: float images in [0, 1] to h."""
+    return resnet(network.encoder, image_shape, network.width, network.stem, dtype=precision)
+
+
+def build_model(config: Config, image_shape: tuple[int, int, int]) -> SimCLR:
+    """The SimCLR model that the settings name, its initial weights drawn from Keras' seed."""
+    encoder = build_encoder(config.network, image_shape, config.training.precision)
+    head = projection_head(
+        config.network.projection, encoder.output_shape[-1], config.network.projection_dim, config.training.precision
+    )
+    layers = simclr(config.augmentation.color_strength, config.augmentation.blur)
+    objective = functools.partial(nt_xent, temperature=config.objective.temperature)
+    return SimCLR(encoder, head, TwoViews(layers, config.training.seed), objective)
+
+
+def make_plan(config: Config, images: int, first_epoch: int = 0) -> Plan:
+    """Steps and learning rates of a run on so many training images."""
+    steps = images // config.training.batch_size
+    peak = peak_learning_rate(config.optimization, config.training.batch_size)
+    warmup = round(config.optimization.warmup_epochs * steps)
+    return Plan(steps, first_epoch, peak, warmup_cosine(peak, warmup, config.training.epochs * steps))
+
+
+def load_encoder(folder: str | Path) -> keras.Model:
+    """The pretrained encoder of a run, from its newest checkpoint.
+
+    Raises:
+        ValueError: when the folder holds no run or no checkpoint.
+    """
+    encoder, saved = _encoder_of(Path(folder))
+    paths = {variable.path for variable in encoder.variables}
+    checkpoints.restore(encoder.variables, {k: v for k, v in saved.variables.items() if k in paths})
+    return encoder
+
+
+def random_encoder(folder: str | Path) -> keras.Model:
+    """The encoder of a run as it was before training: same architecture, same initial weights.
+
+    Raises:
+        ValueError: when the folder holds no run or no checkpoint.
+    """
+    return _encoder_of(Path(folder))[0]
+
+
+def _encoder_of(folder: Path) -> tuple[keras.Model, checkpoints.Checkpoint]:
+    config = Config.load(folder / "config.json")
+    saved = checkpoints.newest(folder / "checkpoints")
+    if saved is None:
+        raise ValueError(f"The run has no checkpoint yet. Received: {folder}")
+    keras.utils.set_random_seed(config.training.seed)
+    return build_encoder(config.network, tuple(saved.meta["image_shape"]), config.training.precision), saved
+
+
+def summary(
+    config, dataset: Dataset, n_train: int, n_validation: int, model: SimCLR, strategy, plan: Plan, folder
+) -> str:
+    """What a run is about to do, in a few lines."""
+    network, settings, training = config.network, config.optimization, config.training
+    height, width, _ = dataset.train.image_shape
+    epochs = f"{plan.steps_per_epoch} steps an epoch, {training.epochs} epochs"
+    if plan.first_epoch:
+        epochs += f", continued after epoch {plan.first_epoch}"
+    if training.max_steps:
+        epochs += f", stopped after step {training.max_steps}"
+    return "\n".join(
+        [
+            f"encoder  {network.encoder}, width {network.width:g}, {model.encoder.count_params() / 1e6:.2f} M parameters, "
+            f"{height} x {width} pixels to {model.encoder.output_shape[-1]} dimensions; {network.projection} head, "
+            f"{model.head.count_params() / 1e6:.2f} M",
+            f"data     {dataset.name}: {n_train} images to train on, {n_validation} for validation, "
+            f"{len(dataset.test) if dataset.test else 'none'} for testing",
+            f"recipe   {settings.optimizer}, learning rate {plan.peak:g} after {settings.warmup_epochs:g} epochs of "
+            f"warm-up, weight decay {settings.weight_decay:g}, batch {training.batch_size}, temperature "
+            f"{config.objective.temperature:g}, color strength {config.augmentation.color_strength:g}"
+            f"{', blur' if config.augmentation.blur else ''}, seed {training.seed}",
+            f"steps    {epochs}",
+            f"devices  {distribution.describe(strategy)}, {training.precision}",
+            f"run      {folder}",
+        ]
+    )
+
+
+def _check_batch(config: Config, images: int, replicas: int) -> None:
+    batch_size = config.training.batch_size
+    if batch_size % replicas or batch_size < 2 * replicas:
+        raise ValueError(
+            f"--batch_size must be a multiple of the {replicas} replicas, with two images or more for each. "
+            f"Received: {batch_size}"
+        )
+    if batch_size > images:
+        raise ValueError(
+            f"--batch_size must not exceed the {images} images that are left to train on. Received: {batch_size}"
+        )
+
+
+def _resume(model: SimCLR, saved: checkpoints.Checkpoint, plan: Plan) -> None:
+    if saved.meta["step"] != saved.epoch * plan.steps_per_epoch:
+        raise ValueError(
+            "Only whole epochs can be continued, and this run was ended by --max_steps within one. "
+            f"Received: {saved.path}, saved at step {saved.meta['step']} of {plan.steps_per_epoch} an epoch"
+        )
+    checkpoints.restore([*model.weights, *model.optimizer.variables], saved.variables)
+
+
+def _fit(model: SimCLR, config: Config, plan: Plan, train: Split, validation: Split, callbacks: list) -> None:
+    training, replicas = config.training, model.distribute_strategy.num_replicas_in_sync
+    left = (training.max_steps or sys.maxsize) - plan.first_epoch * plan.steps_per_epoch
+    if left <= 0 or plan.first_epoch >= training.epochs:
+        print("note     the run is complete: nothing left to train", flush=True)
+        return
+    if training.max_steps:
+        callbacks = [*callbacks, StopAfter(left)]
+    batch = min(training.batch_size, len(validation) // replicas * replicas)
+    model.fit(
+        training_batches(train, training.batch_size, training.seed, plan.first_epoch),
+        steps_per_epoch=plan.steps_per_epoch,
+        epochs=training.epochs,
+        initial_epoch=plan.first_epoch,
+        validation_data=ordered_batches(validation, batch, drop_remainder=True) if batch else None,
+        callbacks=callbacks,
+        shuffle=False,  # the stream is shuffled already
+        verbose=1 if callbacks and sys.stdout.isatty() else 0,
+    )
+
+
+def _show_views(views: TwoViews, train: Split, log: EpochLog, folder: Path, count: int = 12) -> None:
+    """A picture of what the encoder will see: originals, and the two views of each."""
+    originals = train.take(np.arange(min(count, len(train)))).array()
+    both = np.asarray(views(tf.constant(originals), 0) * 255.0).round().astype(np.uint8)
+    rows = [originals, *np.split(both, 2)]
+    plots.image_grid(rows, ["image", "view 1", "view 2"], folder / "plots" / "views.png")
+    log.write_images("views", plots.tile(rows), step=0)

@@ -1,0 +1,237 @@
+"""Folders of images: layouts, decoding, damaged files."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from simclr_tf.data.folder import EXTENSIONS, FileImages, load_folder
+from simclr_tf.data.pipeline import ordered_batches, training_batches
+
+
+def paint(path, color=(200, 30, 60), size=(12, 10), **options):
+    """Writes an image of one colour."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, color).save(path, **options)
+    return path
+
+
+def classes(root, **counts):
+    for shade, (name, count) in enumerate(counts.items()):
+        for i in range(count):
+            paint(root / name / f"{i:02}.png", (40 * shade, 100, i))
+    return root
+
+
+def only(path, size=8):
+    """The one image of a file."""
+    return FileImages([str(path)], size).array()[0]
+
+
+def test_class_folders_are_labels_in_sorted_order(tmp_path):
+    data = load_folder(classes(tmp_path, zebra=5, ant=5), 8)
+    assert data.class_names == ("ant", "zebra") and data.num_classes == 2
+    for split in (data.train, data.test):
+        assert split.labels.dtype == np.int32 and set(split.labels) == {0, 1}
+        # `zebra` was painted first, with 0 red.
+        np.testing.assert_array_equal(split.array()[:, 0, 0, 0], np.where(split.labels == 1, 0, 40))
+
+
+def test_a_fifth_is_held_out_for_ever_the_same(tmp_path):
+    classes(tmp_path, a=10, b=5)
+    first, again = load_folder(tmp_path, 8), load_folder(tmp_path, 8)
+    assert np.bincount(first.test.labels).tolist() == [2, 1] and len(first.train) == 12
+    np.testing.assert_array_equal(first.test.array(), again.test.array())
+    assert any("3 images" in note and "held out" in note for note in first.notes)
+
+
+def test_train_and_test_folders_share_their_labels(tmp_path):
+    classes(tmp_path / "train", a=2, b=2)
+    classes(tmp_path / "test", b=3)
+    data = load_folder(tmp_path, 8)
+    assert (len(data.train), len(data.test)) == (4, 3)
+    assert data.test.labels.tolist() == [1, 1, 1] and data.notes == ()
+
+
+def test_a_test_class_without_training_images_is_refused(tmp_path):
+    classes(tmp_path / "train", a=2)
+    classes(tmp_path / "test", a=1, c=1)
+    with pytest.raises(ValueError, match=r"\['a'\]. Received: \['c'\]"):
+        load_folder(tmp_path, 8)
+
+
+def test_flat_folders_are_unlabelled(tmp_path):
+    paint(tmp_path / "train" / "1.png")
+    paint(tmp_path / "test" / "2.png")
+    for data, has_test in ((load_folder(tmp_path, 8), True), (load_folder(tmp_path / "train", 8), False)):
+        assert data.train.labels is None and data.class_names is None
+        assert (data.test is not None) == has_test
+
+
+def test_unlabelled_test_images_of_a_labelled_training_set_are_noted(tmp_path):
+    classes(tmp_path / "train", a=2)
+    paint(tmp_path / "test" / "2.png")
+    data = load_folder(tmp_path, 8)
+    assert data.test.labels is None and "no labels" in data.notes[0]
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    assert load_folder(classes(tmp_path, car=2, train=2), 8).class_names == ("car", "train")
+
+
+def test_folders_that_are_not_read_are_noted(tmp_path):
+    classes(tmp_path / "train", a=3)
+    classes(tmp_path / "val", a=3)
+    assert any("not read: val" in note for note in load_folder(tmp_path, 8).notes)
+
+
+def test_hidden_and_other_files_are_skipped_and_classes_read_to_the_bottom(tmp_path):
+    paint(tmp_path / "a" / "deep" / "1.png")
+    paint(tmp_path / "a" / ".hidden.png")
+    paint(tmp_path / "a" / ".cache" / "2.png")
+    paint(tmp_path / ".git" / "3.png")
+    (tmp_path / "a" / "readme.txt").write_text("no image")
+    (tmp_path / "empty").mkdir()
+    data = load_folder(tmp_path, 8)
+    assert len(data.train) == 1 and data.class_names == ("a",)
+
+
+def test_images_beside_class_folders_are_left_out_and_noted(tmp_path):
+    paint(classes(tmp_path, a=2) / "loose.png")
+    data = load_folder(tmp_path, 8)
+    assert len(data.train) + len(data.test) == 2 and "1 images" in data.notes[0]
+
+
+@pytest.mark.parametrize("extension", [*EXTENSIONS, ".JPG", ".Png"])
+def test_every_extension_is_decoded(tmp_path, extension):
+    path = paint(tmp_path / f"1{extension}", (200, 30, 60))
+    data = load_folder(tmp_path, 8)
+    assert len(data.train) == 1
+    assert np.abs(only(path).astype(int) - (200, 30, 60)).max() < 12
+
+
+def test_modes_become_rgb(tmp_path):
+    Image.new("L", (8, 8), 77).save(tmp_path / "grey.png")
+    Image.new("RGBA", (8, 8), (1, 2, 3, 128)).save(tmp_path / "alpha.png")
+    Image.new("1", (8, 8), 1).save(tmp_path / "bit.png")
+    Image.fromarray(np.full((8, 8), 77 << 8, np.uint16)).save(tmp_path / "deep.png")
+    Image.new("P", (8, 8), 0).save(tmp_path / "palette.png", transparency=b"\x80")
+    images = {path.stem: only(path) for path in tmp_path.iterdir() if path.stem != "palette"}
+    assert (images["grey"] == 77).all() and (images["deep"] == 77).all() and (images["bit"] == 255).all()
+    assert (images["alpha"] == (1, 2, 3)).all()
+    assert len(load_folder(tmp_path, 8).train) == 5
+
+
+def test_only_the_first_frame_is_read(tmp_path):
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    frames[0].save(tmp_path / "1.gif", save_all=True, append_images=frames[1:])
+    assert (only(tmp_path / "1.gif") == (255, 0, 0)).all()
+
+
+def test_the_centre_square_is_kept(tmp_path):
+    pixels = np.zeros((10, 30, 3), np.uint8)
+    pixels[:, 10:20] = 255
+    Image.fromarray(pixels).save(tmp_path / "1.png")
+    assert (only(tmp_path / "1.png", 10) == 255).all()
+
+
+def test_scaling_down_averages(tmp_path):
+    pixels = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "1.png")
+    assert np.abs(only(tmp_path / "1.png").astype(int) - 127).max() < 20
+
+
+def test_images_are_turned_upright(tmp_path):
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    pixels[:, :8] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise: left becomes top
+    Image.fromarray(pixels).save(tmp_path / "1.jpg", exif=exif, quality=95)
+    image = only(tmp_path / "1.jpg", 16)
+    assert image[:6].min() > 240 and image[-6:].max() < 15
+
+
+def test_damaged_files_are_left_out_and_named(tmp_path):
+    classes(tmp_path, a=3, b=3)
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a" / "whole.jpg")
+    content = (tmp_path / "a" / "whole.jpg").read_bytes()
+    (tmp_path / "a" / "cut.jpg").write_bytes(content[: len(content) // 2])
+    (tmp_path / "b" / "text.png").write_text("no image")
+    (tmp_path / "b" / "void.gif").write_bytes(b"")
+    data = load_folder(tmp_path, 8)
+    assert len(data.train) + len(data.test) == 7
+    for name in ("a/cut.jpg", "b/text.png", "b/void.gif"):
+        assert sum(name in note for note in data.notes) == 1
+
+
+def test_many_damaged_files_are_counted(tmp_path):
+    paint(tmp_path / "1.png")
+    for i in range(13):
+        (tmp_path / f"bad{i}.png").write_text("no image")
+    notes = load_folder(tmp_path, 8).notes
+    assert len(notes) == 11 and "3 more" in notes[-1]
+
+
+def test_another_format_under_a_known_name_is_damaged(tmp_path):
+    paint(tmp_path / "1.png")
+    Image.new("RGB", (8, 8)).save(tmp_path / "2.png", format="TIFF")
+    assert "2.png" in load_folder(tmp_path, 8).notes[0]
+
+
+@pytest.mark.filterwarnings("error")
+def test_huge_images_make_no_noise(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
+    paint(tmp_path / "1.png", size=(9, 9))  # warned of
+    paint(tmp_path / "2.png", size=(20, 20))  # refused
+    data = load_folder(tmp_path, 8)
+    assert len(data.train) == 1 and "2.png" in data.notes[0]
+
+
+@pytest.mark.parametrize("content", [None, "readme.txt", "broken.png"])
+def test_a_folder_without_images_is_refused(tmp_path, content):
+    if content:
+        (tmp_path / content).write_text("no image")
+    with pytest.raises(ValueError, match=r"\.bmp, .*\.webp. Received: .*" + tmp_path.name):
+        load_folder(tmp_path, 8)
+
+
+def test_no_folder_and_no_size_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="Received: .*absent"):
+        load_folder(tmp_path / "absent", 8)
+    with pytest.raises(ValueError, match="Received: 0"):
+        load_folder(tmp_path, 0)
+
+
+def test_streams_read_what_the_array_holds(tmp_path):
+    data = load_folder(classes(tmp_path, a=9), 8)
+    stream = ordered_batches(data.train, 3, drop_remainder=True)
+    assert stream.element_spec == tf.TensorSpec((3, 8, 8, 3), tf.uint8)
+    batches = np.concatenate(list(stream.as_numpy_iterator()))
+    np.testing.assert_array_equal(batches, data.train.array()[: len(batches)])
+    shuffled = next(training_batches(data.train, 7, seed=0).as_numpy_iterator())
+    assert sorted(shuffled[:, 0, 0, 2]) == sorted(data.train.array()[:, 0, 0, 2])
+
+
+def test_take_keeps_files_and_labels_together(tmp_path):
+    train = load_folder(classes(tmp_path, a=5, b=5), 8).train
+    part = train.take(np.array([5, 0]))
+    np.testing.assert_array_equal(part.array(), train.array()[[5, 0]])
+    assert part.labels.tolist() == train.labels[[5, 0]].tolist()
+
+
+def test_a_file_that_breaks_later_is_an_error_with_its_name(tmp_path):
+    path = paint(tmp_path / "later.png")
+    train = load_folder(tmp_path, 8).train
+    path.write_text("no image")
+    with pytest.raises(tf.errors.OpError, match=r"later\.png"):
+        next(iter(ordered_batches(train, 1)))
+    with pytest.raises(ValueError, match=r"Received: .*later\.png"):
+        train.array()
+
+
+def test_photographs(shared_data):
+    data = load_folder(shared_data / "scenes", 16)
+    assert data.class_names == ("buildings", "forest")
+    assert (len(data.train), len(data.test)) == (400, 120) and data.notes == ()
+    assert data.train.take(np.arange(0, 400, 40)).array().std() > 20

@@ -47,6 +47,12 @@ class SimCLR(keras.Model):
         """The means that an epoch reports, and nothing that Keras would add."""
         return list(self.means.values())
 
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Builds nothing, because all is built.
+
+        Keras' own takes a batch to build with, and averages it over the workers: an error on uint8 images.
+        """
+
     def call(self, images, training=False):
         """Projections z of augmented float images."""
         return self.head(self.encoder(images, training=training), training=training)

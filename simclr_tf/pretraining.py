@@ -1,8 +1,8 @@
 """The story of a pretraining run, top to bottom, and how to get its encoder back."""
 
 import dataclasses
-import functools
 import sys
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -87,8 +87,8 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
     save = SaveCheckpoints(folder / "checkpoints", config.output.checkpoint_epochs, meta)
     _fit(model, config, plan, train, validation, [log, save])
     plots.loss_curves(folder / "metrics.csv", folder / "plots" / "loss.png")
-    export_encoder(load_encoder(folder), folder / "encoder")
-    print(f"done     encoder in {folder / 'encoder'}, loss curve in {folder / 'plots' / 'loss.png'}", flush=True)
+    exported = export_run(folder)
+    print(f"done     encoder in {exported}, loss curve in {folder / 'plots' / 'loss.png'}", flush=True)
     return folder
 
 
@@ -104,7 +104,7 @@ def build_model(config: Config, image_shape: tuple[int, int, int]) -> SimCLR:
         config.network.projection, encoder.output_shape[-1], config.network.projection_dim, config.training.precision
     )
     layers = simclr(config.augmentation.color_strength, config.augmentation.blur)
-    objective = functools.partial(nt_xent, temperature=config.objective.temperature)
+    objective = partial(nt_xent, temperature=config.objective.temperature)
     return SimCLR(encoder, head, TwoViews(layers, config.training.seed), objective)
 
 
@@ -135,6 +135,15 @@ def random_encoder(folder: str | Path) -> keras.Model:
         ValueError: when the folder holds no run or no checkpoint.
     """
     return _encoder_of(Path(folder))[0]
+
+
+def export_run(folder: str | Path) -> Path:
+    """Writes the pretrained encoder of a run as a SavedModel, `encoder/` in the run's folder, and returns its path.
+
+    Raises:
+        ValueError: when the folder holds no run or no checkpoint.
+    """
+    return export_encoder(load_encoder(folder), Path(folder) / "encoder")
 
 
 def _encoder_of(folder: Path) -> tuple[keras.Model, checkpoints.Checkpoint]:
@@ -206,12 +215,14 @@ def _fit(model: SimCLR, config: Config, plan: Plan, train: Split, validation: Sp
     if training.max_steps:
         callbacks = [*callbacks, StopAfter(left)]
     batch = min(training.batch_size, len(validation) // replicas * replicas)
+    shares = model.distribute_strategy.distribute_datasets_from_function
     model.fit(
-        training_batches(train, training.batch_size, training.seed, plan.first_epoch),
+        shares(partial(training_batches, train, training.batch_size, training.seed, plan.first_epoch)),
         steps_per_epoch=plan.steps_per_epoch,
         epochs=training.epochs,
         initial_epoch=plan.first_epoch,
-        validation_data=ordered_batches(validation, batch, drop_remainder=True) if batch else None,
+        validation_data=shares(partial(ordered_batches, validation, batch, True)) if batch else None,
+        validation_steps=len(validation) // batch if batch else None,
         callbacks=callbacks,
         shuffle=False,  # the stream is shuffled already
         verbose=1 if callbacks and sys.stdout.isatty() else 0,

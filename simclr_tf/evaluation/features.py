@@ -1,0 +1,83 @@
+"""What the probes look at: frozen features of a split, its raw pixels, and the encoder's fingerprint."""
+
+import hashlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from simclr_tf.data.dataset import Split
+from simclr_tf.data.pipeline import ordered_batches
+
+
+@tf.function
+def represent(encoder: keras.Model, images: tf.Tensor) -> tf.Tensor:
+    """Representation h = f(x) of a batch, with batch norm's moving statistics.
+
+    One function for all encoders: TensorFlow keys its traces by the encoder and the shape, so that the three splits of
+    a data set share one graph.
+
+    Args:
+        encoder: float32 images in [0, 1] to float32 (B, D).
+        images: uint8 (B, H, W, C).
+
+    Returns:
+        float32 (B, D).
+    """
+    return tf.cast(encoder(tf.cast(images, tf.float32) / 255.0, training=False), tf.float32)
+
+
+def extract(encoder: keras.Model, split: Split, batch_size: int = 256) -> np.ndarray:
+    """Features of every image of a split, in its order.
+
+    Args:
+        encoder: float32 images in [0, 1] to float32 (B, D); not changed.
+        split: N uint8 images.
+        batch_size: images a step.
+
+    Returns:
+        float32 (N, D).
+
+    Raises:
+        ValueError: when the encoder takes images of another shape.
+    """
+    expected = encoder.input_shape[1:]
+    if any(side not in (None, size) for side, size in zip(expected, split.image_shape, strict=True)):
+        raise ValueError(f"The encoder takes images of shape {expected}. Received: {split.image_shape}")
+    # A short last batch would be a second shape, and so a second graph, for a few images.
+    padded = [represent(encoder, _padded(images, batch_size)) for images in ordered_batches(split, batch_size, False)]
+    return np.concatenate([h.numpy() for h in padded])[: len(split)]
+
+
+def _padded(images: tf.Tensor, batch_size: int) -> tf.Tensor:
+    """(b, H, W, C) -> (batch_size, H, W, C), with black images at the end."""
+    return tf.pad(images, [[0, batch_size - images.shape[0]], [0, 0], [0, 0], [0, 0]])
+
+
+def pixels(split: Split) -> np.ndarray:
+    """The images themselves as features, the baseline without an encoder.
+
+    Args:
+        split: N uint8 images of shape (H, W, C).
+
+    Returns:
+        float32 (N, H * W * C) in [0, 1].
+    """
+    return split.array().reshape(len(split), -1).astype(np.float32) / np.float32(255)
+
+
+def weights_digest(model: keras.Model) -> str:
+    """Fingerprint of everything a model has learnt, batch norm's moving statistics included.
+
+    Args:
+        model: a built model.
+
+    Returns:
+        SHA-256 over path, dtype, shape and bytes of every weight, in hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for weight in model.weights:
+        value = weight.value.numpy()
+        digest.update(f"{weight.path} {value.dtype} {value.shape}\n".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()

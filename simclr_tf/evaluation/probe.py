@@ -1,0 +1,135 @@
+"""What every probe takes and gives: `Features` of the three splits in, a `Result` on the test split out."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+TOP = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Features of one split with their labels.
+
+    Args:
+        features: float32 (N, D).
+        labels: int (N,), values 0 .. classes - 1.
+
+    Raises:
+        ValueError: on shapes that do not belong together, no rows, or values that are not finite.
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+
+    def __post_init__(self) -> None:
+        """Checks the shapes and values."""
+        if self.features.ndim != 2 or self.labels.shape != self.features.shape[:1] or not self.features.size:
+            raise ValueError(
+                "Expected features of shape (N, D) and labels of shape (N,), N and D at least 1. "
+                f"Received: {self.features.shape} and {self.labels.shape}"
+            )
+        finite = np.isfinite(self.features).all(axis=1)
+        if not finite.all():
+            raise ValueError(
+                "Features must be finite; an encoder that gives others has diverged. "
+                f"Received: {np.count_nonzero(~finite)} of {len(finite)} rows with NaN or infinity"
+            )
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Frozen features of the three splits of a data set.
+
+    Args:
+        train: what a probe learns from.
+        validation: what a probe's hyper-parameters are chosen on, and nothing else.
+        test: what a probe is judged on, once.
+        num_classes: number of classes; every label is below it.
+
+    Raises:
+        ValueError: when the splits differ in D, or a label is outside 0 .. num_classes - 1.
+    """
+
+    train: Labelled
+    validation: Labelled
+    test: Labelled
+    num_classes: int
+
+    def __post_init__(self) -> None:
+        """Checks that the splits belong together."""
+        splits = (self.train, self.validation, self.test)
+        widths = [split.features.shape[1] for split in splits]
+        if len(set(widths)) > 1:
+            raise ValueError(f"The splits' features must have one dimension D. Received: {widths}")
+        low, high = min(split.labels.min() for split in splits), max(split.labels.max() for split in splits)
+        if low < 0 or high >= self.num_classes:
+            raise ValueError(f"Labels must be in 0 .. {self.num_classes - 1}. Received: {low} .. {high}")
+
+    def train_and_validation(self) -> Labelled:
+        """All rows that a probe may learn from once its hyper-parameters are chosen."""
+        return Labelled(
+            np.concatenate([self.train.features, self.validation.features]),
+            np.concatenate([self.train.labels, self.validation.labels]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """How well a probe does on the test split.
+
+    Args:
+        top1: fraction of test images whose class has the highest score.
+        top5: fraction of test images whose class is among the five highest scores, ties going to the class with the
+            lower number; with fewer than five classes, among min(5, classes) of them and so always 1.0.
+        n_train: images learnt from.
+        n_test: images judged on.
+        hyper_parameters: what the probe fixed or chose; plain values.
+        predictions: int (n_test,), the class with the highest score.
+    """
+
+    top1: float
+    top5: float
+    n_train: int
+    n_test: int
+    hyper_parameters: dict[str, Any]
+    predictions: np.ndarray
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plain values for a report: everything but the predictions."""
+        return {
+            "top1": self.top1,
+            "top5": self.top5,
+            "n_train": self.n_train,
+            "n_test": self.n_test,
+            "hyper_parameters": self.hyper_parameters,
+        }
+
+
+def judge(scores: np.ndarray, labels: np.ndarray, n_train: int, hyper_parameters: dict[str, Any]) -> Result:
+    """Compares scores with the true classes.
+
+    Args:
+        scores: float (N, classes), higher is likelier.
+        labels: int (N,), the true classes.
+        n_train: images that the scores were learnt from.
+        hyper_parameters: plain values to report.
+
+    Returns:
+        The `Result` on these N images.
+    """
+    ranked = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]  # (N, min(5, classes))
+    hits = ranked == labels[:, None]
+    return Result(
+        top1=float(hits[:, 0].mean()),
+        top5=float(hits.any(axis=1).mean()),
+        n_train=n_train,
+        n_test=len(labels),
+        hyper_parameters=hyper_parameters,
+        predictions=ranked[:, 0],
+    )

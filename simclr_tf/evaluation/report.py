@@ -1,0 +1,117 @@
+"""What an evaluation leaves behind: a JSON record, a picture of the confusion matrix, and one table on the screen."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+from sklearn.metrics import confusion_matrix
+
+ANNOTATED = 20  # classes up to which the percentages can be read in the picture
+NAMED = 100  # classes up to which the names can
+
+
+def write(
+    record: dict[str, Any], labels: np.ndarray, predictions: np.ndarray, class_names: Sequence[str], out_dir: str | Path
+) -> Path:
+    """Writes `<mode>.json` and `<mode>_confusion.png`; a reader sees the old files or the new ones, never half of one.
+
+    Args:
+        record: plain values, with the keys `mode`, `dataset` and `top1` among them.
+        labels: int (N,), true classes of the test split.
+        predictions: int (N,), predicted ones.
+        class_names: name of each class.
+        out_dir: folder to write into; made if needed.
+
+    Returns:
+        Path of the JSON file.
+    """
+    out_dir = Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    figure = confusion_figure(labels, predictions, class_names)
+    figure.axes[0].set_title(
+        f"{record['dataset']}, {record['mode']} probe: top-1 {100 * record['top1']:.1f} %", parse_math=False
+    )
+    _atomically(out_dir / f"{record['mode']}_confusion.png", lambda path: figure.savefig(path, format="png"))
+    text = json.dumps(record, indent=2, allow_nan=False) + "\n"
+    path = out_dir / f"{record['mode']}.json"
+    _atomically(path, lambda temporary: temporary.write_text(text))
+    return path
+
+
+def _atomically(path: Path, write_to: Callable[[Path], object]) -> None:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
+        temporary = Path(folder) / path.name
+        write_to(temporary)
+        os.replace(temporary, path)
+
+
+def confusion_figure(labels: np.ndarray, predictions: np.ndarray, class_names: Sequence[str]) -> Figure:
+    """Confusion matrix, each row in per cent of the images of that class; rows without images are 0.
+
+    Args:
+        labels: int (N,), true classes.
+        predictions: int (N,), predicted ones.
+        class_names: name of each class.
+
+    Returns:
+        A figure that no window or global state of matplotlib knows of.
+    """
+    count = len(class_names)
+    matrix = confusion_matrix(labels, predictions, labels=np.arange(count)).astype(float)
+    matrix *= 100 / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    side = float(np.clip(2.5 + 0.5 * count, 4.5, 14))
+    figure = Figure(figsize=(side + 1, side), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    image = axes.imshow(matrix, cmap="Blues", vmin=0, vmax=100)
+    figure.colorbar(image, ax=axes, label="% of the images of the class", shrink=0.75)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    if count <= NAMED:
+        size = float(np.clip(250 / count, 5, 10))
+        names = [name if len(name) <= 24 else f"{name[:23]}…" for name in class_names]
+        # A dollar sign in a folder's name is no formula.
+        axes.set_xticks(range(count), names, rotation=90, fontsize=size, parse_math=False)
+        axes.set_yticks(range(count), names, fontsize=size, parse_math=False)
+    if count <= ANNOTATED:
+        for (row, column), value in np.ndenumerate(matrix):
+            color = "white" if value > 55 else "black"
+            axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=9, color=color)
+    return figure
+
+
+def table(record: dict[str, Any]) -> Table:
+    """The results as a table: the pretrained encoder, then the baselines.
+
+    Args:
+        record: as written by `write`.
+    """
+    result = Table(title=f"{record['mode']} probe on {record['dataset']}")
+    for heading in ("features", "top-1 %", "top-5 %", "training images", "test images"):
+        result.add_column(heading, justify="left" if heading == "features" else "right")
+    for name, row in {"pretrained encoder": record, **record["baselines"]}.items():
+        result.add_row(
+            name, f"{100 * row['top1']:.1f}", f"{100 * row['top5']:.1f}", f"{row['n_train']:,}", f"{row['n_test']:,}"
+        )
+    return result
+
+
+def show(record: dict[str, Any], path: Path, console: Console | None = None) -> None:
+    """Prints the table and where the record is.
+
+    Args:
+        record: as written by `write`.
+        path: of its JSON file.
+        console: where to print; standard output when not given.
+    """
+    console = console or Console()
+    console.print(table(record))
+    # Not wrapped, so that it can be copied.
+    console.print(str(path), markup=False, highlight=False, soft_wrap=True)

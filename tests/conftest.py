@@ -1,0 +1,38 @@
+"""What tests share: quiet TensorFlow, the real images where there are any, and processes of their own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import simclr_tf.quiet  # noqa: F401
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with real images, which SIMCLR_TEST_DATA names; tests that need it are skipped without it."""
+    folder = os.environ.get("SIMCLR_TEST_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("set SIMCLR_TEST_DATA to the folder with cifar-10-batches-bin and scenes")
+    return Path(folder)
+
+
+@pytest.fixture
+def run_python():
+    """Runs a Python command line in a process of its own, from the project's root, and returns the finished process."""
+
+    def run(*arguments: object, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    return run

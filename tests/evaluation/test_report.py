@@ -1,0 +1,115 @@
+import json
+from dataclasses import replace
+from io import StringIO
+
+import keras
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from rich.console import Console
+
+from simclr_tf.data.dataset import ArrayImages, Dataset, Split
+from simclr_tf.evaluation import protocol, report
+from simclr_tf.evaluation.protocol import PROBES, evaluate
+
+ROW = {"top1", "top5", "n_train", "n_test", "hyper_parameters"}
+
+
+def split(rows, seed, classes=3):
+    """Images of class c are bright in channel c."""
+    rng = np.random.default_rng(seed)
+    labels = (np.arange(rows) % classes).astype(np.int32)
+    images = rng.integers(0, 100, (rows, 4, 4, 3))
+    images[np.arange(rows), :, :, labels] += 120
+    return Split(ArrayImages(images.astype(np.uint8)), labels)
+
+
+@pytest.fixture
+def dataset():
+    return Dataset("channels", split(60, 0), split(30, 1), ("red", "green", "$blue$"))
+
+
+def encoder():
+    inputs = keras.Input((4, 4, 3))
+    return keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(keras.layers.BatchNormalization()(inputs)))
+
+
+@pytest.mark.parametrize("mode", sorted(PROBES))
+def test_record_has_what_it_promises(mode, dataset, tmp_path, capsys):
+    record = evaluate(mode, encoder(), encoder, dataset, 0.2, 0, tmp_path, baselines=True)
+    assert json.loads((tmp_path / f"{mode}.json").read_text()) == record
+    digests = {"encoder_digest_before", "encoder_digest_after"}
+    assert set(record) == ROW | digests | {"mode", "dataset", "baselines"}
+    assert record["encoder_digest_before"] == record["encoder_digest_after"]
+    assert (record["top1"], record["n_train"], record["n_test"]) == (1.0, 60, 30)
+    assert list(record["baselines"]) == ["random initialisation", "raw pixels"]
+    assert all(set(row) == ROW for row in record["baselines"].values())
+    assert imread(tmp_path / f"{mode}_confusion.png").ndim == 3
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"{mode}.json", f"{mode}_confusion.png"]
+    printed = capsys.readouterr().out
+    assert [name in printed for name in ("pretrained encoder", "random initialisation", "raw pixels")] == [True] * 3
+
+
+def test_without_baselines_the_random_encoder_is_not_made(dataset, tmp_path):
+    record = evaluate("knn", encoder(), lambda: pytest.fail("was made"), dataset, 0.2, 0, tmp_path)
+    assert record["baselines"] == {}
+
+
+def test_a_changed_encoder_is_an_error(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(protocol, "extract", lambda model, images: model(images.array() / 255.0, training=True).numpy())
+    with pytest.raises(RuntimeError, match="changed the encoder"):
+        evaluate("knn", encoder(), encoder, dataset, 0.2, 0, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_data_that_cannot_be_judged_on_is_refused(dataset, tmp_path):
+    unlabelled = Split(dataset.train.images)
+    one_class = Split(dataset.train.images, np.zeros(60, np.int32))
+    two_classes = Split(dataset.train.images, np.arange(60, dtype=np.int32) % 2)
+    for faulty, message in (
+        (replace(dataset, train=unlabelled, class_names=None), "labelled images.*Received: channels without labels"),
+        (replace(dataset, test=None), "test split.*Received: channels without one"),
+        (replace(dataset, test=Split(dataset.train.images)), "labelled images"),
+        (replace(dataset, train=one_class), "two classes. Received: 1"),
+        (replace(dataset, train=two_classes), r"without a training image.*Received: \['\$blue\$'\]"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            evaluate("linear", encoder(), encoder, faulty, 0.2, 0, tmp_path)
+
+
+def test_unknown_mode_is_refused(dataset, tmp_path):
+    with pytest.raises(ValueError, match=r"\['knn', 'linear'\]. Received: 'svm'"):
+        evaluate("svm", encoder(), encoder, dataset, 0.2, 0, tmp_path)
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_confusion_is_in_per_cent_of_the_true_class():
+    figure = report.confusion_figure(np.array([0, 0, 0, 0, 1]), np.array([0, 0, 0, 1, 1]), ("a", "b", "absent"))
+    assert texts(figure) == ["75", "25", "0", "0", "100", "0", "0", "0", "0"]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a", "b", "absent"]
+
+
+def test_many_classes_are_drawn_without_numbers():
+    labels = np.arange(150)
+    assert not texts(report.confusion_figure(labels, labels, [str(label) for label in labels]))
+
+
+def test_old_files_are_replaced_and_kept_on_failure(tmp_path):
+    record = {"mode": "knn", "dataset": "d", "top1": 0.5}
+    path = report.write(record, np.array([0, 1]), np.array([0, 1]), ("a", "b"), tmp_path / "new")
+    report.write({**record, "top1": 0.75}, np.array([0, 1]), np.array([0, 1]), ("a", "b"), tmp_path / "new")
+    with pytest.raises(ValueError, match="JSON"):
+        report.write({**record, "top1": float("nan")}, np.array([0, 1]), np.array([0, 1]), ("a", "b"), path.parent)
+    assert json.loads(path.read_text())["top1"] == 0.75
+    assert len(list(path.parent.iterdir())) == 2
+
+
+def test_table_shows_per_cent():
+    row = {"top1": 0.4512, "top5": 0.9, "n_train": 10_000, "n_test": 2_000}
+    output = StringIO()
+    record = {**row, "mode": "linear", "dataset": "cifar10", "baselines": {"raw pixels": {**row, "top1": 0.25}}}
+    report.show(record, "a/b.json", Console(file=output, width=100))
+    assert all(text in output.getvalue() for text in ("45.1", "90.0", "25.0", "10,000", "2,000", "a/b.json"))

@@ -16,56 +16,58 @@ from simclr_tf.config import Config, Evaluation, Section, field_type
 
 FLAGS = flags.FLAGS
 
-# What may differ between a run and its continuation: where it runs and how far, not what it computes.
+# Sections that may differ between a run and its continuation: where it runs and what it writes, not what it computes.
 RESUMABLE = ("hardware", "output")
 
 
-def define(section: type[Section]) -> None:
+def define(section: type[Section], values: flags.FlagValues = FLAGS) -> None:
     """Defines one flag for each field of `section`: same name, same default, its help and its choices."""
     for field in dataclasses.fields(section):
         kind, text = field_type(field), field.metadata["help"]
+        default: Any = field.default
         if kind is bool:
-            flags.DEFINE_bool(field.name, field.default, text)
+            flags.DEFINE_bool(field.name, default, text, flag_values=values)
         elif kind is int:
-            flags.DEFINE_integer(field.name, field.default, text)
+            flags.DEFINE_integer(field.name, default, text, flag_values=values)
         elif kind is float:
-            flags.DEFINE_float(field.name, field.default, text)
+            flags.DEFINE_float(field.name, default, text, flag_values=values)
         elif field.metadata["choices"]:
-            flags.DEFINE_enum(field.name, field.default, list(field.metadata["choices"]), text)
+            flags.DEFINE_enum(field.name, default, list(field.metadata["choices"]), text, flag_values=values)
         else:
-            flags.DEFINE_string(field.name, field.default, text)
+            flags.DEFINE_string(field.name, default, text, flag_values=values)
 
 
-def _values(section: type[Section]) -> dict[str, Any]:
-    return {field.name: FLAGS[field.name].value for field in dataclasses.fields(section)}
+def _read(section: type[Section], values: flags.FlagValues) -> Any:
+    return section(**{field.name: values[field.name].value for field in dataclasses.fields(section)})
 
 
-def define_pretraining() -> None:
+def define_pretraining(values: flags.FlagValues = FLAGS) -> None:
     """Defines every flag of `train.py`."""
-    for field in dataclasses.fields(Config):
-        define(field.type)
+    for section in Config.sections().values():
+        define(section, values)
 
 
-def config_from_flags() -> Config:
+def config_from_flags(values: flags.FlagValues = FLAGS) -> Config:
     """The `Config` that the flags spell; with --resume, that of the run, which the flags must not contradict.
 
     Raises:
         ValueError: on illegal settings, or on a flag that would change a run half-way.
     """
-    config = Config(**{field.name: field.type(**_values(field.type)) for field in dataclasses.fields(Config)})
+    config = Config(**{name: _read(section, values) for name, section in Config.sections().items()})
     saved_path = Path(config.output.run_dir or "") / "config.json"
     if not (config.output.resume and saved_path.exists()):
         return config
     saved = Config.load(saved_path)
-    for field in dataclasses.fields(Config):
-        if field.name in RESUMABLE:
+    for section, settings in saved.to_dict().items():
+        if section in RESUMABLE:
             continue
-        for name, value in dataclasses.asdict(getattr(saved, field.name)).items():
-            if FLAGS[name].present and FLAGS[name].value != value:
+        for name, value in settings.items():
+            if name != "max_steps" and values[name].present and values[name].value != value:
                 raise ValueError(
                     f"--resume continues a run with --{name}={value}, which must stay as it was; leave the flag out "
-                    f"or start another run. Received: --{name}={FLAGS[name].value}"
+                    f"or start another run. Received: --{name}={values[name].value}"
                 )
+    saved = saved.replace("training", max_steps=config.training.max_steps)  # how far, this time
     return dataclasses.replace(saved, **{name: getattr(config, name) for name in RESUMABLE})
 
 
@@ -75,16 +77,16 @@ def evaluation_from_flags() -> Evaluation:
     Raises:
         ValueError: on illegal settings.
     """
-    return Evaluation(**_values(Evaluation))
+    return _read(Evaluation, FLAGS)
 
 
 def as_flagfile(config: Config) -> str:
     """The flags that spell `config`, one a line, without those that say where this run writes."""
     lines = []
-    for field in dataclasses.fields(Config):
-        if field.name == "output":
+    for section, settings in config.to_dict().items():
+        if section == "output":
             continue
-        for name, value in dataclasses.asdict(getattr(config, field.name)).items():
+        for name, value in settings.items():
             if value is not None:
                 lines.append(f"--{name}={str(value).lower() if isinstance(value, bool) else value}")
     return "\n".join(lines) + "\n"
@@ -93,7 +95,8 @@ def as_flagfile(config: Config) -> str:
 def run(main: Callable[[], None]) -> None:
     """Parses the command line and calls `main`; what a user can mend ends in one line and exit code 1."""
     # --help lists the key flags of the module that runs; ours are defined here.
-    flags.adopt_module_key_flags(sys.modules[__name__], FLAGS)
+    for flag in FLAGS.get_key_flags_for_module(__name__):
+        FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     app.run(functools.partial(_guarded, main), flags_parser=_parse)
 
 

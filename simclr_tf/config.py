@@ -15,8 +15,10 @@ from typing import Any, Self
 
 DATASETS = ("cifar10", "cifar100", "folder", "patterns")
 ENCODERS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+LOSSES = ("decoupled", "margin_triplet", "nt_logistic", "nt_xent")
 OPTIMIZERS = ("adamw", "lamb", "lars", "sgd")
 PROJECTIONS = ("linear", "none", "nonlinear")
+SIMILARITIES = ("angular", "bilinear", "cosine", "dot", "negative_euclidean", "negative_manhattan")
 STRATEGIES = ("auto", "single", "mirrored", "multiworker", "tpu")
 
 
@@ -123,7 +125,12 @@ class Network(Section):
 class Objective(Section):
     """What is minimised."""
 
-    temperature: float = setting(0.5, "Temperature tau of NT-Xent.", above=0)
+    loss: str = setting("nt_xent", "Contrastive loss.", choices=LOSSES)
+    similarity: str = setting("cosine", "Similarity of two projections.", choices=SIMILARITIES)
+    temperature: float = setting(0.5, "Temperature tau, which similarities are divided by; not in the margin.", above=0)
+    margin: float = setting(0.4, "Margin of margin_triplet and of --semi_hard, in units of similarity.", low=0)
+    semi_hard: bool = setting(False, "Learn from semi-hard negatives only: farther than the positive, within --margin.")
+    normalize: bool = setting(True, "Divide projections by their l2 norms first; --similarity=dot never does.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,10 +209,20 @@ class Config:
             raise ValueError("--dataset=folder needs --image_size, e.g. 96. Received: no --image_size")
         if self.data.dataset == "patterns" and self.data.data_dir:
             raise ValueError(f"--dataset=patterns is generated and reads no --data_dir. Received: {self.data.data_dir}")
+        if self.optimization.warmup_epochs > self.training.epochs:
+            raise ValueError(
+                f"--warmup_epochs must not exceed --epochs={self.training.epochs}. "
+                f"Received: {self.optimization.warmup_epochs:g}"
+            )
         if self.output.resume and not self.output.run_dir:
             raise ValueError("--resume needs --run_dir, the run to continue. Received: no --run_dir")
         if self.output.resume and self.output.overwrite:
             raise ValueError("--resume and --overwrite exclude each other. Received: both")
+
+    @classmethod
+    def sections(cls) -> dict[str, Any]:
+        """The groups of settings by name: their dataclasses."""
+        return {field.name: field.type for field in dataclasses.fields(cls)}
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Nested plain values, one mapping a section."""
@@ -218,16 +235,15 @@ class Config:
         Raises:
             ValueError: on a section or setting that this version does not have.
         """
-        sections = {field.name: field.default_factory for field in dataclasses.fields(cls)}
+        sections = cls.sections()
         unknown = set(values) - set(sections)
         for name in set(values) & set(sections):
-            fields = {field.name for field in dataclasses.fields(typing.cast(Any, sections[name]))}
-            unknown |= set(values[name]) - fields
+            unknown |= set(values[name]) - {field.name for field in dataclasses.fields(sections[name])}
         if unknown:
             raise ValueError(
                 f"The configuration has settings that this version does not know. Received: {sorted(unknown)}"
             )
-        return cls(**{name: typing.cast(Any, sections[name])(**settings) for name, settings in values.items()})
+        return cls(**{name: sections[name](**settings) for name, settings in values.items()})
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

@@ -1,0 +1,90 @@
+import keras
+import numpy as np
+import pytest
+
+from simclr_tf.networks import projection_head, resnet
+from simclr_tf.networks.resnet import RESNETS
+
+
+def trainable(model):
+    return sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
+
+
+def kernels(model):
+    return [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+
+
+def test_parameters_of_resnet50():
+    # He et al. and torchvision: 25.557 M with the classifier of 2.049 M, so 23.508 M without; the CIFAR stem's
+    # 3 x 3 kernels save 64 x 3 x (49 - 9) of them.
+    imagenet = trainable(resnet("resnet50", (224, 224, 3)))
+    cifar = trainable(resnet("resnet50", (32, 32, 3)))
+    assert imagenet == 23_508_032
+    assert imagenet - cifar == 64 * 3 * (49 - 9)
+
+
+@pytest.mark.parametrize("name", sorted(RESNETS))
+def test_depth_is_the_number_of_layers(name):
+    model = resnet(name, (32, 32, 3), width=1 / 16)
+    shortcuts = sum("shortcut" in layer.name for layer in kernels(model))
+    assert len(kernels(model)) - shortcuts + 1 == int(name.removeprefix("resnet"))  # and the classifier
+
+
+def test_cifar_stem_keeps_the_resolution_and_imagenet_stem_quarters_it():
+    small, large = resnet("resnet18", (32, 32, 3), 1 / 8), resnet("resnet18", (96, 96, 3), 1 / 8)
+    assert small.get_layer("stage1_block1_out").output.shape[1:3] == (32, 32)
+    assert small.get_layer("stem_conv").kernel_size == (3, 3)
+    assert large.get_layer("stage1_block1_out").output.shape[1:3] == (24, 24)
+    assert large.get_layer("stem_conv").kernel_size == (7, 7)
+    assert resnet("resnet18", (96, 96, 3), 1 / 8, stem="cifar").get_layer("stem_conv").kernel_size == (3, 3)
+
+
+def test_width_multiplies_channels():
+    assert resnet("resnet18", (16, 16, 3), 0.25).output_shape == (None, 128)
+    assert resnet("resnet50", (16, 16, 3), 0.25).output_shape == (None, 512)
+
+
+def test_blocks_start_as_the_identity():
+    model = resnet("resnet18", (16, 16, 3), 1 / 8)
+    x = np.random.default_rng(0).uniform(size=(2, 16, 16, 3)).astype("float32")
+    inner = keras.Model(model.input, [model.get_layer("stem_relu").output, model.get_layer("stage1_block2_out").output])
+    before, after = inner(x)
+    np.testing.assert_allclose(before, after)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_representation_is_float32(dtype):
+    model = resnet("resnet18", (16, 16, 3), 1 / 8, dtype=dtype)
+    head = projection_head("nonlinear", model.output_shape[-1], 8, dtype)
+    z = head(model(np.zeros((2, 16, 16, 3), "float32"), training=True), training=True)
+    assert model.output.dtype == z.dtype.name == "float32"
+    assert all(variable.dtype == "float32" for variable in model.variables)
+
+
+@pytest.mark.parametrize(("name", "dim", "layers"), [("none", 32, 0), ("linear", 8, 1), ("nonlinear", 8, 2)])
+def test_heads(name, dim, layers):
+    head = projection_head(name, 32, 8)
+    assert head.output_shape == (None, dim)
+    assert sum(isinstance(layer, keras.layers.Dense) for layer in head.layers) == layers
+    h = np.random.default_rng(0).normal(size=(4, 32)).astype("float32")
+    if name == "none":
+        np.testing.assert_array_equal(head(h), h)
+    else:
+        np.testing.assert_allclose(head(2 * h) - 2 * head(h) if name == "linear" else 0.0, 0.0, atol=1e-5)
+
+
+def test_hidden_layer_is_as_wide_as_the_representation():
+    assert projection_head("nonlinear", 48, 8).get_layer("hidden").units == 48
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: resnet("resnet19", (32, 32, 3)),
+        lambda: resnet("resnet18", (32, 32, 3), stem="nonsense"),
+        lambda: projection_head("nonsense", 8),
+    ],
+)
+def test_unknown_names(make):
+    with pytest.raises(ValueError, match="Expected.*Received: (resnet19|nonsense)"):
+        make()

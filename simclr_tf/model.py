@@ -57,8 +57,9 @@ class SimCLR(keras.Model):
         """Projections z of augmented float images."""
         return self.head(self.encoder(images, training=training), training=training)
 
-    def train_step(self, images):
-        """One step on this replica's part of the global batch, uint8 (B, H, W, C)."""
+    def train_step(self, data):
+        """One step on this replica's part of the global batch: uint8 images (B, H, W, C), labels are ignored."""
+        images, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         views = self.views(images, self.optimizer.iterations)
         with tf.GradientTape() as tape:
             contrast = self.objective(self(views, training=True))
@@ -68,8 +69,9 @@ class SimCLR(keras.Model):
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
         return self._record(contrast)
 
-    def test_step(self, images):
+    def test_step(self, data):
         """The same measurements in inference mode, with the same views at each call."""
+        images, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         return self._record(self.objective(self(self.views(images, VALIDATION_STEP), training=False)))
 
     def _record(self, contrast: Contrast) -> dict[str, tf.Tensor]:

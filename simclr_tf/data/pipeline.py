@@ -104,8 +104,11 @@ def _check_batch_size(batch_size: int) -> None:
 
 
 def _read_batches(split: Split, indices: tf.data.Dataset) -> tf.data.Dataset:
-    """Int64 (B,) -> uint8 (B, H, W, C), read ahead and in order."""
-    images = indices.map(split.read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    """Int64 (B,) -> uint8 (B, H, W, C), read ahead and in order.
+
+    One batch at a time: a store that has files to decode uses all cores for each.
+    """
+    images = indices.map(split.read)
     options = tf.data.Options()
     options.deterministic = True
     # A stream that a worker should share is given a context; TensorFlow's own sharding would read all and drop most.

@@ -9,7 +9,8 @@ from simclr_tf.augment import TwoViews
 from simclr_tf.distribution import num_replicas
 from simclr_tf.objectives import Contrast
 
-VALIDATION_STEP = -1  # no training step has this number, so validation has views of its own, the same every epoch
+# No training step gets this far, so validation has views of its own, the same in every epoch.
+VALIDATION_STEP = 2**31 - 1
 
 
 class SimCLR(keras.Model):

@@ -1,75 +1,138 @@
-"""The contrastive loss over the global batch."""
+"""Contrastive losses, each a function of the similarities of anchors with their candidates (paper, table 2).
 
+To add one, write a function like these, give it a row in `LOSSES` and its name to `simclr_tf.config.LOSSES`. It sees a
+block of anchors at a time; its gradient and everything else comes with the row.
+"""
+
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
 
-from simclr_tf.distribution import all_stack, num_replicas, replica_id
 
-
-class Contrast(NamedTuple):
-    """What a replica knows of its own anchors; all scalars, float32.
+class Scores(NamedTuple):
+    """Similarities of R anchors with the 2N projections of the global batch.
 
     Attributes:
-        loss: mean over the replica's anchors.
-        accuracy: part of the anchors whose positive is the most similar of all candidates.
-        entropy: mean entropy, in nats, of the softmax over an anchor's candidates; log(2N - 1) when they all look alike.
+        positive: with the anchor's positive, the other view of the same image; (R,).
+        candidates: with all projections; (R, 2N).
+        negatives: which of them are the anchor's negatives, never itself or its positive; bool (R, 2N).
     """
 
-    loss: tf.Tensor
-    accuracy: tf.Tensor
-    entropy: tf.Tensor
+    positive: tf.Tensor
+    candidates: tf.Tensor
+    negatives: tf.Tensor
 
 
-def nt_xent(z: tf.Tensor, temperature: float = 0.5) -> Contrast:
-    """NT-Xent, the normalised temperature-scaled cross entropy (paper, equation 1), with cosine similarity.
+def nt_xent_loss(scores: Scores, temperature: float, margin: float) -> tf.Tensor:
+    """NT-Xent, the normalised temperature-scaled cross entropy (paper, equation 1).
 
-        l(i, j) = -log( exp(sim(z_i, z_j) / tau) / sum_{k != i} exp(sim(z_i, z_k) / tau) )
-
-    averaged over both directions of all N positive pairs of the global batch; an anchor's candidates are the 2N - 1
-    other projections of all replicas. Gradients flow into them, too: with the returned loss divided by the number of
-    replicas, the sum of all replicas' gradients is that of the loss over the global batch.
+        -log( exp(s+ / tau) / (exp(s+ / tau) + sum over negatives of exp(s- / tau)) )
 
     Args:
-        z: this replica's projections, (2B, D): the first view of its images, then the second of the same images in
-            the same order. Any float dtype; the loss is computed in float32.
-        temperature: tau, positive.
+        scores: similarities of R anchors.
+        temperature: tau.
+        margin: not used.
 
     Returns:
-        The `Contrast` of this replica's 2B anchors.
+        The loss of each anchor, (R,).
     """
-    z = tf.math.l2_normalize(tf.cast(z, tf.float32), axis=1)
-    candidates = gather_views(z)  # (2N, D)
-    own, positive = _rows(tf.shape(z)[0] // 2, tf.shape(candidates)[0] // 2)
-    logits = tf.matmul(z, candidates, transpose_b=True) / temperature  # (2B, 2N)
-    is_self = tf.range(tf.shape(candidates)[0]) == own[:, None]
-    logits = tf.where(is_self, logits.dtype.min, logits)
-    log_p = tf.nn.log_softmax(logits)
-    loss = -tf.reduce_mean(tf.gather(log_p, positive, batch_dims=1))
-    hits = tf.argmax(logits, axis=1, output_type=tf.int32) == positive
-    # p log p of the anchor itself is 0 x -inf: leave it out.
-    entropy = -tf.reduce_sum(tf.where(is_self, 0.0, tf.exp(log_p) * log_p), axis=1)
-    return Contrast(loss, tf.reduce_mean(tf.cast(hits, tf.float32)), tf.reduce_mean(entropy))
+    # -log(a / (a + b)) = softplus(log b - log a)
+    return tf.math.softplus(_log_sum_exp(scores, temperature) - scores.positive / temperature)
 
 
-def gather_views(z: tf.Tensor) -> tf.Tensor:
-    """The projections of the global batch, from each replica's part.
+def decoupled_loss(scores: Scores, temperature: float, margin: float) -> tf.Tensor:
+    """Decoupled contrastive loss (Yeh et al., 2021): NT-Xent without the positive in the denominator.
+
+        -s+ / tau + log( sum over negatives of exp(s- / tau) )
+
+    Without the positive there, the gradient does not vanish when the negatives are easy or few, as in small batches.
+    An anchor without negatives has loss 0. Reference: https://arxiv.org/abs/2110.06848.
+
+    Args and returns: as `nt_xent_loss`.
+    """
+    loss = _log_sum_exp(scores, temperature) - scores.positive / temperature
+    return tf.where(tf.reduce_any(scores.negatives, axis=1), loss, tf.zeros_like(loss))
+
+
+def nt_logistic_loss(scores: Scores, temperature: float, margin: float) -> tf.Tensor:
+    """NT-Logistic (paper, table 2), the negatives' term being their mean.
+
+        -log sigmoid(s+ / tau) - mean over negatives of log sigmoid(-s- / tau)
+
+    Args and returns: as `nt_xent_loss`.
+    """
+    repelled = _mean(tf.math.softplus(scores.candidates / temperature), scores.negatives)
+    return tf.math.softplus(-scores.positive / temperature) + repelled
+
+
+def margin_triplet_loss(scores: Scores, temperature: float, margin: float) -> tf.Tensor:
+    """Margin triplet (paper, table 2; Schroff et al., 2015), averaged over the triplets of an anchor.
+
+        mean over negatives of max(s- - s+ + margin, 0)
+
+    Args and returns: as `nt_xent_loss`, with `margin` in units of similarity and `temperature` not used.
+    """
+    return _mean(tf.nn.relu(scores.candidates - scores.positive[:, tf.newaxis] + margin), scores.negatives)
+
+
+LOSSES: dict[str, Callable[[Scores, float, float], tf.Tensor]] = {
+    "decoupled": decoupled_loss,
+    "margin_triplet": margin_triplet_loss,
+    "nt_logistic": nt_logistic_loss,
+    "nt_xent": nt_xent_loss,
+}
+
+
+def mine_semi_hard(scores: Scores, margin: float) -> Scores:
+    """Keeps the semi-hard negatives: farther than the positive, but by less than the margin (paper, section 5.1).
+
+        s+ - margin < s- < s+
+
+    Those above violate the order so badly that they tend to collapse a triplet loss; those below are learned already
+    (Schroff et al., 2015, section 3.2). All of the others count, not only the closest. An anchor may be left without
+    any; then a mean or a sum over them is 0.
 
     Args:
-        z: (2B, D), the first view of the replica's B images, then the second.
+        scores: similarities of R anchors.
+        margin: in units of similarity, before the temperature.
+    """
+    positive = scores.positive[:, tf.newaxis]
+    near = (scores.candidates < positive) & (scores.candidates > positive - margin)
+    return scores._replace(negatives=scores.negatives & near)
+
+
+def accuracy_and_entropy(scores: Scores, temperature: float) -> tuple[tf.Tensor, tf.Tensor]:
+    """What tells how hard the anchors find their task, whatever the loss.
+
+    Args:
+        scores: similarities of R anchors with all of their negatives.
+        temperature: tau, of the softmax.
 
     Returns:
-        (2N, D), the first view of all N images of the global batch, then the second.
+        1 where the positive is more similar than every negative, else 0; and the entropy, in nats, of the softmax over
+        positive and negatives. Both (R,).
     """
-    if num_replicas() == 1:
-        return z
-    dim = z.shape[1]
-    views = all_stack(tf.reshape(z, [2, z.shape[0] // 2, dim]))  # (R, 2, B, D)
-    return tf.reshape(tf.transpose(views, [1, 0, 2, 3]), [-1, dim])
+    positive, negatives = scores.positive / temperature, _logits(scores, temperature)
+    total = _log_sum_exp(scores, temperature)  # of the negatives
+    hits = tf.cast(positive > tf.reduce_max(negatives, axis=1), positive.dtype)
+    all_of_them = positive + tf.math.softplus(total - positive)
+    expected = tf.reduce_sum(tf.exp(negatives - all_of_them[:, tf.newaxis]) * negatives, axis=1)
+    # H = log Z - E[s / tau]
+    return hits, all_of_them - expected - tf.exp(positive - all_of_them) * positive
 
 
-def _rows(local: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Rows of the replica's anchors, and of their positives, among the candidates; int32 (2B,)."""
-    first = tf.cast(replica_id(), tf.int32) * local
-    images = first + tf.range(local)
-    return tf.concat([images, total + images], axis=0), tf.concat([total + images, images], axis=0)
+def _logits(scores: Scores, temperature: float) -> tf.Tensor:
+    """Similarities over temperature; of all that is no negative, the lowest number, whose exponential is 0."""
+    return tf.where(scores.negatives, scores.candidates / temperature, scores.candidates.dtype.min)
+
+
+def _log_sum_exp(scores: Scores, temperature: float) -> tf.Tensor:
+    """Over the negatives; about the lowest number where there are none."""
+    return tf.reduce_logsumexp(_logits(scores, temperature), axis=1)
+
+
+def _mean(values: tf.Tensor, where: tf.Tensor) -> tf.Tensor:
+    """Of each row's chosen values; 0 where none is."""
+    count = tf.reduce_sum(tf.cast(where, values.dtype), axis=1)
+    return tf.reduce_sum(tf.where(where, values, tf.zeros_like(values)), axis=1) / tf.maximum(count, 1)

@@ -28,14 +28,14 @@ def main() -> None:
     if settings.mode == "export":
         from simclr_tf.pretraining import export_run
 
-        print(export_run(run_dir))
+        print(export_run(run_dir, settings.layer))
         return
 
     from simclr_tf.data import load
     from simclr_tf.evaluation.protocol import evaluate
     from simclr_tf.pretraining import load_encoder, random_encoder
 
-    encoder = load_encoder(run_dir)
+    encoder = load_encoder(run_dir, settings.layer)
     name, data_dir = data_source(settings, config.data)
     # Only a folder's images can be resized; a run on other images tells by its encoder which size that has to be.
     size = (config.data.image_size or encoder.input_shape[1]) if name == "folder" else None
@@ -45,11 +45,11 @@ def main() -> None:
     evaluate(
         settings.mode,
         encoder,
-        lambda: random_encoder(run_dir),
+        lambda: random_encoder(run_dir, settings.layer),
         dataset,
         config.data.validation_fraction,
         config.training.seed,
-        run_dir / "evaluation",
+        run_dir / "evaluation" / (f"layer{settings.layer}" if settings.layer else ""),
         settings.baselines,
     )
 

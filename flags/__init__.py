@@ -45,6 +45,12 @@ def define_pretraining(values: flags.FlagValues = FLAGS) -> None:
     """Defines every flag of `train.py`."""
     for section in Config.sections().values():
         define(section, values)
+    flags.DEFINE_bool(
+        "preview",
+        False,
+        "Write pictures of the augmentations into --run_dir or preview/ and train nothing.",
+        flag_values=values,
+    )
 
 
 def config_from_flags(values: flags.FlagValues = FLAGS) -> Config:

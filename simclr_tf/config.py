@@ -13,8 +13,15 @@ import typing
 from pathlib import Path
 from typing import Any, Self
 
+AUGMENTATIONS = (
+    "autoaugment", "blur", "brightness", "contrast", "crop", "crop_bicubic", "cutout", "flip", "gray", "hue", "invert",
+    "jitter", "noise", "posterize", "rotate", "rotate90", "saturation", "shift", "sobel", "solarize",
+)  # fmt: skip
+AUGMENTATION_PRESETS = ("autoaugment", "color_only", "crop_only", "simclr", "simclr_blur", "supervised")
 DATASETS = ("cifar10", "cifar100", "folder", "patterns")
-ENCODERS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+ENCODERS = (
+    "mobilenet_v2", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet200", "vgg11",
+)  # fmt: skip
 LOSSES = ("decoupled", "margin_triplet", "nt_logistic", "nt_xent")
 OPTIMIZERS = ("adamw", "lamb", "lars", "sgd")
 PROJECTIONS = ("linear", "none", "nonlinear")
@@ -102,15 +109,39 @@ class Data(Section):
 class Augmentation(Section):
     """How two views are made of an image."""
 
+    augmentations: str = setting(
+        "simclr",
+        f"Preset ({', '.join(AUGMENTATION_PRESETS)}) or operators in order, like crop,flip,jitter "
+        f"({', '.join(AUGMENTATIONS)}).",
+    )
+    asymmetric: bool = setting(
+        False, "Crop both views, but apply the other augmentations to the first only (the paper's ablation)."
+    )
     color_strength: float = setting(0.5, "Strength s of the color distortion (appendix A).", low=0, high=2)
     blur: bool = setting(False, "Blur half of the views (the paper does so on ImageNet, not on CIFAR-10).")
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for an unknown augmentation."""
+        super().__post_init__()
+        if self.augmentations in AUGMENTATION_PRESETS:
+            return
+        for name in self.augmentations.split(","):
+            if name not in AUGMENTATIONS:
+                raise ValueError(
+                    f"--augmentations must be a preset of {', '.join(AUGMENTATION_PRESETS)}, or a list of "
+                    f"{', '.join(AUGMENTATIONS)}. Received: {name}"
+                )
 
 
 @dataclasses.dataclass(frozen=True)
 class Network(Section):
     """The encoder f and the projection head g."""
 
-    encoder: str = setting("resnet50", "Encoder architecture.", choices=ENCODERS)
+    encoder: str = setting(
+        "resnet50",
+        f"Encoder architecture ({', '.join(ENCODERS)}), or module:function for a function of yours that takes "
+        "the images' shape and returns a keras.Model.",
+    )
     width: float = setting(1.0, "Multiplier of every layer's channels.", above=0, high=8)
     stem: str = setting(
         "auto",
@@ -119,6 +150,29 @@ class Network(Section):
     )
     projection: str = setting("nonlinear", "Projection head.", choices=PROJECTIONS)
     projection_dim: int = setting(128, "Dimension of the projection z.", low=1)
+    projection_layers: int = setting(1, "Hidden layers of the nonlinear head.", low=1, high=4)
+    projection_width: int | None = setting(None, "Width of its hidden layers; that of h when not given.", low=1)
+    projection_bn: bool = setting(True, "Batch norm in its hidden layers.")
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for an unknown encoder, or for settings that the encoder or the head does not have."""
+        super().__post_init__()
+        module, colon, function = self.encoder.partition(":")
+        if self.encoder not in ENCODERS and not (module and function):
+            raise ValueError(
+                f"--encoder must be one of {', '.join(ENCODERS)}, or module:function. Received: {self.encoder}"
+            )
+        if colon and (self.width != 1 or self.stem != "auto"):
+            raise ValueError(
+                f"--encoder={self.encoder} decides for itself about width and stem: leave these flags out. "
+                f"Received: --width={self.width:g} --stem={self.stem}"
+            )
+        hidden = (self.projection_layers, self.projection_width, self.projection_bn)
+        if self.projection != "nonlinear" and hidden != (1, None, True):
+            raise ValueError(
+                "--projection_layers, --projection_width and --projection_bn go with --projection=nonlinear. "
+                f"Received: --projection={self.projection}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,6 +229,11 @@ class Hardware(Section):
         choices=STRATEGIES,
     )
     tpu: str = setting("local", "TPU to use with --strategy=tpu: local, a name, or grpc://host:port.")
+    communication: str = setting(
+        "auto",
+        "How several workers exchange tensors: ring (gRPC), nccl (GPUs), or what TensorFlow finds best.",
+        choices=("auto", "ring", "nccl"),
+    )
     logical_cpus: int = setting(1, "Split the CPU into this many devices, to try --strategy=mirrored.", low=1, high=64)
 
 
@@ -274,6 +333,9 @@ class Evaluation(Section):
     dataset: str | None = setting(None, "Labelled data to judge on, when not that of the run.", choices=DATASETS)
     data_dir: str | None = setting(None, "Folder of that data, when not that of the run.")
     baselines: bool = setting(False, "Judge the encoder at random initialisation and raw pixels, too.")
+    layer: int = setting(
+        0, "What to judge or export: 0 for h, k for the k-th layer of the projection head, the last being z.", low=0
+    )
 
     def __post_init__(self) -> None:
         """Raises ValueError for settings that are illegal or exclude each other."""

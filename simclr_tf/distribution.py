@@ -5,11 +5,20 @@ and leave no trace in the graph. Outside of any replica (a model being built und
 image holder only, so they behave like one replica.
 """
 
+import contextlib
+import json
 import os
+import re
+import socket
+import zlib
+from collections.abc import Iterator
 
 import tensorflow as tf
 
 from simclr_tf.config import Hardware
+
+TPU_PORT = 8470
+CONNECT_TIMEOUT = 20.0  # seconds, to reach a TPU's host
 
 
 def num_replicas() -> int:
@@ -71,10 +80,62 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 
 def describe(strategy: tf.distribute.Strategy) -> str:
     """One line about the devices of a strategy."""
-    replicas = strategy.num_replicas_in_sync
+    replicas, workers = strategy.num_replicas_in_sync, num_workers(strategy)
     devices = sorted({tf.DeviceSpec.from_string(d).device_type for d in strategy.extended.worker_devices})
-    name = type(strategy).__name__.removesuffix("V1").removesuffix("V2")
-    return f"{name}, {replicas} replica{'s' if replicas > 1 else ''} on {'/'.join(devices)}"
+    name = "MultiWorkerMirroredStrategy" if workers > 1 else type(strategy).__name__
+    line = f"{name.removesuffix('V1').removesuffix('V2')}, {replicas} replica{'s' if replicas > 1 else ''}"
+    return f"{line} on {'/'.join(devices)}" + (f" of {workers} workers" if workers > 1 else "")
+
+
+def num_workers(strategy: tf.distribute.Strategy) -> int:
+    """How many processes train together; a TPU's hosts are led by one."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return 1
+    return max(1, sum(len(tasks) for tasks in strategy.cluster_resolver.cluster_spec().as_dict().values()))
+
+
+def require_agreement(strategy: tf.distribute.Strategy, text: str) -> None:
+    """Makes sure that all workers are about to do the same, and waits for them.
+
+    Raises:
+        ValueError: on every worker, when `text` is not the same on all.
+        ConnectionError: when a worker has stopped.
+    """
+    if num_workers(strategy) == 1:
+        return
+    with naming_lost_workers(strategy):
+        digest = strategy.run(lambda: tf.constant([zlib.crc32(text.encode())], tf.int64))
+        digests = strategy.gather(digest, axis=0).numpy()
+    if len(set(digests)) > 1:
+        raise ValueError(
+            "All workers need the same flags, the same data and, with --resume, the same run_dir on a file system that "
+            f"they share. Received: {text} on this worker, something else on another"
+        )
+
+
+@contextlib.contextmanager
+def naming_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
+    """Turns TensorFlow's report that another worker is gone into one line.
+
+    A worker that died is noticed at once, when its connections break; one that hangs, or whose host is off, after the
+    10 seconds that TensorFlow's coordination service waits for a sign of life.
+
+    Raises:
+        ConnectionError: in place of that report; every other error passes.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if num_workers(strategy) == 1 or not re.search("ollective|oordination|eartbeat", str(error)):
+            raise
+        resolver = strategy.cluster_resolver
+        others = set(re.findall(r"/job:(\w+)/(?:replica:\d+/)?task:(\d+)", str(error)))
+        others -= {(resolver.task_type, str(resolver.task_id))}
+        names = " ".join(sorted(f"{job} {task}" for job, task in others)) or "another worker"
+        raise ConnectionError(
+            f"Lost {names}, so this worker ends, too. See what ended it, then start all workers again: with --resume "
+            f"they continue from the newest checkpoint. Received: {type(error).__name__}"
+        ) from error
 
 
 def _split_cpu(count: int) -> None:
@@ -109,19 +170,59 @@ def _mirrored(hardware: Hardware) -> tf.distribute.Strategy:
 
 
 def _multiworker(hardware: Hardware) -> tf.distribute.Strategy:
-    return tf.distribute.MultiWorkerMirroredStrategy()
+    _check_tf_config(os.environ.get("TF_CONFIG", ""))
+    if hardware.communication == "nccl" and not tf.config.list_physical_devices("GPU"):
+        raise ValueError("--communication=nccl is for GPUs, and this worker has none. Received: nccl")
+    implementation = tf.distribute.experimental.CommunicationImplementation[hardware.communication.upper()]
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy(
+            communication_options=tf.distribute.experimental.CommunicationOptions(implementation=implementation)
+        )
+    except tf.errors.OpError as error:
+        raise ConnectionError(
+            f"The workers did not get together. Received: {_reason(error)}; TF_CONFIG={os.environ['TF_CONFIG']}"
+        ) from error
+
+
+def _check_tf_config(text: str) -> None:
+    """Raises ValueError unless the variable names this worker and the others."""
+    try:
+        value = json.loads(text)
+        task = value["task"]
+        if task["type"] not in ("chief", "worker"):
+            raise KeyError(task["type"])
+        value["cluster"][task["type"]][int(task["index"])]
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise ValueError(
+            "--strategy=multiworker needs the environment variable TF_CONFIG, such as "
+            '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}; '
+            f"`python -m simclr_tf.launch` sets it for workers on this machine. Received: {text or 'no TF_CONFIG'}"
+        ) from error
 
 
 def _tpu(hardware: Hardware) -> tf.distribute.Strategy:
     try:
+        _check_reachable(hardware.tpu)
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect(tpu=hardware.tpu)
     except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
             "--strategy=tpu needs a TPU: on a TPU VM install requirements-tpu.txt and keep --tpu=local, elsewhere set "
-            f"--tpu to its name or to grpc://host:8470. Received: --tpu={hardware.tpu} ({reason})"
+            f"--tpu to its name or to grpc://host:{TPU_PORT}. Received: --tpu={hardware.tpu} ({_reason(error)})"
         ) from error
     return tf.distribute.TPUStrategy(resolver)
+
+
+def _check_reachable(tpu: str) -> None:
+    """Raises OSError when nobody answers at a `grpc://` address, where TensorFlow would try for ever."""
+    if tpu.startswith("grpc://"):
+        host, _, port = tpu.removeprefix("grpc://").partition(":")
+        socket.create_connection((host, int(port or TPU_PORT)), CONNECT_TIMEOUT).close()
+
+
+def _reason(error: Exception) -> str:
+    if "No OpKernel was registered" in str(error):
+        return "this TensorFlow was built without support for TPUs"
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 STRATEGIES = {

@@ -10,14 +10,14 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_tf import data, distribution
-from simclr_tf.augment import TwoViews, simclr
-from simclr_tf.config import Config, Network
+from simclr_tf.augment import TwoViews, make_views
+from simclr_tf.config import Config, Hardware, Network, Output
 from simclr_tf.data.dataset import Dataset, Split, hold_out
 from simclr_tf.data.pipeline import ordered_batches, training_batches
 from simclr_tf.export import export_encoder
 from simclr_tf.model import SimCLR
-from simclr_tf.networks import projection_head, resnet
-from simclr_tf.objectives import nt_xent
+from simclr_tf.networks import make_encoder, projection_head, up_to
+from simclr_tf.objectives import make_objective
 from simclr_tf.optimizers import make_optimizer, peak_learning_rate, warmup_cosine
 from simclr_tf.runs import checkpoints, plots, run_dir
 from simclr_tf.runs.callbacks import SaveCheckpoints, StopAfter
@@ -56,18 +56,24 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
     dataset = data.load(config.data.dataset, config.data.data_dir, config.data.image_size, config.training.seed)
     train, validation = hold_out(dataset.train, config.data.validation_fraction, config.training.seed)
     _check_batch(config, len(train), strategy.num_replicas_in_sync)
-    output, name = config.output, f"{config.data.dataset}-{config.network.encoder}"
-    folder = run_dir.open_run_dir(output.run_dir, name, output.overwrite, output.resume) if chief else Path()
+    output, name = config.output, f"{config.data.dataset}-{config.network.encoder.replace(':', '.')}"
 
     saved = checkpoints.newest(Path(output.run_dir or "") / "checkpoints") if output.resume else None
     plan = make_plan(config, len(train), saved.epoch if saved else 0)
+    what = dataclasses.replace(config, hardware=Hardware(), output=Output())
+    distribution.require_agreement(strategy, f"epoch {plan.first_epoch}, {len(train)} images, {what}")
     with strategy.scope():
         model = build_model(config, train.image_shape)
-        model.compile(
-            make_optimizer(config.optimization, plan.rate, model.trainable_variables, config.training.precision)
-        )
+        precision = config.training.precision
+        optimizer = make_optimizer(config.optimization, plan.rate, model.trainable_variables, precision)
+        # One GPU gains from XLA for the whole step. A CPU loses, its convolutions being faster without, and several
+        # replicas cannot: their parts are compiled around the collectives.
+        gpu = strategy.num_replicas_in_sync == 1 and bool(tf.config.list_physical_devices("GPU"))
+        model.compile(optimizer, jit_compile=gpu)
         if saved:
             _resume(model, saved, plan)
+    # Not before: an encoder of the user's may be wrong, and --overwrite should delete nothing for it.
+    folder = run_dir.open_run_dir(output.run_dir, name, output.overwrite, output.resume) if chief else Path()
     if not chief:
         _fit(model, config, plan, train, validation, [])
         return folder
@@ -76,14 +82,20 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
     run_dir.write_text(folder / "flags.txt", flagfile)
     run_dir.write_json(folder / "environment.json", run_dir.environment())
     print(summary(config, dataset, len(train), len(validation), model, strategy, plan, folder), flush=True)
-    for note in (*dataset.notes, *(saved.skipped if saved else ())):
+    notes = [*dataset.notes, *(saved.skipped if saved else ())]
+    if (batch := _validation_batch(config, len(validation), strategy.num_replicas_in_sync)) < config.training.batch_size:
+        notes.append(
+            f"val_loss is taken over batches of {batch} images, for want of {config.training.batch_size}: with fewer "
+            "negatives it is lower than loss by nature"
+        )
+    for note in notes:
         print(f"note     {note}", flush=True)
     log = EpochLog(
         folder, config.training.batch_size, plan.rate, config.training.epochs, interactive=sys.stdout.isatty(),
         first_step=plan.first_epoch * plan.steps_per_epoch, first_epoch=plan.first_epoch,
     )  # fmt: skip
     _show_views(model.views, train, log, folder)
-    meta = {"image_shape": list(train.image_shape)}
+    meta = {"image_shape": list(train.image_shape), "encoder_parameters": model.encoder.count_params()}
     save = SaveCheckpoints(folder / "checkpoints", config.output.checkpoint_epochs, meta)
     _fit(model, config, plan, train, validation, [log, save])
     plots.loss_curves(folder / "metrics.csv", folder / "plots" / "loss.png")
@@ -94,18 +106,30 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
 
 def build_encoder(network: Network, image_shape: tuple[int, int, int], precision: str = "float32") -> keras.Model:
     """The encoder that the settings name: float images in [0, 1] to h."""
-    return resnet(network.encoder, image_shape, network.width, network.stem, dtype=precision)
+    return make_encoder(network.encoder, image_shape, network.width, network.stem, dtype=precision)
+
+
+def build_head(network: Network, representation_dim: int, precision: str = "float32") -> keras.Model:
+    """The projection head that the settings name: h to z."""
+    return projection_head(
+        network.projection,
+        representation_dim,
+        network.projection_dim,
+        precision,
+        layers=network.projection_layers,
+        width=network.projection_width,
+        batch_norm=network.projection_bn,
+    )
 
 
 def build_model(config: Config, image_shape: tuple[int, int, int]) -> SimCLR:
     """The SimCLR model that the settings name, its initial weights drawn from Keras' seed."""
     encoder = build_encoder(config.network, image_shape, config.training.precision)
-    head = projection_head(
-        config.network.projection, encoder.output_shape[-1], config.network.projection_dim, config.training.precision
-    )
-    layers = simclr(config.augmentation.color_strength, config.augmentation.blur)
-    objective = partial(nt_xent, temperature=config.objective.temperature)
-    return SimCLR(encoder, head, TwoViews(layers, config.training.seed), objective)
+    head = build_head(config.network, encoder.output_shape[-1], config.training.precision)
+    views = make_views(**dataclasses.asdict(config.augmentation), seed=config.training.seed)
+    objective = make_objective(config.objective)
+    objective.build(head.output_shape)  # a learned similarity has a weight, which the optimizer must know
+    return SimCLR(encoder, head, views, objective)
 
 
 def make_plan(config: Config, images: int, first_epoch: int = 0) -> Plan:
@@ -116,43 +140,51 @@ def make_plan(config: Config, images: int, first_epoch: int = 0) -> Plan:
     return Plan(steps, first_epoch, peak, warmup_cosine(peak, warmup, config.training.epochs * steps))
 
 
-def load_encoder(folder: str | Path) -> keras.Model:
+def load_encoder(folder: str | Path, layer: int = 0) -> keras.Model:
     """The pretrained encoder of a run, from its newest checkpoint.
 
+    Args:
+        folder: of the run.
+        layer: 0 for h, or k for the k-th layer of the projection head as in `networks.up_to`.
+
     Raises:
-        ValueError: when the folder holds no run or no checkpoint.
+        ValueError: when the folder holds no run or no checkpoint, or the head has no such layer.
     """
-    encoder, saved = _encoder_of(Path(folder))
+    encoder, saved = _encoder_of(Path(folder), layer)
     paths = {variable.path for variable in encoder.variables}
     checkpoints.restore(encoder.variables, {k: v for k, v in saved.variables.items() if k in paths})
     return encoder
 
 
-def random_encoder(folder: str | Path) -> keras.Model:
+def random_encoder(folder: str | Path, layer: int = 0) -> keras.Model:
     """The encoder of a run as it was before training: same architecture, same initial weights.
 
-    Raises:
-        ValueError: when the folder holds no run or no checkpoint.
+    Args and raises: as `load_encoder`.
     """
-    return _encoder_of(Path(folder))[0]
+    return _encoder_of(Path(folder), layer)[0]
 
 
-def export_run(folder: str | Path) -> Path:
-    """Writes the pretrained encoder of a run as a SavedModel, `encoder/` in the run's folder, and returns its path.
+def export_run(folder: str | Path, layer: int = 0) -> Path:
+    """Writes the pretrained encoder of a run as a SavedModel into the run's folder, and returns its path.
 
-    Raises:
-        ValueError: when the folder holds no run or no checkpoint.
+    It is `encoder/`, and `encoder_layer<k>/` for a layer of the head.
+
+    Args and raises: as `load_encoder`.
     """
-    return export_encoder(load_encoder(folder), Path(folder) / "encoder")
+    return export_encoder(load_encoder(folder, layer), Path(folder) / f"encoder{f'_layer{layer}' if layer else ''}")
 
 
-def _encoder_of(folder: Path) -> tuple[keras.Model, checkpoints.Checkpoint]:
+def _encoder_of(folder: Path, layer: int = 0) -> tuple[keras.Model, checkpoints.Checkpoint]:
     config = Config.load(folder / "config.json")
     saved = checkpoints.newest(folder / "checkpoints")
     if saved is None:
         raise ValueError(f"The run has no checkpoint yet. Received: {folder}")
     keras.utils.set_random_seed(config.training.seed)
-    return build_encoder(config.network, tuple(saved.meta["image_shape"]), config.training.precision), saved
+    encoder = build_encoder(config.network, tuple(saved.meta["image_shape"]), config.training.precision)
+    if layer:
+        head = build_head(config.network, encoder.output_shape[-1], config.training.precision)
+        encoder = keras.Model(encoder.input, up_to(head, layer)(encoder.output), name=f"{encoder.name}_{head.name}")
+    return encoder, saved
 
 
 def summary(
@@ -197,6 +229,11 @@ def _check_batch(config: Config, images: int, replicas: int) -> None:
         )
 
 
+def _validation_batch(config: Config, images: int, replicas: int) -> int:
+    """The batch of the training, or as many images as there are for all replicas alike; 0 if that is none."""
+    return min(config.training.batch_size, images // replicas * replicas)
+
+
 def _resume(model: SimCLR, saved: checkpoints.Checkpoint, plan: Plan) -> None:
     if saved.meta["step"] != saved.epoch * plan.steps_per_epoch:
         raise ValueError(
@@ -216,17 +253,18 @@ def _fit(model: SimCLR, config: Config, plan: Plan, train: Split, validation: Sp
         callbacks = [*callbacks, StopAfter(left)]
     batch = min(training.batch_size, len(validation) // replicas * replicas)
     shares = model.distribute_strategy.distribute_datasets_from_function
-    model.fit(
-        shares(partial(training_batches, train, training.batch_size, training.seed, plan.first_epoch)),
-        steps_per_epoch=plan.steps_per_epoch,
-        epochs=training.epochs,
-        initial_epoch=plan.first_epoch,
-        validation_data=shares(partial(ordered_batches, validation, batch, True)) if batch else None,
-        validation_steps=len(validation) // batch if batch else None,
-        callbacks=callbacks,
-        shuffle=False,  # the stream is shuffled already
-        verbose=1 if callbacks and sys.stdout.isatty() else 0,
-    )
+    with distribution.naming_lost_workers(model.distribute_strategy):
+        model.fit(
+            shares(partial(training_batches, train, training.batch_size, training.seed, plan.first_epoch)),
+            steps_per_epoch=plan.steps_per_epoch,
+            epochs=training.epochs,
+            initial_epoch=plan.first_epoch,
+            validation_data=shares(partial(ordered_batches, validation, batch, True)) if batch else None,
+            validation_steps=len(validation) // batch if batch else None,
+            callbacks=callbacks,
+            shuffle=False,  # the stream is shuffled already
+            verbose=1 if callbacks and sys.stdout.isatty() else 0,
+        )
 
 
 def _show_views(views: TwoViews, train: Split, log: EpochLog, folder: Path, count: int = 12) -> None:

@@ -21,7 +21,7 @@ def shared_data() -> Path:
     return Path(folder)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run_python():
     """Runs a Python command line in a process of its own, from the project's root, and returns the finished process."""
 

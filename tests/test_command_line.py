@@ -25,7 +25,7 @@ def only_line(result):
         (["train.py", "--batch_sise=3"], "Unknown command line flag 'batch_sise'. Did you mean: batch_size"),
         (["train.py", "--batch_size=x"], "--batch_size=x"),
         (["train.py", "--batch_size=0"], "--batch_size must be at least 2"),
-        (["train.py", "--encoder=resnet19"], "resnet18|resnet34"),
+        (["train.py", "--encoder=resnet19"], "resnet18, resnet34"),
         (["train.py", "--temperature=nan"], "--temperature must be a finite number"),
         (["train.py", "--dataset=folder"], "--dataset=folder needs --data_dir"),
         (["train.py", "--warmup_epochs=20", "--epochs=10"], "--warmup_epochs"),

@@ -71,6 +71,11 @@ def test_other_files_are_no_config(tmp_path, text):
         lambda: c.Data(validation_fraction=0.0),
         lambda: c.Augmentation(color_strength=-0.1),
         lambda: c.Network(width=0.0),
+        lambda: c.Network(encoder="resnet19"),
+        lambda: c.Network(encoder="nets:"),
+        lambda: c.Network(encoder="nets:tiny", width=2.0),
+        lambda: c.Network(projection_layers=5),
+        lambda: c.Network(projection="linear", projection_layers=2),
         lambda: c.Objective(temperature=float("nan")),
         lambda: c.Optimization(learning_rate=0.0),
         lambda: c.Training(batch_size=1),
@@ -83,6 +88,7 @@ def test_other_files_are_no_config(tmp_path, text):
         lambda: Config(output=c.Output(resume=True, overwrite=True, run_dir="x")),
         lambda: Evaluation(),
         lambda: Evaluation(run_dir="x", mode="nonsense"),
+        lambda: Evaluation(run_dir="x", layer=-1),
     ],
 )
 def test_impossible_settings_are_named(make):
@@ -94,12 +100,11 @@ def test_names_are_those_of_the_dicts():
     from simclr_tf import distribution
     from simclr_tf.data import DATASETS
     from simclr_tf.evaluation.protocol import PROBES
-    from simclr_tf.networks.heads import PROJECTIONS
-    from simclr_tf.networks.resnet import RESNETS
+    from simclr_tf.networks import ENCODERS, PROJECTIONS
     from simclr_tf.optimizers.factory import OPTIMIZERS, SCALINGS
 
     assert set(c.DATASETS) == set(DATASETS)
-    assert set(c.ENCODERS) == set(RESNETS)
+    assert set(c.ENCODERS) == set(ENCODERS)
     assert set(c.OPTIMIZERS) == set(OPTIMIZERS)
     assert set(c.PROJECTIONS) == set(PROJECTIONS)
     assert set(c.STRATEGIES) == set(distribution.STRATEGIES)

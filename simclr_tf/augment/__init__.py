@@ -1,19 +1,48 @@
 """Augmentations as Keras-CV layers, and the two views made with them."""
 
+from simclr_tf.augment.autoaugment import AutoAugment
 from simclr_tf.augment.base import Augmentation
-from simclr_tf.augment.color import ColorJitter, RandomGrayscale
-from simclr_tf.augment.filters import GaussianBlur
-from simclr_tf.augment.geometry import RandomFlip, RandomResizedCrop
-from simclr_tf.augment.policies import simclr
+from simclr_tf.augment.color import (
+    RandomBrightness,
+    RandomContrast,
+    RandomGrayscale,
+    RandomHue,
+    RandomSaturation,
+)
+from simclr_tf.augment.crops import RandomCrop, RandomResizedCrop
+from simclr_tf.augment.filters import GaussianBlur, GaussianNoise, SobelFilter
+from simclr_tf.augment.geometry import RandomCutout, RandomFlip, RandomRotate, RandomRotate90
+from simclr_tf.augment.jitter import ColorJitter
+from simclr_tf.augment.policies import OPERATORS, PRESETS, branches, make_views, policy, simclr
+from simclr_tf.augment.tones import Invert, Posterize, Solarize
 from simclr_tf.augment.two_views import TwoViews
 
 __all__ = [
+    "OPERATORS",
+    "PRESETS",
     "Augmentation",
+    "AutoAugment",
     "ColorJitter",
     "GaussianBlur",
+    "GaussianNoise",
+    "Invert",
+    "Posterize",
+    "RandomBrightness",
+    "RandomContrast",
+    "RandomCrop",
+    "RandomCutout",
     "RandomFlip",
     "RandomGrayscale",
+    "RandomHue",
     "RandomResizedCrop",
+    "RandomRotate",
+    "RandomRotate90",
+    "RandomSaturation",
+    "SobelFilter",
+    "Solarize",
     "TwoViews",
+    "branches",
+    "make_views",
+    "policy",
     "simclr",
 ]

@@ -3,10 +3,14 @@
 import keras_cv
 import tensorflow as tf
 
-# The same bits on every device and under XLA; the default generator differs between them.
+# The same bits on CPU and GPU and under XLA; the default generator differs between them.
 GENERATOR = "philox"
 
 Parameters = dict[str, tf.Tensor]
+
+# One tensor (N, H, W) a channel. Color arithmetic on separate planes vectorises, and no concatenation stands between
+# two layers, through which XLA would evaluate the first once for every channel that the second reads.
+Planes = list[tf.Tensor]
 
 
 class Augmentation(keras_cv.layers.VectorizedBaseImageAugmentationLayer):
@@ -15,6 +19,9 @@ class Augmentation(keras_cv.layers.VectorizedBaseImageAugmentationLayer):
     A subclass says how many uniform random numbers an image takes (`uniforms`), what parameters they become
     (`parameters`), and what these do to a batch (`transform`). So the randomness is a pure function of a key and an
     image's position: it can be drawn for the global batch on every replica, of which each takes its own part.
+
+    Called by itself, a layer draws its key from TensorFlow's global generator (`tf.random.set_seed`); `TwoViews` hands
+    it a key of the seed, the step and the view.
 
     Args:
         probability: with which an image is transformed; the others are left as they are.
@@ -28,6 +35,10 @@ class Augmentation(keras_cv.layers.VectorizedBaseImageAugmentationLayer):
 
     uniforms = 0
 
+    # Whether an output pixel depends on several input pixels in an elementwise way (shifts, gathers). XLA would
+    # evaluate the layers before it once for each of them; `TwoViews` starts another program there.
+    reads_neighbours = False
+
     def __init__(self, probability: float = 1.0, **kwargs):
         # Keras-CV's constructor would bind the layer to a generator of the process, whose state no checkpoint saves
         # and whose draws are the same on all replicas; so its two other lines stand here.
@@ -40,10 +51,10 @@ class Augmentation(keras_cv.layers.VectorizedBaseImageAugmentationLayer):
 
     def parameters(self, u: tf.Tensor, image_shape: tuple[int, int, int]) -> Parameters:
         """The parameters of N images from `u`, (uniforms, N) numbers uniform in [0, 1); each is (N, ...)."""
-        raise NotImplementedError
+        return {}
 
-    def transform(self, images: tf.Tensor, parameters: Parameters) -> tf.Tensor:
-        """Transforms float32 images (N, H, W, C) in [0, 1], each by its own parameters."""
+    def transform(self, planes: Planes, parameters: Parameters) -> Planes:
+        """Transforms float32 images in [0, 1], given as C planes (N, H, W), each image by its own parameters."""
         raise NotImplementedError
 
     def draw(self, key: tf.Tensor, count: int | tf.Tensor, image_shape: tuple[int, int, int]) -> Parameters:
@@ -57,18 +68,29 @@ class Augmentation(keras_cv.layers.VectorizedBaseImageAugmentationLayer):
         Returns:
             Tensors of N rows each; row i belongs to the image at position i.
         """
-        u = tf.random.stateless_uniform([1 + self.uniforms, count], key, alg=GENERATOR)
+        u = uniform([1 + self.uniforms, count], key)
         return {"chosen": u[0] < self.probability, **self.parameters(u[1:], image_shape)}
 
-    def augment_images(self, images, transformations, **kwargs):
+    def augment_planes(self, planes: Planes, parameters: Parameters) -> Planes:
         """Transforms the images that were chosen."""
-        outputs = self.transform(images, transformations)
+        if self.probability == 0.0:
+            return planes
+        outputs = self.transform(planes, parameters)
         if self.probability == 1.0:
             return outputs
-        return tf.where(transformations["chosen"][:, None, None, None], outputs, images)
+        chosen = by_image(parameters["chosen"])
+        return [tf.where(chosen, after, before) for after, before in zip(outputs, planes, strict=True)]
+
+    def augment_images(self, images, transformations, **kwargs):
+        """Keras-CV's entry: the same for images (N, H, W, C)."""
+        return to_images(self.augment_planes(to_planes(images), transformations))
+
+    def augment_labels(self, labels, transformations, **kwargs):
+        """Keras-CV's entry: labels stay as they are."""
+        return labels
 
     def get_random_transformation_batch(self, batch_size, images=None, **kwargs):
-        """Draws with a fresh key: the layer called by itself, without `TwoViews`."""
+        """Keras-CV's entry: draws with a fresh key, for the layer called by itself."""
         key = tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32)
         return self.draw(key, batch_size, tuple(images.shape[-3:]))
 
@@ -77,6 +99,17 @@ class Augmentation(keras_cv.layers.VectorizedBaseImageAugmentationLayer):
         images = inputs["images"] if isinstance(inputs, dict) else tf.convert_to_tensor(inputs)
         images = to_float(images)
         return super().call({**inputs, "images": images} if isinstance(inputs, dict) else images)
+
+
+def uniform(shape: list, key: tf.Tensor) -> tf.Tensor:
+    """Numbers in [0, 1), multiples of 2^-24, a pure function of shape and key.
+
+    Made from integers, because the generator's floats use their low bits where XLA does not compile and their high bits
+    where it does.
+    """
+    bits = tf.random.stateless_uniform(shape, key, minval=None, maxval=None, dtype=tf.uint32, alg=GENERATOR)
+    bits = tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32))
+    return tf.cast(tf.cast(bits, tf.int32), tf.float32) / 2.0**24
 
 
 def to_float(images: tf.Tensor) -> tf.Tensor:
@@ -92,3 +125,50 @@ def to_float(images: tf.Tensor) -> tf.Tensor:
     if not images.dtype.is_floating:
         raise ValueError(f"Expected images as uint8 or as floats in [0, 1]. Received: {images.dtype.name}")
     return tf.cast(images, tf.float32)
+
+
+def to_planes(images: tf.Tensor) -> Planes:
+    """(N, H, W, C) to C planes (N, H, W)."""
+    return tf.unstack(images, axis=-1)
+
+
+def to_images(planes: Planes) -> tf.Tensor:
+    """C planes (N, H, W) to (N, H, W, C)."""
+    return tf.stack(planes, axis=-1)
+
+
+def by_image(x: tf.Tensor) -> tf.Tensor:
+    """A number an image, (N,), in a shape that goes with planes, (N, 1, 1)."""
+    return x[:, tf.newaxis, tf.newaxis]
+
+
+def clip(x: tf.Tensor) -> tf.Tensor:
+    """Clips to [0, 1]."""
+    return tf.clip_by_value(x, 0.0, 1.0)
+
+
+def between(u: tf.Tensor, bounds: tuple[float, float]) -> tf.Tensor:
+    """Numbers uniform in [0, 1) stretched over a range; exactly its bound where the range is a point."""
+    return bounds[0] + u * (bounds[1] - bounds[0])
+
+
+def check_range(name: str, bounds: tuple[float, float], low: float, high: float) -> tuple[float, float]:
+    """A range as a tuple, after a look at it.
+
+    Raises:
+        ValueError: when it is empty or not within [low, high].
+    """
+    if len(bounds) != 2 or not low <= bounds[0] <= bounds[1] <= high:
+        raise ValueError(f"The {name} must be a range (low, high) within [{low:g}, {high:g}]. Received: {bounds}")
+    return (bounds[0], bounds[1])
+
+
+def check_strength(strength: float, high: float) -> float:
+    """A strength, after a look at it.
+
+    Raises:
+        ValueError: when it is not within [0, high].
+    """
+    if not 0.0 <= strength <= high:
+        raise ValueError(f"The strength must lie between 0 and {high:g}. Received: {strength}")
+    return strength

@@ -1,118 +1,147 @@
-"""Augmentations of color."""
+"""Augmentations of color, each by itself; `jitter.py` joins them.
+
+Strengths s are the paper's (appendix A): factors uniform in [max(0, 1 - 0.8 s), 1 + 0.8 s], turns of the hue uniform
+in [-0.2 s, 0.2 s].
+"""
 
 import tensorflow as tf
 
-from simclr_tf.augment.base import Augmentation
+from simclr_tf.augment.base import Augmentation, Planes, by_image, check_strength, clip
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as PIL, torchvision and TensorFlow have it
 
-
-def luma(images: tf.Tensor) -> tf.Tensor:
-    """The gray value of each pixel, (N, H, W, 1)."""
-    if images.shape[-1] == 1:
-        return images
-    red, green, blue = tf.split(images, 3, axis=-1)
-    return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
+STRONGEST = 2.5  # where the hue has gone round
 
 
-def shift_hue(images: tf.Tensor, turns: tf.Tensor) -> tf.Tensor:
-    """Turns the hue of each pixel, keeping its value and saturation (HSV).
+def luma(planes: Planes) -> tf.Tensor:
+    """The gray value of each pixel, (N, H, W)."""
+    if len(planes) == 1:
+        return planes[0]
+    return LUMA[0] * planes[0] + LUMA[1] * planes[1] + LUMA[2] * planes[2]
+
+
+def mean_luma(planes: Planes) -> tf.Tensor:
+    """The mean gray value of each image, (N,)."""
+    return tf.reduce_mean(luma(planes), axis=[1, 2])
+
+
+def adjust(planes: Planes, factor: tf.Tensor, offset: tf.Tensor, gray: tf.Tensor) -> Planes:
+    """clip(factor x + offset + gray luma(x)): brightness, contrast and saturation are cases of it.
 
     Args:
-        images: (N, H, W, 3) in [0, 1].
-        turns: (N, 1, 1, 1), in turns of the color wheel.
-
-    Returns:
-        (N, H, W, 3) in [0, 1].
+        planes: C planes (N, H, W).
+        factor: (N,).
+        offset: (N,).
+        gray: (N,).
     """
-    red, green, blue = tf.split(images, 3, axis=-1)
+    shade = by_image(offset) + by_image(gray) * luma(planes)
+    return [clip(by_image(factor) * plane + shade) for plane in planes]
+
+
+def shift_hue(planes: Planes, turns: tf.Tensor) -> Planes:
+    """Turns the hue of each pixel, keeping its value and saturation (HSV); gray images have none.
+
+    Args:
+        planes: C planes (N, H, W) in [0, 1].
+        turns: (N,), in turns of the color wheel.
+    """
+    if len(planes) == 1:
+        return planes
+    red, green, blue = planes
     value = tf.maximum(tf.maximum(red, green), blue)
     chroma = value - tf.minimum(tf.minimum(red, green), blue)
-    scale = tf.where(chroma > 0.0, 1.0 / tf.where(chroma > 0.0, chroma, 1.0), 0.0)
+    scale = 1.0 / tf.maximum(chroma, 1e-12)  # without chroma the differences below are 0
     sixths = tf.where(
         value == red,
         (green - blue) * scale,
         tf.where(value == green, (blue - red) * scale + 2.0, (red - green) * scale + 4.0),
     )
-    sixths += 6.0 * turns
-
-    def channel(offset):
-        k = sixths + offset
-        k -= 6.0 * tf.floor(k / 6.0)
-        return value - chroma * tf.clip_by_value(tf.minimum(k, 4.0 - k), 0.0, 1.0)
-
-    return tf.concat([channel(5.0), channel(3.0), channel(1.0)], axis=-1)
+    sixths += 6.0 * by_image(turns)
+    sixths -= 6.0 * tf.floor(sixths / 6.0)  # in [0, 6): red at 0, green at 2, blue at 4
+    # Each primary as a function of the hue: a trapezium around its own place, of height 1.
+    heights = (tf.abs(sixths - 3.0) - 1.0, 2.0 - tf.abs(sixths - 2.0), 2.0 - tf.abs(sixths - 4.0))
+    return [value - chroma * (1.0 - clip(height)) for height in heights]
 
 
-def _by_image(x: tf.Tensor) -> tf.Tensor:
-    """(N,) to (N, 1, 1, 1)."""
-    return x[:, None, None, None]
+def color_factor(u: tf.Tensor, strength: float) -> tf.Tensor:
+    """Uniform in [max(0, 1 - 0.8 s), 1 + 0.8 s]."""
+    low, high = max(0.0, 1.0 - 0.8 * strength), 1.0 + 0.8 * strength
+    return low + u * (high - low)
 
 
-class ColorJitter(Augmentation):
-    """Changes brightness, contrast, saturation and hue, in an order drawn for each image (paper, appendix A).
+def hue_turns(u: tf.Tensor, strength: float) -> tf.Tensor:
+    """Uniform in [-0.2 s, 0.2 s]."""
+    return (2.0 * u - 1.0) * 0.2 * strength
 
-        brightness:  x <- f x
-        contrast:    x <- f x + (1 - f) mean(luma(x))
-        saturation:  x <- f x + (1 - f) luma(x)
-        hue:         turned by an angle in HSV
 
-    with f uniform in [max(0, 1 - 0.8 s), 1 + 0.8 s] and the turn uniform in [-0.2 s, 0.2 s]; after each, x is clipped
-    to [0, 1]. These are the definitions of the paper's code (version 2) and of torchvision's ColorJitter.
+class ColorAugmentation(Augmentation):
+    """A change of color with the paper's strength.
 
     Args:
         strength: s; 0 leaves images as they are.
-        probability: with which an image is jittered.
+        probability: with which an image is changed.
         **kwargs: of `Augmentation`.
 
     Raises:
         ValueError: on a negative strength, or one above 2.5, where the hue has gone round.
     """
 
-    uniforms = 8
-
     def __init__(self, strength: float = 0.5, probability: float = 0.8, **kwargs):
-        super().__init__(probability, **kwargs)
-        if not 0.0 <= strength <= 2.5:
-            raise ValueError(f"The strength must lie between 0 and 2.5. Received: {strength}")
+        # With strength 0 not even a rounding error is left.
+        super().__init__(probability if check_strength(strength, STRONGEST) > 0.0 else 0.0, **kwargs)
         self.strength = strength
 
+
+class _Factor(ColorAugmentation):
+    """What has one factor an image."""
+
+    uniforms = 1
+
     def parameters(self, u, image_shape):
-        """Factors and turn, float32 (N,), and `order`, (N, 4): which operation comes at each of four places."""
-        low, high = max(0.0, 1.0 - 0.8 * self.strength), 1.0 + 0.8 * self.strength
-        factors = low + u[:3] * (high - low)
-        return {
-            "brightness": factors[0],
-            "contrast": factors[1],
-            "saturation": factors[2],
-            "turns": (2.0 * u[3] - 1.0) * 0.2 * self.strength,
-            # The ranks of four uniform numbers are a uniform permutation.
-            "order": tf.argsort(tf.transpose(u[4:8]), axis=-1),
-        }
+        """`factor`, float32 (N,)."""
+        return {"factor": color_factor(u[0], self.strength)}
 
-    def transform(self, images, parameters):
-        """Goes through the four places; at each, an image takes the operation that its order names."""
-        for place in range(4):
-            images = self._operate(images, parameters, parameters["order"][:, place])
-        return images
 
-    @staticmethod
-    def _operate(images, parameters, operation):
-        """One operation an image: 0 brightness, 1 contrast, 2 saturation, 3 hue.
+class RandomBrightness(_Factor):
+    """x <- clip(f x)."""
 
-        The first three are one affine map, f x + (1 - f) anchor, so they cost one pass and not three.
-        """
-        factor = tf.where(operation == 0, parameters["brightness"], 1.0)
-        factor = tf.where(operation == 1, parameters["contrast"], factor)
-        factor = _by_image(tf.where(operation == 2, parameters["saturation"], factor))
-        gray = luma(images)
-        anchor = tf.where(_by_image(operation == 1), tf.reduce_mean(gray, axis=[1, 2, 3], keepdims=True), 0.0)
-        anchor = tf.where(_by_image(operation == 2), gray, anchor)
-        outputs = tf.clip_by_value(factor * images + (1.0 - factor) * anchor, 0.0, 1.0)
-        if images.shape[-1] == 1:
-            return outputs
-        hue = _by_image(operation == 3)
-        return tf.where(hue, shift_hue(images, _by_image(parameters["turns"])), outputs)
+    def transform(self, planes, parameters):
+        """Brightens or darkens."""
+        return [clip(by_image(parameters["factor"]) * plane) for plane in planes]
+
+
+class RandomContrast(_Factor):
+    """x <- clip(f x + (1 - f) mean(luma(x)))."""
+
+    def transform(self, planes, parameters):
+        """Draws all pixels towards their mean, or away from it."""
+        factor = parameters["factor"]
+        return adjust(planes, factor, (1.0 - factor) * mean_luma(planes), tf.zeros_like(factor))
+
+
+class RandomSaturation(_Factor):
+    """x <- clip(f x + (1 - f) luma(x))."""
+
+    def transform(self, planes, parameters):
+        """Draws each pixel towards its gray value, or away from it; a gray image stays as it is."""
+        if len(planes) == 1:
+            return planes
+        factor = parameters["factor"]
+        return adjust(planes, factor, tf.zeros_like(factor), 1.0 - factor)
+
+
+class RandomHue(ColorAugmentation):
+    """Turns the hue in HSV."""
+
+    uniforms = 1
+
+    def parameters(self, u, image_shape):
+        """`turns`, float32 (N,), in turns of the color wheel."""
+        return {"turns": hue_turns(u[0], self.strength)}
+
+    def transform(self, planes, parameters):
+        """Turns."""
+        return shift_hue(planes, parameters["turns"])
 
 
 class RandomGrayscale(Augmentation):
@@ -121,10 +150,6 @@ class RandomGrayscale(Augmentation):
     def __init__(self, probability: float = 0.2, **kwargs):
         super().__init__(probability, **kwargs)
 
-    def parameters(self, u, image_shape):
-        """None besides being chosen."""
-        return {}
-
-    def transform(self, images, parameters):
+    def transform(self, planes, parameters):
         """Drops the color."""
-        return tf.broadcast_to(luma(images), tf.shape(images))
+        return [luma(planes)] * len(planes)

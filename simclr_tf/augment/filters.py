@@ -1,8 +1,12 @@
-"""Augmentations that filter."""
+"""Augmentations that filter: blur, edges and noise."""
+
+import math
 
 import tensorflow as tf
 
-from simclr_tf.augment.base import Augmentation
+from simclr_tf.augment.base import Augmentation, between, by_image, check_range, clip
+from simclr_tf.augment.crops import reflect, resample
+from simclr_tf.augment.hashing import standard_normal
 
 
 class GaussianBlur(Augmentation):
@@ -10,6 +14,9 @@ class GaussianBlur(Augmentation):
 
     The standard deviation is uniform in `sigma` pixels and the kernel's side a tenth of the image's, made odd and at
     least 3. Borders are reflected.
+
+    Both passes are products with banded matrices. As sums of shifted images they would be fewer operations, but XLA
+    then evaluates all layers before it once for each shift, which cost ten times the blur.
 
     Args:
         sigma: smallest and largest standard deviation, in pixels.
@@ -24,29 +31,107 @@ class GaussianBlur(Augmentation):
 
     def __init__(self, sigma: tuple[float, float] = (0.1, 2.0), probability: float = 0.5, **kwargs):
         super().__init__(probability, **kwargs)
-        if not 0.0 < sigma[0] <= sigma[1]:
-            raise ValueError(f"Sigma must be a range of positive numbers. Received: {sigma}")
-        self.sigma = tuple(sigma)
+        self.sigma = check_range("sigma", sigma, 1e-3, 1e3)
 
     def parameters(self, u, image_shape):
         """`sigma`, float32 (N,), in pixels."""
-        return {"sigma": self.sigma[0] + u[0] * (self.sigma[1] - self.sigma[0])}
+        return {"sigma": between(u[0], self.sigma)}
 
-    def transform(self, images, parameters):
-        """Blurs the rows, then the columns."""
-        radius = max(1, round(0.05 * max(images.shape[1:3])))
+    def transform(self, planes, parameters):
+        """Blurs columns and rows."""
+        rows, columns = planes[0].shape[1:]
+        radius = max(1, round(0.05 * max(rows, columns)))
         at = tf.range(-radius, radius + 1, dtype=tf.float32)
         weights = tf.nn.softmax(-0.5 * tf.square(at / parameters["sigma"][:, None]))  # (N, 2 radius + 1)
-        return _filter_axis(_filter_axis(images, weights, 1), weights, 2)
+        # Rounding lets the sum of the weights be 1 + 1e-7.
+        return [clip(plane) for plane in resample(planes, _band(weights, rows), _band(weights, columns))]
 
 
-def _filter_axis(images: tf.Tensor, weights: tf.Tensor, axis: int) -> tf.Tensor:
-    """Correlates along one axis with each image's own weights, as a sum of shifted images."""
-    radius, size = weights.shape[1] // 2, images.shape[axis]
-    paddings = [[radius, radius] if i == axis else [0, 0] for i in range(4)]
-    padded = tf.pad(images, paddings, mode="REFLECT")
-    total = tf.zeros_like(images)
-    for k in range(weights.shape[1]):
-        shifted = padded[:, k : k + size] if axis == 1 else padded[:, :, k : k + size]
-        total += weights[:, k, None, None, None] * shifted
-    return total
+def _band(weights: tf.Tensor, size: int) -> tf.Tensor:
+    """The matrices (N, size, size) that correlate along an axis with weights (N, K), borders reflected."""
+    taps = weights.shape[1]
+    source = tf.range(size, dtype=tf.float32)[:, None] + tf.range(taps, dtype=tf.float32) - taps // 2  # (size, K)
+    places = tf.one_hot(tf.cast(_fold(source, size), tf.int32), size)  # (size, K, size)
+    return tf.einsum("nk,iks->nis", weights, places)
+
+
+def _fold(at: tf.Tensor, size: int) -> tf.Tensor:
+    """Reflects into [0, size - 1] however often it takes, for kernels wider than the image."""
+    period = max(2.0 * (size - 1), 1.0)
+    return reflect(at - period * tf.floor(at / period), size)
+
+
+class SobelFilter(Augmentation):
+    """Replaces images by the strength of their edges, channel by channel (Sobel & Feldman, 1968).
+
+        x <- (1 - a) x + a min(1, sqrt(dx^2 + dy^2) / 4)
+
+    with dx and dy the correlations with [[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]] and its transpose, of which neither
+    exceeds 4. Borders are repeated.
+
+    Args:
+        amount: a, smallest and largest, within [0, 1].
+        **kwargs: of `Augmentation`.
+
+    Raises:
+        ValueError: on an empty range.
+    """
+
+    uniforms = 1
+    reads_neighbours = True
+
+    def __init__(self, amount: tuple[float, float] = (1.0, 1.0), **kwargs):
+        super().__init__(**kwargs)
+        self.amount = check_range("amount", amount, 0.0, 1.0)
+
+    def parameters(self, u, image_shape):
+        """`amount`, float32 (N,)."""
+        return {"amount": between(u[0], self.amount)}
+
+    def transform(self, planes, parameters):
+        """Blends with the edges."""
+        amount = by_image(parameters["amount"])
+        return [(1.0 - amount) * plane + amount * _edges(plane) for plane in planes]
+
+
+def _edges(plane: tf.Tensor) -> tf.Tensor:
+    padded = tf.concat([plane[:, :1], plane, plane[:, -1:]], axis=1)
+    padded = tf.concat([padded[:, :, :1], padded, padded[:, :, -1:]], axis=2)
+    difference = padded[:, :, 2:] - padded[:, :, :-2]  # (N, H + 2, W)
+    dx = difference[:, :-2] + 2.0 * difference[:, 1:-1] + difference[:, 2:]
+    difference = padded[:, 2:] - padded[:, :-2]  # (N, H, W + 2)
+    dy = difference[:, :, :-2] + 2.0 * difference[:, :, 1:-1] + difference[:, :, 2:]
+    return tf.minimum(1.0, tf.sqrt(dx * dx + dy * dy) / 4.0)
+
+
+class GaussianNoise(Augmentation):
+    """Adds independent Gaussian noise to every pixel and channel, then clips to [0, 1].
+
+    An image draws two numbers, which key a hash of the pixel's index: the noise belongs to the image's position in the
+    global batch, and no replica draws the pixels of another's images.
+
+    Args:
+        deviation: smallest and largest standard deviation, within [0, 1].
+        **kwargs: of `Augmentation`.
+
+    Raises:
+        ValueError: on an empty range.
+    """
+
+    uniforms = 3
+
+    def __init__(self, deviation: tuple[float, float] = (0.0, 0.1), **kwargs):
+        super().__init__(**kwargs)
+        self.deviation = check_range("deviation", deviation, 0.0, 1.0)
+
+    def parameters(self, u, image_shape):
+        """`deviation`, float32 (N,), and `keys`, int32 (N, 2)."""
+        keys = tf.cast(tf.transpose(u[1:3]) * 2.0**24, tf.int32)  # all random bits that u has
+        return {"deviation": between(u[0], self.deviation), "keys": keys}
+
+    def transform(self, planes, parameters):
+        """Adds the noise."""
+        shape = planes[0].shape[1:]
+        noise = [standard_normal(parameters["keys"], math.prod(shape), stream) for stream in range(len(planes))]
+        deviation = by_image(parameters["deviation"])
+        return [clip(plane + deviation * tf.reshape(n, [-1, *shape])) for plane, n in zip(planes, noise, strict=True)]

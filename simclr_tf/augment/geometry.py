@@ -1,79 +1,10 @@
-"""Augmentations that move pixels."""
+"""Augmentations that move pixels: flip, rotation, and the warp behind it; crops are in `crops.py`."""
 
 import math
 
 import tensorflow as tf
 
-from simclr_tf.augment.base import Augmentation
-
-
-class RandomResizedCrop(Augmentation):
-    """Cuts out a rectangle of random area and aspect and resizes it to the image's own size.
-
-    The area is uniform in `area` (as a part of the image's), the logarithm of the aspect ratio uniform in `aspect`, as
-    in the paper's appendix A. Where a rectangle of that area would not fit into the image for every aspect, the range
-    of aspects is cut to those that fit; torchvision and TensorFlow draw again instead, which makes large areas rarer
-    than the uniform law says. Sides are whole pixels.
-
-    Resizing is bilinear with half-pixel centres, clamped at the crop's border as if it were cut out first. It is two
-    batched matrix products, rows and then columns, each image with its own weights: unlike `tf.image.crop_and_resize`
-    it compiles under XLA.
-
-    Args:
-        area: smallest and largest area, in (0, 1].
-        aspect: smallest and largest ratio of width to height.
-        **kwargs: of `Augmentation`.
-
-    Raises:
-        ValueError: on an empty range.
-    """
-
-    uniforms = 4
-
-    def __init__(self, area: tuple[float, float] = (0.08, 1.0), aspect: tuple[float, float] = (3 / 4, 4 / 3), **kwargs):
-        super().__init__(**kwargs)
-        if not 0.0 < area[0] <= area[1] <= 1.0:
-            raise ValueError(f"The area must be a range within (0, 1]. Received: {area}")
-        if not 0.0 < aspect[0] <= aspect[1]:
-            raise ValueError(f"The aspect must be a range of positive ratios. Received: {aspect}")
-        self.area, self.aspect = tuple(area), tuple(aspect)
-
-    def parameters(self, u, image_shape):
-        """The crop's `top`, `left`, `height` and `width` in pixels, float32 (N,)."""
-        rows, columns = image_shape[0], image_shape[1]
-        area = self.area[0] + u[0] * (self.area[1] - self.area[0])
-        # width^2 = area * aspect * rows * columns <= columns^2, and likewise for the height.
-        log_low = tf.maximum(math.log(self.aspect[0]), tf.math.log(area * columns / rows))
-        log_high = tf.minimum(math.log(self.aspect[1]), tf.math.log(columns / rows / area))
-        aspect = tf.exp(log_low + u[1] * tf.maximum(log_high - log_low, 0.0))
-        pixels = area * rows * columns
-        height = tf.clip_by_value(tf.round(tf.sqrt(pixels / aspect)), 1.0, rows)
-        width = tf.clip_by_value(tf.round(tf.sqrt(pixels * aspect)), 1.0, columns)
-        return {
-            "top": tf.floor(u[2] * (rows - height + 1.0)),
-            "left": tf.floor(u[3] * (columns - width + 1.0)),
-            "height": height,
-            "width": width,
-        }
-
-    def transform(self, images, parameters):
-        """Crops and resizes."""
-        rows, columns, channels = images.shape[1:]
-        down = _bilinear_weights(parameters["top"], parameters["height"], rows)
-        across = _bilinear_weights(parameters["left"], parameters["width"], columns)
-        x = tf.matmul(down, tf.reshape(images, [-1, rows, columns * channels]))
-        x = tf.transpose(tf.reshape(x, [-1, rows, columns, channels]), [0, 2, 1, 3])
-        x = tf.matmul(across, tf.reshape(x, [-1, columns, rows * channels]))
-        return tf.transpose(tf.reshape(x, [-1, columns, rows, channels]), [0, 2, 1, 3])
-
-
-def _bilinear_weights(start: tf.Tensor, length: tf.Tensor, size: int) -> tf.Tensor:
-    """Weights (N, size, size) that stretch `length` pixels from `start` over `size` pixels, along one axis."""
-    at = (tf.range(size, dtype=tf.float32) + 0.5) / size  # output pixels' centres, in (0, 1)
-    start, length = start[:, None], length[:, None]
-    source = tf.clip_by_value(start + at * length - 0.5, start, start + length - 1.0)  # (N, size)
-    distance = tf.abs(source[:, :, None] - tf.range(size, dtype=tf.float32))
-    return tf.maximum(0.0, 1.0 - distance)
+from simclr_tf.augment.base import Augmentation, Planes, by_image, check_range, clip
 
 
 class RandomFlip(Augmentation):
@@ -82,10 +13,155 @@ class RandomFlip(Augmentation):
     def __init__(self, probability: float = 0.5, **kwargs):
         super().__init__(probability, **kwargs)
 
-    def parameters(self, u, image_shape):
-        """None besides being chosen."""
-        return {}
-
-    def transform(self, images, parameters):
+    def transform(self, planes, parameters):
         """Mirrors."""
-        return tf.reverse(images, axis=[2])
+        return [tf.reverse(plane, axis=[2]) for plane in planes]
+
+
+class RandomRotate90(Augmentation):
+    """Turns images by 90, 180 or 270 degrees with equal chances; those that are not square, by 180 degrees.
+
+    With the default probability, all four orientations are equally frequent.
+    """
+
+    uniforms = 1
+    reads_neighbours = True
+
+    def __init__(self, probability: float = 0.75, **kwargs):
+        super().__init__(probability, **kwargs)
+
+    def parameters(self, u, image_shape):
+        """`quarters` of a turn counterclockwise, int32 (N,)."""
+        if image_shape[0] != image_shape[1]:
+            return {"quarters": tf.fill(tf.shape(u[0]), 2)}
+        return {"quarters": 1 + tf.cast(tf.floor(u[0] * 3.0), tf.int32)}
+
+    def transform(self, planes, parameters):
+        """Turns by a half where asked, then by a quarter."""
+        half, quarter = by_image(parameters["quarters"] >= 2), by_image(parameters["quarters"] % 2 == 1)
+        planes = [tf.where(half, tf.reverse(plane, axis=[1, 2]), plane) for plane in planes]
+        if planes[0].shape[1] != planes[0].shape[2]:
+            return planes
+        return [tf.where(quarter, tf.reverse(tf.transpose(plane, [0, 2, 1]), axis=[1]), plane) for plane in planes]
+
+
+class RandomRotate(Augmentation):
+    """Turns images about their centre by any angle, interpolating bilinearly; what comes in from outside is black.
+
+    Args:
+        degrees: largest angle, within [0, 180]; the angle is uniform between plus and minus it.
+        **kwargs: of `Augmentation`.
+
+    Raises:
+        ValueError: on an angle out of range.
+    """
+
+    uniforms = 1
+    reads_neighbours = True
+
+    def __init__(self, degrees: float = 45.0, probability: float = 1.0, **kwargs):
+        check_range("angle", (0.0, degrees), 0.0, 180.0)
+        super().__init__(probability if degrees > 0.0 else 0.0, **kwargs)
+        self.degrees = degrees
+
+    def parameters(self, u, image_shape):
+        """`angle`, counterclockwise, in radians, float32 (N,)."""
+        return {"angle": (2.0 * u[0] - 1.0) * math.radians(self.degrees)}
+
+    def transform(self, planes, parameters):
+        """Turns."""
+        rows, columns = planes[0].shape[1:]
+        return warp(planes, *rotation(parameters["angle"], rows, columns), method="bilinear", fill=0.0)
+
+
+class RandomCutout(Augmentation):
+    """Covers a square with gray; its centre is anywhere, so a part of it may lie outside (DeVries & Taylor, 2017).
+
+    Args:
+        side: smallest and largest side, as a part of the image's shorter one, within [0, 1]. The default is the
+            original's 16 pixels of 32.
+        fill: value of the covered pixels.
+        **kwargs: of `Augmentation`.
+
+    Raises:
+        ValueError: on an empty range, or a fill outside [0, 1].
+    """
+
+    uniforms = 3
+
+    def __init__(self, side: tuple[float, float] = (0.5, 0.5), fill: float = 0.5, **kwargs):
+        super().__init__(**kwargs)
+        self.side = check_range("side", side, 0.0, 1.0)
+        check_range("fill", (fill, fill), 0.0, 1.0)
+        self.fill = fill
+
+    def parameters(self, u, image_shape):
+        """`side`, and the square's `top` and `left`, which may be negative: whole pixels, float32 (N,)."""
+        rows, columns = image_shape[0], image_shape[1]
+        side = tf.round((self.side[0] + u[0] * (self.side[1] - self.side[0])) * min(rows, columns))
+        return {
+            "side": side,
+            "top": tf.floor(u[1] * rows) - tf.floor(side / 2.0),
+            "left": tf.floor(u[2] * columns) - tf.floor(side / 2.0),
+        }
+
+    def transform(self, planes, parameters):
+        """Covers."""
+        down = tf.range(planes[0].shape[1], dtype=tf.float32)[:, None] - by_image(parameters["top"])
+        across = tf.range(planes[0].shape[2], dtype=tf.float32) - by_image(parameters["left"])
+        side = by_image(parameters["side"])
+        covered = (down >= 0.0) & (down < side) & (across >= 0.0) & (across < side)
+        return [tf.where(covered, self.fill, plane) for plane in planes]
+
+
+def rotation(angle: tf.Tensor, rows: int, columns: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Where each pixel of an image turned about its centre comes from.
+
+    Args:
+        angle: (N,), counterclockwise, in radians.
+        rows: H.
+        columns: W.
+
+    Returns:
+        Rows and columns, float32 (N, H, W); pixel centres are whole numbers.
+    """
+    y = tf.range(rows, dtype=tf.float32)[:, None] - (rows - 1) / 2
+    x = tf.range(columns, dtype=tf.float32) - (columns - 1) / 2
+    cosine, sine = by_image(tf.cos(angle)), by_image(tf.sin(angle))
+    # Rows count downwards, so the inverse of a counterclockwise turn has this sign.
+    return cosine * y + sine * x + (rows - 1) / 2, cosine * x - sine * y + (columns - 1) / 2
+
+
+def warp(planes: Planes, rows: tf.Tensor, columns: tf.Tensor, method: str, fill: float) -> Planes:
+    """Takes each pixel from elsewhere in its image.
+
+    Gathers, because TensorFlow's `ImageProjectiveTransformV3` does not compile under XLA.
+
+    Args:
+        planes: C planes (N, H, W).
+        rows: where from, float32 (N, H, W).
+        columns: likewise.
+        method: "bilinear" or "nearest".
+        fill: value of everything outside the image.
+    """
+    if method == "nearest":
+        # Up at halves, as PIL does it.
+        return _gather(planes, tf.floor(rows + 0.5), tf.floor(columns + 0.5), fill)
+    top, left = tf.floor(rows), tf.floor(columns)
+    down, right = rows - top, columns - left
+    corners = [[_gather(planes, top + i, left + j, fill) for j in (0.0, 1.0)] for i in (0.0, 1.0)]
+    return [
+        clip((1.0 - down) * ((1.0 - right) * a + right * b) + down * ((1.0 - right) * c + right * d))
+        for a, b, c, d in zip(*corners[0], *corners[1], strict=True)
+    ]
+
+
+def _gather(planes: Planes, rows: tf.Tensor, columns: tf.Tensor, fill: float) -> Planes:
+    height, width = planes[0].shape[1:]
+    inside = (rows >= 0.0) & (rows < height) & (columns >= 0.0) & (columns < width)
+    index = tf.cast(tf.where(inside, rows * width + columns, 0.0), tf.int32)  # exact below 2^24 pixels
+    flat, at = [-1, height * width], tf.reshape(index, [-1, height * width])
+    return [
+        tf.where(inside, tf.reshape(tf.gather(tf.reshape(plane, flat), at, batch_dims=1), tf.shape(plane)), fill)
+        for plane in planes
+    ]

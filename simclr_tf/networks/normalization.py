@@ -4,8 +4,11 @@ With statistics of each device's part only, a network can tell the two views of 
 the loss without learning anything.
 """
 
+from typing import NamedTuple
+
 import keras
 import tensorflow as tf
+from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext  # there is no public way to ask
 
 from simclr_tf.distribution import all_stack, all_sum, num_replicas
 
@@ -29,7 +32,8 @@ class SyncBatchNormalization(keras.layers.Layer):
         gamma_initializer: of the scale; "zeros" on the last layer of a residual block.
         **kwargs: of `keras.layers.Layer`.
 
-    Input shape: (B, ..., C), any float dtype. Output shape: the same; statistics are float32.
+    Input shape: (B, ..., C), any float dtype. Output shape: the same; statistics are float32. In float64, for which there
+    is no fused kernel, all is written out.
     """
 
     def __init__(self, momentum: float = 0.9, epsilon: float = 1e-5, gamma_initializer="ones", **kwargs):
@@ -52,7 +56,7 @@ class SyncBatchNormalization(keras.layers.Layer):
         Every replica computes the same statistics, so any copy is the value, and assigning costs no communication.
         """
         return keras.Variable(
-            initializer, shape=shape, trainable=False, autocast=False, name=name,
+            initializer, shape=shape, trainable=False, autocast=False, name=name, dtype=self.variable_dtype,
             synchronization="on_read", aggregation="only_first_replica",
         )  # fmt: skip
 
@@ -63,7 +67,8 @@ class SyncBatchNormalization(keras.layers.Layer):
             return tf.reshape(y, tf.shape(x))
         gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
         if training and self.trainable:
-            normalize = _normalize if num_replicas() == 1 else _normalize_across_replicas
+            written = num_replicas() > 1 or _compiled()
+            normalize = _normalize_across_replicas if written else _moments
             y, mean, variance = normalize(x, gamma, beta, self.epsilon)
             _move(self.moving_mean, mean, self.momentum)
             _move(self.moving_variance, variance, self.momentum)
@@ -91,27 +96,63 @@ def _move(variable, value, momentum: float) -> None:
 
 
 def _fused(x, gamma, beta, mean, variance, epsilon, is_training):
+    if x.dtype == tf.float64:
+        return _written_out(x, gamma, beta, mean, variance, epsilon, is_training)
     return tf.raw_ops.FusedBatchNormV3(
         x=x, scale=gamma, offset=beta, mean=mean, variance=variance, epsilon=epsilon, is_training=is_training
     )
 
 
+class _Normalized(NamedTuple):
+    y: tf.Tensor
+    batch_mean: tf.Tensor
+    batch_variance: tf.Tensor
+
+
+def _written_out(x, gamma, beta, mean, variance, epsilon, is_training):
+    """What the fused kernel computes."""
+    if is_training:
+        mean, variance = tf.nn.moments(x, [0, 1, 2])
+    y = (x - mean) * tf.math.rsqrt(variance + epsilon) * gamma + beta
+    rows = _rows(x)
+    return _Normalized(y, mean, variance * rows / tf.maximum(rows - 1.0, 1.0))
+
+
+def _fixed_gradient(dy, x, gamma, mean, variance, epsilon):
+    """Gradients of x, gamma and beta with the statistics held fixed: dx = gamma / std * dy."""
+    if x.dtype == tf.float64:
+        inverse_std = tf.math.rsqrt(variance + epsilon)
+        sums = (tf.reduce_sum(dy * (x - mean) * inverse_std, [0, 1, 2]), tf.reduce_sum(dy, [0, 1, 2]))
+        return gamma * inverse_std * dy, *sums
+    fused = tf.raw_ops.FusedBatchNormGradV3(
+        y_backprop=dy, x=x, scale=gamma, reserve_space_1=mean, reserve_space_2=variance,
+        reserve_space_3=[], epsilon=epsilon, is_training=False,
+    )  # fmt: skip
+    return fused.x_backprop, fused.scale_backprop, fused.offset_backprop
+
+
 def _rows(x) -> tf.Tensor:
     """How many values a channel has."""
-    return tf.cast(tf.reduce_prod(tf.shape(x)[:-1]), tf.float32)
+    return tf.cast(tf.reduce_prod(tf.shape(x)[:-1]), tf.float64 if x.dtype == tf.float64 else tf.float32)
 
 
 def _moments(x, gamma, beta, epsilon):
     """The fused kernel in training mode: outputs, mean and biased variance of this replica's values."""
-    out = _fused(x, gamma, beta, [], [], epsilon, is_training=True)
     rows = _rows(x)
+    shift = tf.stop_gradient(x[:1, :1, :1]) if _compiled() else None
+    out = _fused(x if shift is None else x - shift, gamma, beta, [], [], epsilon, is_training=True)
+    mean = out.batch_mean if shift is None else out.batch_mean + tf.cast(shift[0, 0, 0], out.batch_mean.dtype)
     # The kernel returns the unbiased variance; Keras and the reference code track the biased one.
-    return out.y, out.batch_mean, out.batch_variance * (tf.maximum(rows - 1.0, 1.0) / rows)
+    return out.y, mean, out.batch_variance * (tf.maximum(rows - 1.0, 1.0) / rows)
 
 
-def _normalize(x, gamma, beta, epsilon):
-    """Outputs, mean and variance with a single replica."""
-    return _moments(x, gamma, beta, epsilon)
+def _compiled() -> bool:
+    """Whether XLA compiles what is being traced.
+
+    Its kernel takes E[x^2] - E[x]^2 for the variance, which cancels where the mean is large. So it is given values less
+    one of them, at no cost because XLA fuses the subtraction; TensorFlow's own kernels are stable and would pay for it.
+    """
+    return GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
 
 
 def _normalize_across_replicas(x, gamma, beta, epsilon):
@@ -126,21 +167,14 @@ def _normalize_across_replicas(x, gamma, beta, epsilon):
         y = _fused(x, gamma, beta, mean, variance, epsilon, is_training=False).y
 
         def gradient(dy, _dmean, _dvariance):
-            # The statistics held fixed first, by the fused kernel: dx = gamma / std * dy.
-            fixed = tf.raw_ops.FusedBatchNormGradV3(
-                y_backprop=dy, x=x, scale=gamma, reserve_space_1=mean, reserve_space_2=variance,
-                reserve_space_3=[], epsilon=epsilon, is_training=False,
-            )  # fmt: skip
-            # Then what flows through them: -gamma / std * (mean(dy) + normalised x * mean(dy * normalised x)), which
+            dx, dgamma, dbeta = _fixed_gradient(dy, x, gamma, mean, variance, epsilon)
+            # What flows through the statistics: -gamma / std * (mean(dy) + normalised x * mean(dy * normalised x)), which
             # is a line in x for each channel.
-            sums = all_sum(tf.stack([fixed.offset_backprop, fixed.scale_backprop]))
-            mean_dy, mean_dy_x = tf.unstack(sums / (_rows(x) * num_replicas()))
+            mean_dy, mean_dy_x = tf.unstack(all_sum(tf.stack([dbeta, dgamma])) / (_rows(x) * num_replicas()))
             inverse_std = tf.math.rsqrt(variance + epsilon)
             slope = gamma * tf.square(inverse_std) * mean_dy_x
-            centered = tf.cast(x, tf.float32) - mean
-            through = slope * centered + gamma * inverse_std * mean_dy
-            dx = fixed.x_backprop - tf.cast(through, x.dtype)
-            return dx, fixed.scale_backprop, fixed.offset_backprop
+            through = slope * (tf.cast(x, mean.dtype) - mean) + gamma * inverse_std * mean_dy
+            return dx - tf.cast(through, x.dtype), dgamma, dbeta
 
         return (y, mean, variance), gradient
 

@@ -16,6 +16,7 @@ RESNETS = {
     "resnet50": ((3, 4, 6, 3), True),
     "resnet101": ((3, 4, 23, 3), True),
     "resnet152": ((3, 8, 36, 3), True),
+    "resnet200": ((3, 24, 36, 3), True),
 }
 CIFAR_STEM_UP_TO = 64  # pixels; --stem=auto takes the ImageNet stem for larger images
 
@@ -47,29 +48,41 @@ def resnet(
     depths, bottleneck = RESNETS[name]
     block = _bottleneck if bottleneck else _basic
     images = keras.Input(image_shape, name="images", dtype="float32")
-    x = _stem(images, stem, _channels(64, width), dtype)
+    x = _stem(images, stem, channels(64, width), dtype)
     for stage, depth in enumerate(depths):
         for index in range(depth):
             stride = 2 if stage > 0 and index == 0 else 1
-            x = block(x, _channels(64 * 2**stage, width), stride, f"stage{stage + 1}_block{index + 1}", dtype)
+            x = block(x, channels(64 * 2**stage, width), stride, f"stage{stage + 1}_block{index + 1}", dtype)
     h = keras.layers.GlobalAveragePooling2D(name="representation", dtype="float32")(x)
     return keras.Model(images, h, name=name)
 
 
-def _channels(base: int, width: float) -> int:
+def channels(base: int, width: float) -> int:
+    """`width` times so many channels, at least one."""
     return max(1, round(base * width))
 
 
 def _stem(x, stem, filters, dtype):
     if stem == "cifar":
-        return _conv(x, filters, 3, 1, "stem", dtype)
-    x = _conv(x, filters, 7, 2, "stem", dtype)
+        return convolution(x, filters, 3, 1, "stem", dtype)
+    x = convolution(x, filters, 7, 2, "stem", dtype)
     x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad", dtype=dtype)(x)  # after a ReLU, zero is no maximum
     return keras.layers.MaxPooling2D(3, 2, name="stem_pool", dtype=dtype)(x)
 
 
-def _conv(x, filters, kernel, stride, name, dtype, relu=True, gamma="ones"):
-    """Convolution, batch norm and, unless told otherwise, ReLU."""
+def convolution(x, filters, kernel, stride, name, dtype, relu=True, gamma="ones"):
+    """Convolution, batch norm and, unless told otherwise, ReLU; symmetric padding, so that only strides shrink.
+
+    Args:
+        x: images or feature maps, (B, H, W, C).
+        filters: output channels.
+        kernel: side of the kernel, in pixels.
+        stride: of the convolution.
+        name: prefix of the layers' names.
+        dtype: Keras dtype policy.
+        relu: whether to end with one.
+        gamma: initializer of the batch norm's scale.
+    """
     padding = "same"
     if stride > 1 and kernel > 1:
         x = keras.layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad", dtype=dtype)(x)
@@ -85,19 +98,19 @@ def _conv(x, filters, kernel, stride, name, dtype, relu=True, gamma="ones"):
 def _residual(x, y, filters, stride, name, dtype):
     """ReLU of the block's output and its shortcut, which is projected where the shape changes."""
     if stride > 1 or x.shape[-1] != filters:
-        x = _conv(x, filters, 1, stride, f"{name}_shortcut", dtype, relu=False)
+        x = convolution(x, filters, 1, stride, f"{name}_shortcut", dtype, relu=False)
     total = keras.layers.Add(name=f"{name}_add", dtype=dtype)([x, y])
     return keras.layers.ReLU(name=f"{name}_out", dtype=dtype)(total)
 
 
 def _basic(x, filters, stride, name, dtype):
-    y = _conv(x, filters, 3, stride, f"{name}_1", dtype)
-    y = _conv(y, filters, 3, 1, f"{name}_2", dtype, relu=False, gamma="zeros")
+    y = convolution(x, filters, 3, stride, f"{name}_1", dtype)
+    y = convolution(y, filters, 3, 1, f"{name}_2", dtype, relu=False, gamma="zeros")
     return _residual(x, y, filters, stride, name, dtype)
 
 
 def _bottleneck(x, filters, stride, name, dtype):
-    y = _conv(x, filters, 1, 1, f"{name}_1", dtype)
-    y = _conv(y, filters, 3, stride, f"{name}_2", dtype)
-    y = _conv(y, 4 * filters, 1, 1, f"{name}_3", dtype, relu=False, gamma="zeros")
+    y = convolution(x, filters, 1, 1, f"{name}_1", dtype)
+    y = convolution(y, filters, 3, stride, f"{name}_2", dtype)
+    y = convolution(y, 4 * filters, 1, 1, f"{name}_3", dtype, relu=False, gamma="zeros")
     return _residual(x, y, 4 * filters, stride, name, dtype)

@@ -23,6 +23,13 @@ def test_parameters_of_resnet50():
     assert imagenet - cifar == 64 * 3 * (49 - 9)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "millions"), [(1, 24), (2, 94), (4, 375)])
+def test_parameters_are_those_of_the_paper(width, millions):
+    # Table 6 and section 4.1: ResNet-50 of 24, 94 and 375 M, whose convolutions grow with the square of the width.
+    assert round(trainable(resnet("resnet50", (224, 224, 3), width)) / 1e6) == millions
+
+
 @pytest.mark.parametrize("name", sorted(RESNETS))
 def test_depth_is_the_number_of_layers(name):
     model = resnet(name, (32, 32, 3), width=1 / 16)

@@ -1,0 +1,165 @@
+"""AutoAugment: the policy learned on CIFAR-10, for a whole batch at once."""
+
+import tensorflow as tf
+
+from simclr_tf.augment.base import Augmentation, Parameters, Planes, by_image, clip
+from simclr_tf.augment.color import luma, mean_luma
+from simclr_tf.augment.geometry import rotation, warp
+from simclr_tf.augment.histogram import autocontrast, equalize
+from simclr_tf.augment.tones import posterize, solarize
+
+# (operation, probability, magnitude) twice: Cubuk et al., 2019, "AutoAugment", table 7. Magnitudes are levels 0 to 9.
+CIFAR10_POLICY = (
+    (("invert", 0.1, 7), ("contrast", 0.2, 6)),
+    (("rotate", 0.7, 2), ("translate_x", 0.3, 9)),
+    (("sharpness", 0.8, 1), ("sharpness", 0.9, 3)),
+    (("shear_y", 0.5, 8), ("translate_y", 0.7, 9)),
+    (("autocontrast", 0.5, 8), ("equalize", 0.9, 2)),
+    (("shear_y", 0.2, 7), ("posterize", 0.3, 7)),
+    (("color", 0.4, 3), ("brightness", 0.6, 7)),
+    (("sharpness", 0.3, 9), ("brightness", 0.7, 9)),
+    (("equalize", 0.6, 5), ("equalize", 0.5, 1)),
+    (("contrast", 0.6, 7), ("sharpness", 0.6, 5)),
+    (("color", 0.7, 7), ("translate_x", 0.5, 8)),
+    (("equalize", 0.3, 7), ("autocontrast", 0.4, 8)),
+    (("translate_y", 0.4, 3), ("sharpness", 0.2, 6)),
+    (("brightness", 0.9, 6), ("color", 0.2, 8)),
+    (("solarize", 0.5, 2), ("invert", 0.0, 3)),
+    (("equalize", 0.2, 0), ("autocontrast", 0.6, 0)),
+    (("equalize", 0.2, 8), ("equalize", 0.6, 4)),
+    (("color", 0.9, 9), ("equalize", 0.6, 6)),
+    (("autocontrast", 0.8, 4), ("solarize", 0.2, 8)),
+    (("brightness", 0.1, 3), ("color", 0.7, 0)),
+    (("solarize", 0.4, 5), ("autocontrast", 0.9, 3)),
+    (("translate_y", 0.9, 9), ("translate_y", 0.7, 9)),
+    (("autocontrast", 0.9, 2), ("solarize", 0.8, 3)),
+    (("equalize", 0.8, 8), ("invert", 0.1, 3)),
+    (("translate_y", 0.7, 9), ("autocontrast", 0.9, 1)),
+)
+
+LEVELS = 9
+
+# What level 9 means, and whether the sign is drawn; level 0 is 0. Translations are parts of the side, angles radians,
+# enhancements distances of the factor from 1, posterize counts lost bits, solarize how far the threshold sinks.
+RANGES = {
+    "autocontrast": (0.0, False),
+    "brightness": (0.9, True),
+    "color": (0.9, True),
+    "contrast": (0.9, True),
+    "equalize": (0.0, False),
+    "invert": (0.0, False),
+    "posterize": (4.0, False),
+    "rotate": (0.5235987755982988, True),  # 30 degrees
+    "sharpness": (0.9, True),
+    "shear_y": (0.3, True),
+    "solarize": (1.0, False),
+    "translate_x": (150 / 331, True),
+    "translate_y": (150 / 331, True),
+}
+OPERATIONS = tuple(RANGES)
+NOTHING = len(OPERATIONS)
+
+FILL = 128 / 255  # of what comes in from outside
+
+
+class AutoAugment(Augmentation):
+    """One of 25 pairs of operations, drawn for each image (Cubuk et al., 2019).
+
+    Each operation of the pair happens with its own probability; its magnitude is fixed, its sign drawn. Operations are
+    those of PIL, which the authors used: nearest-neighbour warps filled with gray, enhancements about PIL's anchors.
+
+    Every image passes through all operations, with magnitudes that make all but its own the identity. That is more
+    arithmetic than its own, yet one program without branches for the whole batch.
+
+    Args:
+        probability: with which an image is transformed at all.
+        **kwargs: of `Augmentation`.
+    """
+
+    uniforms = 5
+    reads_neighbours = True
+
+    def parameters(self, u, image_shape):
+        """`operation`, int32 (N, 2), an index of `OPERATIONS` or `NOTHING`, and `magnitude`, float32 (N, 2)."""
+        pair = tf.cast(tf.floor(u[0] * len(CIFAR10_POLICY)), tf.int32)
+        name, chance, magnitude, signed = (tf.gather(column, pair) for column in _columns())  # each (N, 2)
+        happens, negative = tf.transpose(u[1:3]) < chance, tf.transpose(u[3:5]) < 0.5
+        return {
+            "operation": tf.where(happens, name, NOTHING),
+            "magnitude": tf.where(signed & negative, -magnitude, magnitude),
+        }
+
+    def transform(self, planes, parameters):
+        """One operation of the pair after the other."""
+        for place in range(2):
+            operation, magnitude = parameters["operation"][:, place], parameters["magnitude"][:, place]
+            planes = operate(planes, operation, magnitude)
+        return planes
+
+
+def _columns() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The policy as arrays (25, 2): operation, probability, magnitude, whether it has a sign."""
+    entries = [step for pair in CIFAR10_POLICY for step in pair]
+    columns = (
+        tf.constant([OPERATIONS.index(name) for name, _, _ in entries]),
+        tf.constant([chance for _, chance, _ in entries], tf.float32),
+        tf.constant([_magnitude(name, level) for name, _, level in entries], tf.float32),
+        tf.constant([RANGES[name][1] for name, _, _ in entries]),
+    )
+    return tuple(tf.reshape(column, [-1, 2]) for column in columns)
+
+
+def _magnitude(name: str, level: int) -> float:
+    magnitude = RANGES[name][0] * level / LEVELS
+    return float(round(magnitude)) if name == "posterize" else magnitude
+
+
+def operate(planes: Planes, operation: tf.Tensor, magnitude: tf.Tensor) -> Planes:
+    """One operation an image.
+
+    Args:
+        planes: C planes (N, H, W).
+        operation: int32 (N,), an index of `OPERATIONS` or `NOTHING`.
+        magnitude: float32 (N,), as in `RANGES`.
+    """
+    magnitudes = {name: tf.where(operation == index, magnitude, 0.0) for index, name in enumerate(OPERATIONS)}
+    is_ = {name: by_image(operation == index) for index, name in enumerate(OPERATIONS)}
+    planes = _select(is_["equalize"], equalize(planes), planes)
+    planes = _select(is_["autocontrast"], autocontrast(planes), planes)
+    planes = _select(is_["sharpness"], _sharpen(planes, magnitudes["sharpness"]), planes)
+    planes = [solarize(plane, 1.0 - magnitudes["solarize"]) for plane in planes]
+    planes = [posterize(plane, 8.0 - magnitudes["posterize"]) for plane in planes]
+    planes = _select(is_["invert"], [1.0 - plane for plane in planes], planes)
+    return _move(_enhance(planes, magnitudes), magnitudes)
+
+
+def _select(where: tf.Tensor, after: Planes, before: Planes) -> Planes:
+    return [tf.where(where, a, b) for a, b in zip(after, before, strict=True)]
+
+
+def _enhance(planes: Planes, magnitudes: Parameters) -> Planes:
+    """Brightness, contrast and color (saturation): clip((1 + m) x - m anchor), the anchor black, a mean or gray."""
+    factor = 1.0 + magnitudes["brightness"] + magnitudes["contrast"] + magnitudes["color"]
+    anchor = by_image(magnitudes["contrast"] * mean_luma(planes)) + by_image(magnitudes["color"]) * luma(planes)
+    return [clip(by_image(factor) * plane - anchor) for plane in planes]
+
+
+def _move(planes: Planes, magnitudes: Parameters) -> Planes:
+    """Rotation about the centre, shear and translation; only one of them is not the identity."""
+    height, width = planes[0].shape[1:]
+    rows, columns = rotation(magnitudes["rotate"], height, width)
+    across = tf.range(width, dtype=tf.float32) + 0.5
+    rows += by_image(magnitudes["shear_y"]) * across + by_image(magnitudes["translate_y"] * height)
+    columns += by_image(magnitudes["translate_x"] * width)
+    return warp(planes, rows, columns, method="nearest", fill=FILL)
+
+
+def _sharpen(planes: Planes, magnitude: tf.Tensor) -> Planes:
+    """clip((1 + m) x - m smooth(x)), smoothed by [[1, 1, 1], [1, 5, 1], [1, 1, 1]] / 13, the border left as it is."""
+    outputs = []
+    for plane in planes:
+        three = plane[:, :, :-2] + plane[:, :, 1:-1] + plane[:, :, 2:]
+        nine = three[:, :-2] + three[:, 1:-1] + three[:, 2:]
+        inner = (nine + 4.0 * plane[:, 1:-1, 1:-1]) / 13.0 - plane[:, 1:-1, 1:-1]
+        outputs.append(clip(plane - by_image(magnitude) * tf.pad(inner, [[0, 0], [1, 1], [1, 1]])))
+    return outputs

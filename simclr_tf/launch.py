@@ -1,0 +1,123 @@
+"""Starts several workers on this machine, for `--strategy=multiworker`.
+
+    python -m simclr_tf.launch --workers=2 -- train.py --dataset=patterns --batch_size=256
+
+Each worker is a process with a TF_CONFIG of its own, on free ports of the loopback device. The chief's output is shown as
+it is, that of the others behind `[worker 1]`. Signals are passed on. When a worker fails, the others have `GRACE` seconds
+to say what they noticed, then they are ended. The exit code is the worst of those that ended by themselves.
+"""
+
+import argparse
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import IO
+
+GRACE = 30.0  # seconds; TensorFlow notices a lost worker within about 10
+POLL = 0.1  # seconds
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback device that nobody listens on; another process may take one before they are used."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def tf_config(ports: Sequence[int], index: int) -> str:
+    """The TF_CONFIG of one worker."""
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
+    return json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
+
+
+def start(command: Sequence[str], count: int) -> list[subprocess.Popen]:
+    """Starts the workers, the chief first."""
+    ports, workers = free_ports(count), []
+    for index in range(count):
+        workers.append(
+            subprocess.Popen(
+                [sys.executable, *command],
+                env={**os.environ, "TF_CONFIG": tf_config(ports, index)},
+                stdout=None if index == 0 else subprocess.PIPE,
+                stderr=None if index == 0 else subprocess.STDOUT,
+                # A group of its own: the terminal's Ctrl-C comes once, from here.
+                start_new_session=True,
+            )
+        )
+        if index:
+            threading.Thread(target=_show, args=(workers[-1].stdout, index), daemon=True).start()
+    return workers
+
+
+def _show(lines: IO[bytes], index: int) -> None:
+    for line in lines:
+        sys.stderr.write(f"[worker {index}] {line.decode(errors='replace')}")
+        sys.stderr.flush()
+
+
+def wait(workers: Sequence[subprocess.Popen], grace: float = GRACE) -> int:
+    """Waits for all workers, ends them when one has failed, and returns the worst exit code."""
+    ended: set[int] = set()  # those that did not end by themselves
+    deadline, end = None, signal.SIGTERM
+    while any(worker.poll() is None for worker in workers):
+        if deadline is None and any(worker.returncode for worker in workers):
+            deadline = time.monotonic() + grace
+        elif deadline is not None and time.monotonic() > deadline:
+            for index, worker in enumerate(workers):
+                if worker.poll() is None:
+                    ended.add(index)
+                    worker.send_signal(end)
+            deadline, end = time.monotonic() + grace, signal.SIGKILL
+        time.sleep(POLL)
+    return max(_exit_code(worker) for index, worker in enumerate(workers) if index not in ended)
+
+
+def _exit_code(worker: subprocess.Popen) -> int:
+    """As a shell has it: 128 + the signal of a process that was ended by one."""
+    return worker.returncode if worker.returncode >= 0 else 128 - worker.returncode
+
+
+def launch(command: Sequence[str], count: int, grace: float = GRACE) -> int:
+    """Runs a Python command as `count` workers and returns the worst exit code."""
+    workers = start(command, count)
+
+    def pass_on(number, frame):
+        for worker in workers:
+            if worker.poll() is None:
+                worker.send_signal(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, pass_on)
+    try:
+        return wait(workers, grace)
+    finally:
+        for worker in workers:
+            if worker.poll() is None:
+                worker.kill()
+
+
+def main(argv: Sequence[str]) -> int:
+    """Reads the command line and launches."""
+    parser = argparse.ArgumentParser(prog="python -m simclr_tf.launch", description=__doc__.splitlines()[0])
+    parser.add_argument("--workers", type=int, required=True, help="how many processes")
+    parser.add_argument("--grace", type=float, default=GRACE, help="seconds the others have when a worker has failed")
+    parser.add_argument("command", nargs="+", metavar="-- train.py --flags", help="what each worker runs")
+    args = parser.parse_args(argv)
+    if args.workers < 1:
+        parser.error(f"--workers must be at least 1. Received: {args.workers}")
+    return launch(args.command, args.workers, args.grace)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,177 @@
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from simclr_tf import config
+from simclr_tf.networks import ENCODERS, make_encoder, projection_head
+from simclr_tf.networks.normalization import SyncBatchNormalization
+from simclr_tf.runs import checkpoints
+
+IMAGES = np.random.default_rng(0).uniform(size=(4, 32, 32, 3)).astype("float32")
+
+NETS = """
+import keras
+from keras import layers
+
+SHAPES = []
+not_a_function = 3
+
+def tiny(image_shape):
+    SHAPES.append(image_shape)
+    return keras.Sequential([layers.Conv2D(4, 3), layers.BatchNormalization(), layers.GlobalAveragePooling2D()])
+
+class Custom(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = layers.Conv2D(4, 3, name="hidden"), layers.BatchNormalization()
+    def call(self, x, training=False):
+        return keras.ops.mean(self.norm(self.conv(x), training=training), axis=(1, 2))
+
+def custom(image_shape):
+    return Custom()
+
+def no_model(image_shape):
+    return "resnet50"
+
+def maps(image_shape):
+    return keras.Sequential([layers.Conv2D(4, 3)])
+
+def several(image_shape):
+    x = keras.Input(image_shape)
+    return keras.Model(x, [x, x])
+
+def other_size(image_shape):
+    return keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(4)])
+
+def same_names(image_shape):
+    x = keras.Input(image_shape)
+    inner = keras.Model(x, layers.Conv2D(3, 3, name="a")(x))
+    return keras.Model(x, layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, name="a")(inner(x))))
+
+def nothing(image_shape):
+    return keras.Sequential([layers.Flatten()])
+"""
+
+
+@pytest.fixture
+def nets(tmp_path, monkeypatch):
+    """A module of the user's."""
+    (tmp_path / "user_nets.py").write_text(NETS)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    sys.modules.pop("user_nets", None)
+
+
+def check(encoder):
+    """What everything else takes for granted about an encoder."""
+    assert encoder.input_shape == (None, 32, 32, 3) and len(encoder.output_shape) == 2
+    h = np.asarray(encoder(IMAGES, training=False))
+    assert h.dtype == np.float32 and h.shape == (4, encoder.output_shape[1]) and np.isfinite(h).all()
+    assert np.ptp(h, axis=0).max() > 0  # tells images apart
+    before = checkpoints.collect(encoder.variables)
+    assert np.isfinite(np.asarray(encoder(IMAGES, training=True))).all()
+    moved = [path for path, value in checkpoints.collect(encoder.variables).items() if (value != before[path]).any()]
+    statistics = [path for path in before if "moving" in path]
+    assert sorted(moved) == sorted(statistics) != []
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "resnet50", "vgg11"])
+def test_contract(name, dtype):
+    check(make_encoder(name, (32, 32, 3), width=1 / 8, dtype=dtype))
+
+
+@pytest.mark.parametrize("name", sorted(ENCODERS))
+def test_every_name_makes_a_network_of_that_name(name):
+    encoder = make_encoder(name, (16, 16, 3), width=1 / 16)
+    assert encoder.name == name and encoder.output.dtype == "float32"
+    norms = [layer for layer in encoder.layers if "Normalization" in type(layer).__name__]
+    assert norms and all(isinstance(layer, SyncBatchNormalization) and layer.momentum == 0.9 for layer in norms)
+
+
+def test_mobilenet_is_that_of_keras_applications():
+    """Given its weights and the stem for large images, it computes what the original does."""
+    ours = make_encoder("mobilenet_v2", (64, 64, 3), width=0.35, stem="imagenet")
+    theirs = keras.applications.MobileNetV2((64, 64, 3), alpha=0.35, include_top=False, weights=None, pooling="avg")
+    values = {f"{layer.name}/{w.name}": w for layer in theirs.layers for w in layer.weights}
+    for layer in ours.layers:
+        for weight in layer.weights:
+            weight.assign(values.pop(f"{layer.name}/{weight.name}"))
+    assert not values
+    x = np.random.default_rng(0).uniform(size=(2, 64, 64, 3)).astype("float32")
+    np.testing.assert_allclose(ours(x, training=False), theirs(x, training=False), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("stem", "side"), [("auto", 4), ("cifar", 4), ("imagenet", 1)])
+def test_mobilenet_on_small_images(stem, side):
+    encoder = make_encoder("mobilenet_v2", (32, 32, 3), width=1 / 8, stem=stem)
+    assert encoder.get_layer("representation").input.shape[1:3] == (side, side)
+
+
+def test_vgg_is_plain():
+    encoder = make_encoder("vgg11", (32, 32, 3), width=1 / 16)
+    kinds = {type(layer).__name__ for layer in encoder.layers}
+    assert kinds == {"InputLayer", "Conv2D", "SyncBatchNormalization", "ReLU", "MaxPooling2D", "GlobalAveragePooling2D"}
+    assert sum(isinstance(layer, keras.layers.Conv2D) for layer in encoder.layers) == 8
+    assert encoder.get_layer("representation").input.shape[1:3] == (2, 2)
+
+
+@pytest.mark.parametrize("function", ["tiny", "custom"])
+def test_models_of_the_users(nets, function):
+    check(make_encoder(f"user_nets:{function}", (32, 32, 3)))
+    if function == "tiny":
+        assert sys.modules["user_nets"].SHAPES == [(32, 32, 3)]
+
+
+@pytest.mark.parametrize("function", ["tiny", "custom"])
+def test_a_model_of_the_users_is_the_same_each_time(nets, function):
+    """Checkpoints find variables by their paths, which must not count the layers made before."""
+    first = make_encoder(f"user_nets:{function}", (32, 32, 3))
+    keras.layers.Conv2D(3, 3)
+    second = make_encoder(f"user_nets:{function}", (32, 32, 3))
+    checkpoints.restore(second.variables, checkpoints.collect(first.variables))
+    np.testing.assert_array_equal(first(IMAGES), second(IMAGES))
+    head = projection_head("nonlinear", 4, 4)
+    assert len(checkpoints.collect([*second.variables, *head.variables])) == len(second.variables + head.variables)
+
+
+def test_a_model_of_the_users_gets_the_runs_precision(nets):
+    encoder = make_encoder("user_nets:tiny", (32, 32, 3), dtype="mixed_bfloat16")
+    assert {layer.compute_dtype for layer in encoder.layers[1].layers} == {"bfloat16"}
+    assert encoder.output.dtype == "float32" and keras.config.dtype_policy().name == "float32"
+
+
+@pytest.mark.parametrize(
+    ("path", "complaint"),
+    [
+        ("missing_nets:tiny", "PYTHONPATH"),
+        ("user_nets:missing", "PYTHONPATH"),
+        (":tiny", "PYTHONPATH"),
+        ("user_nets:not_a_function", "must be a function"),
+        ("user_nets:no_model", "must return a keras.Model.*Received: str"),
+        ("user_nets:maps", r"vectors .*Received: \(None, 30, 30, 4\)"),
+        ("user_nets:several", "vectors .*Received: list"),
+        ("user_nets:other_size", "cannot be called with images of shape"),
+        ("user_nets:same_names", "names of their own"),
+        ("user_nets:nothing", "nothing to train"),
+    ],
+)
+def test_what_is_no_encoder_is_named(nets, path, complaint):
+    with pytest.raises(ValueError, match=f"(?s){complaint}.*" if "Received" in complaint else f"(?s){complaint}.*Rec"):
+        make_encoder(path, (32, 32, 3))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("resnet19", (32, 32, 3)), ("vgg11", (32, 32, 3), 1.0, "cifar"), ("vgg11", (8, 8, 3)),
+     ("mobilenet_v2", (32, 32, 3), 1.0, "nonsense")],
+)  # fmt: skip
+def test_impossible_settings(arguments):
+    with pytest.raises(ValueError, match="Received: "):
+        make_encoder(*arguments)
+
+
+def test_names_are_those_of_the_configuration():
+    assert sorted(config.ENCODERS) == sorted(ENCODERS)

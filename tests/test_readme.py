@@ -1,0 +1,47 @@
+"""The README is held to what the project is."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from simclr_tf.config import Config, Evaluation
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+
+
+def test_every_flag_is_in_the_table():
+    text = (ROOT / "README.md").read_text()
+    names = {field.name for section in [*Config.sections().values(), Evaluation] for field in dataclasses.fields(section)}
+    shown = set(re.findall(r"`--(\w+)", text))
+    assert names <= shown
+
+
+def test_every_flag_that_is_shown_exists():
+    known = {field.name for section in [*Config.sections().values(), Evaluation] for field in dataclasses.fields(section)}
+    commands = re.findall(r"^python (?:train|evaluate)\.py.*$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert commands
+    for command in commands:
+        flags = set(re.findall(r"--(\w+)", command.split("#")[0])) - {"flagfile", "preview", "help"}
+        assert flags <= known, command
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        assert link.startswith("http") or (page.parent / link).exists(), link
+
+
+def test_requirements_and_constraints_agree():
+    from packaging.requirements import Requirement
+
+    pinned = dict(
+        line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")
+    )
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        for line in (ROOT / name).read_text().splitlines():
+            if line and not line.startswith(("#", "-")):
+                requirement = Requirement(line)
+                assert pinned[requirement.name.lower()] in requirement.specifier, line

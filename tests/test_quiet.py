@@ -1,0 +1,21 @@
+import os
+
+from simclr_tf.quiet import without_noise
+
+
+def test_known_noise_is_dropped_and_the_rest_is_shown(capfd):
+    with without_noise():
+        os.write(2, b"I0000 port.cc:153] oneDNN custom operations are on. You may see\n")
+        os.write(2, b"E0000 something that matters\n")
+    captured = capfd.readouterr()
+    assert captured.err == "E0000 something that matters\n" and captured.out == ""
+
+
+def test_import_says_nothing(run_python):
+    result = run_python("-c", "import simclr_tf.quiet, tensorflow, keras, keras_cv")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_all_is_shown_on_request(run_python):
+    result = run_python("-c", "import simclr_tf.quiet", TF_CPP_MIN_LOG_LEVEL="0")
+    assert "oneDNN" in result.stderr

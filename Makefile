@@ -20,7 +20,7 @@ test: $(VENV)/.installed-dev
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
-	$(PY) -m pytest -q --durations=10
+	$(PY) -m pytest -q -n 2 --dist loadfile --durations=10
 
 test-slow: $(VENV)/.installed-dev
 	$(PY) -m pytest -q -m slow --durations=10

@@ -12,26 +12,18 @@ import tensorflow as tf
 from simclr_tf import data, distribution
 from simclr_tf.augment import TwoViews, make_views
 from simclr_tf.config import Config, Hardware, Network, Output
-from simclr_tf.data.dataset import Dataset, Split, hold_out
+from simclr_tf.data.dataset import Split, hold_out
 from simclr_tf.data.pipeline import ordered_batches, training_batches
 from simclr_tf.export import export_encoder
 from simclr_tf.model import SimCLR
 from simclr_tf.networks import make_encoder, projection_head, up_to
 from simclr_tf.objectives import make_objective
-from simclr_tf.optimizers import make_optimizer, peak_learning_rate, warmup_cosine
+from simclr_tf.optimizers import make_optimizer
+from simclr_tf.plan import Plan, make_plan
 from simclr_tf.runs import checkpoints, plots, run_dir
 from simclr_tf.runs.callbacks import SaveCheckpoints, StopAfter
 from simclr_tf.runs.epoch_log import EpochLog
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """How many steps a run takes, and the learning rate at each."""
-
-    steps_per_epoch: int
-    first_epoch: int
-    peak: float
-    rate: keras.optimizers.schedules.LearningRateSchedule
+from simclr_tf.summary import summary
 
 
 def pretrain(config: Config, flagfile: str = "") -> Path:
@@ -55,11 +47,10 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
     chief = distribution.is_chief(strategy)
     dataset = data.load(config.data.dataset, config.data.data_dir, config.data.image_size, config.training.seed)
     train, validation = hold_out(dataset.train, config.data.validation_fraction, config.training.seed)
-    _check_batch(config, len(train), strategy.num_replicas_in_sync)
     output, name = config.output, f"{config.data.dataset}-{config.network.encoder.replace(':', '.')}"
 
     saved = checkpoints.newest(Path(output.run_dir or "") / "checkpoints") if output.resume else None
-    plan = make_plan(config, len(train), saved.epoch if saved else 0)
+    plan = make_plan(config, len(train), len(validation), strategy.num_replicas_in_sync, saved.epoch if saved else 0)
     what = dataclasses.replace(config, hardware=Hardware(), output=Output())
     distribution.require_agreement(strategy, f"epoch {plan.first_epoch}, {len(train)} images, {what}")
     with strategy.scope():
@@ -76,20 +67,15 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
     folder = run_dir.open_run_dir(output.run_dir, name, output.overwrite, output.resume) if chief else Path()
     if not chief:
         _fit(model, config, plan, train, validation, [])
+        distribution.wait_for_workers(strategy)
         return folder
 
     run_dir.write_json(folder / "config.json", config.to_dict())
     run_dir.write_text(folder / "flags.txt", flagfile)
     run_dir.write_json(folder / "environment.json", run_dir.environment())
-    print(summary(config, dataset, len(train), len(validation), model, strategy, plan, folder), flush=True)
-    notes = [*dataset.notes, *(saved.skipped if saved else ())]
-    if (batch := _validation_batch(config, len(validation), strategy.num_replicas_in_sync)) < config.training.batch_size:
-        notes.append(
-            f"val_loss is taken over batches of {batch} images, for want of {config.training.batch_size}: with fewer "
-            "negatives it is lower than loss by nature"
-        )
-    for note in notes:
-        print(f"note     {note}", flush=True)
+    notes = (*dataset.notes, *(saved.skipped if saved else ()))
+    print(summary(config, dataset, plan, model, strategy), *(f"note     {note}" for note in notes), sep="\n")
+    print(f"run      {folder}", flush=True)
     log = EpochLog(
         folder, config.training.batch_size, plan.rate, config.training.epochs, interactive=sys.stdout.isatty(),
         first_step=plan.first_epoch * plan.steps_per_epoch, first_epoch=plan.first_epoch,
@@ -100,6 +86,7 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
     _fit(model, config, plan, train, validation, [log, save])
     plots.loss_curves(folder / "metrics.csv", folder / "plots" / "loss.png")
     exported = export_run(folder)
+    distribution.wait_for_workers(strategy)
     print(f"done     encoder in {exported}, loss curve in {folder / 'plots' / 'loss.png'}", flush=True)
     return folder
 
@@ -130,14 +117,6 @@ def build_model(config: Config, image_shape: tuple[int, int, int]) -> SimCLR:
     objective = make_objective(config.objective)
     objective.build(head.output_shape)  # a learned similarity has a weight, which the optimizer must know
     return SimCLR(encoder, head, views, objective)
-
-
-def make_plan(config: Config, images: int, first_epoch: int = 0) -> Plan:
-    """Steps and learning rates of a run on so many training images."""
-    steps = images // config.training.batch_size
-    peak = peak_learning_rate(config.optimization, config.training.batch_size)
-    warmup = round(config.optimization.warmup_epochs * steps)
-    return Plan(steps, first_epoch, peak, warmup_cosine(peak, warmup, config.training.epochs * steps))
 
 
 def load_encoder(folder: str | Path, layer: int = 0) -> keras.Model:
@@ -187,53 +166,6 @@ def _encoder_of(folder: Path, layer: int = 0) -> tuple[keras.Model, checkpoints.
     return encoder, saved
 
 
-def summary(
-    config, dataset: Dataset, n_train: int, n_validation: int, model: SimCLR, strategy, plan: Plan, folder
-) -> str:
-    """What a run is about to do, in a few lines."""
-    network, settings, training = config.network, config.optimization, config.training
-    height, width, _ = dataset.train.image_shape
-    epochs = f"{plan.steps_per_epoch} steps an epoch, {training.epochs} epochs"
-    if plan.first_epoch:
-        epochs += f", continued after epoch {plan.first_epoch}"
-    if training.max_steps:
-        epochs += f", stopped after step {training.max_steps}"
-    return "\n".join(
-        [
-            f"encoder  {network.encoder}, width {network.width:g}, {model.encoder.count_params() / 1e6:.2f} M parameters, "
-            f"{height} x {width} pixels to {model.encoder.output_shape[-1]} dimensions; {network.projection} head, "
-            f"{model.head.count_params() / 1e6:.2f} M",
-            f"data     {dataset.name}: {n_train} images to train on, {n_validation} for validation, "
-            f"{len(dataset.test) if dataset.test else 'none'} for testing",
-            f"recipe   {settings.optimizer}, learning rate {plan.peak:g} after {settings.warmup_epochs:g} epochs of "
-            f"warm-up, weight decay {settings.weight_decay:g}, batch {training.batch_size}, temperature "
-            f"{config.objective.temperature:g}, color strength {config.augmentation.color_strength:g}"
-            f"{', blur' if config.augmentation.blur else ''}, seed {training.seed}",
-            f"steps    {epochs}",
-            f"devices  {distribution.describe(strategy)}, {training.precision}",
-            f"run      {folder}",
-        ]
-    )
-
-
-def _check_batch(config: Config, images: int, replicas: int) -> None:
-    batch_size = config.training.batch_size
-    if batch_size % replicas or batch_size < 2 * replicas:
-        raise ValueError(
-            f"--batch_size must be a multiple of the {replicas} replicas, with two images or more for each. "
-            f"Received: {batch_size}"
-        )
-    if batch_size > images:
-        raise ValueError(
-            f"--batch_size must not exceed the {images} images that are left to train on. Received: {batch_size}"
-        )
-
-
-def _validation_batch(config: Config, images: int, replicas: int) -> int:
-    """The batch of the training, or as many images as there are for all replicas alike; 0 if that is none."""
-    return min(config.training.batch_size, images // replicas * replicas)
-
-
 def _resume(model: SimCLR, saved: checkpoints.Checkpoint, plan: Plan) -> None:
     if saved.meta["step"] != saved.epoch * plan.steps_per_epoch:
         raise ValueError(
@@ -244,14 +176,13 @@ def _resume(model: SimCLR, saved: checkpoints.Checkpoint, plan: Plan) -> None:
 
 
 def _fit(model: SimCLR, config: Config, plan: Plan, train: Split, validation: Split, callbacks: list) -> None:
-    training, replicas = config.training, model.distribute_strategy.num_replicas_in_sync
+    training, batch = config.training, plan.validation_batch
     left = (training.max_steps or sys.maxsize) - plan.first_epoch * plan.steps_per_epoch
     if left <= 0 or plan.first_epoch >= training.epochs:
         print("note     the run is complete: nothing left to train", flush=True)
         return
     if training.max_steps:
         callbacks = [*callbacks, StopAfter(left)]
-    batch = min(training.batch_size, len(validation) // replicas * replicas)
     shares = model.distribute_strategy.distribute_datasets_from_function
     with distribution.naming_lost_workers(model.distribute_strategy):
         model.fit(

@@ -1,6 +1,7 @@
 # make demo        install, pretrain on the embedded images, judge and export: about five minutes on two cores
 # make test        install, then format, lint, types and tests: what CI runs
 # make test-slow   the tests that take longer
+# make test-tpu-stack   the tests on TensorFlow's build for TPUs, which needs none
 # make format      format the code
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ VENV ?= .venv
 RUN ?= runs/demo
 PY := $(VENV)/bin/python
 
-.PHONY: demo test test-slow format clean
+.PHONY: demo test test-slow test-tpu-stack format clean
 
 demo: $(VENV)/.installed
 	$(PY) train.py --flagfile=flags/recipes/demo.cfg --run_dir=$(RUN) --overwrite
@@ -25,6 +26,15 @@ test: $(VENV)/.installed-dev
 test-slow: $(VENV)/.installed-dev
 	$(PY) -m pytest -q -m slow --durations=10
 
+# Its constraints are those of requirements-tpu.txt; that build has no XLA for the CPU, so what needs it is skipped.
+test-tpu-stack: $(VENV)-tpu/.installed
+	TPU_SKIP_MDS_QUERY=1 $(VENV)-tpu/bin/python -m pytest -q -n 2 --dist loadfile --durations=10
+
+$(VENV)-tpu/.installed: requirements-tpu.txt
+	$(PYTHON) -m venv $(VENV)-tpu
+	$(VENV)-tpu/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-tpu.txt pytest pytest-xdist scipy
+	@touch $@
+
 format: $(VENV)/.installed-dev
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
@@ -40,4 +50,4 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VENV)-tpu

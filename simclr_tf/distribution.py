@@ -6,6 +6,7 @@ image holder only, so they behave like one replica.
 """
 
 import contextlib
+import importlib.metadata
 import json
 import os
 import re
@@ -17,6 +18,8 @@ import tensorflow as tf
 
 from simclr_tf.config import Hardware
 
+# TensorFlow's build for TPUs has no XLA for the host's CPU. A TPU compiles the whole step by itself.
+HAS_XLA = not any(importlib.metadata.distributions(name="tensorflow-tpu"))
 TPU_PORT = 8470
 CONNECT_TIMEOUT = 20.0  # seconds, to reach a TPU's host
 
@@ -103,14 +106,28 @@ def require_agreement(strategy: tf.distribute.Strategy, text: str) -> None:
     """
     if num_workers(strategy) == 1:
         return
+
+    @tf.function
+    def digests():
+        own = strategy.run(lambda: tf.constant([zlib.crc32(text.encode())], tf.int64))
+        return strategy.gather(own, axis=0)
+
     with naming_lost_workers(strategy):
-        digest = strategy.run(lambda: tf.constant([zlib.crc32(text.encode())], tf.int64))
-        digests = strategy.gather(digest, axis=0).numpy()
-    if len(set(digests)) > 1:
+        found = digests().numpy()
+    if len(set(found)) > 1:
         raise ValueError(
             "All workers need the same flags, the same data and, with --resume, the same run_dir on a file system that "
             f"they share. Received: {text} on this worker, something else on another"
         )
+
+
+def wait_for_workers(strategy: tf.distribute.Strategy) -> None:
+    """Waits until all workers are here: one that left while others work would be reported as lost.
+
+    Raises:
+        ConnectionError: when a worker has stopped.
+    """
+    require_agreement(strategy, "waiting")
 
 
 @contextlib.contextmanager
@@ -170,7 +187,8 @@ def _mirrored(hardware: Hardware) -> tf.distribute.Strategy:
 
 
 def _multiworker(hardware: Hardware) -> tf.distribute.Strategy:
-    _check_tf_config(os.environ.get("TF_CONFIG", ""))
+    if "TF_CONFIG" in os.environ:  # without it, this process is the only worker
+        _check_tf_config(os.environ["TF_CONFIG"])
     if hardware.communication == "nccl" and not tf.config.list_physical_devices("GPU"):
         raise ValueError("--communication=nccl is for GPUs, and this worker has none. Received: nccl")
     implementation = tf.distribute.experimental.CommunicationImplementation[hardware.communication.upper()]
@@ -180,7 +198,7 @@ def _multiworker(hardware: Hardware) -> tf.distribute.Strategy:
         )
     except tf.errors.OpError as error:
         raise ConnectionError(
-            f"The workers did not get together. Received: {_reason(error)}; TF_CONFIG={os.environ['TF_CONFIG']}"
+            f"The workers did not get together. Received: {_reason(error)}; TF_CONFIG={os.environ.get('TF_CONFIG')}"
         ) from error
 
 
@@ -194,9 +212,9 @@ def _check_tf_config(text: str) -> None:
         value["cluster"][task["type"]][int(task["index"])]
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise ValueError(
-            "--strategy=multiworker needs the environment variable TF_CONFIG, such as "
+            "--strategy=multiworker takes its place among the workers from the environment variable TF_CONFIG, such as "
             '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}; '
-            f"`python -m simclr_tf.launch` sets it for workers on this machine. Received: {text or 'no TF_CONFIG'}"
+            f"`python -m simclr_tf.launch` sets it for workers on this machine. Received: {text!r}"
         ) from error
 
 

@@ -70,14 +70,13 @@ def wait(workers: Sequence[subprocess.Popen], grace: float = GRACE) -> int:
     """Waits for all workers, ends them when one has failed, and returns the worst exit code."""
     ended: set[int] = set()  # those that did not end by themselves
     deadline, end = None, signal.SIGTERM
-    while any(worker.poll() is None for worker in workers):
-        if deadline is None and any(worker.returncode for worker in workers):
+    while None in (codes := [worker.poll() for worker in workers]):
+        if deadline is None and any(codes):
             deadline = time.monotonic() + grace
         elif deadline is not None and time.monotonic() > deadline:
-            for index, worker in enumerate(workers):
-                if worker.poll() is None:
-                    ended.add(index)
-                    worker.send_signal(end)
+            for index in (index for index, code in enumerate(codes) if code is None):
+                ended.add(index)
+                workers[index].send_signal(end)
             deadline, end = time.monotonic() + grace, signal.SIGKILL
         time.sleep(POLL)
     return max(_exit_code(worker) for index, worker in enumerate(workers) if index not in ended)

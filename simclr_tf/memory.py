@@ -7,11 +7,13 @@ import keras
 import tensorflow as tf
 
 from simclr_tf.distribution import num_workers
+from simclr_tf.networks.normalization import SyncBatchNormalization
 
 VIEWS = 2
 HEADROOM = 0.9  # of a device's memory; the rest goes to fragments and workspaces
-# What XLA and the optimizer's graph fuse away or overwrite in place, and so never stays in memory for the backward pass.
-IN_PLACE = (keras.layers.ReLU, keras.layers.ZeroPadding2D, keras.layers.InputLayer)
+# Whose outputs overwrite their inputs. XLA also makes those of batch norms again for the backward pass.
+IN_PLACE = (keras.layers.ReLU, keras.layers.InputLayer)
+MADE_AGAIN = (*IN_PLACE, keras.layers.ZeroPadding2D, keras.layers.BatchNormalization, SyncBatchNormalization)
 
 
 class Memory(NamedTuple):
@@ -43,9 +45,11 @@ def expected_memory(model: keras.Model, batch_size: int, block: int = 2**20) -> 
         batch_size: images in the global batch.
         block: similarities that the loss holds at a time.
     """
-    replicas = model.distribute_strategy.num_replicas_in_sync
-    images = VIEWS * batch_size // replicas
-    activations = sum(_activations(part) for part in (model.encoder, model.head)) * images
+    strategy = model.distribute_strategy
+    images = VIEWS * batch_size // strategy.num_replicas_in_sync
+    compiled = model.jit_compile is True or isinstance(strategy, tf.distribute.TPUStrategy)
+    dropped = MADE_AGAIN if compiled else IN_PLACE
+    activations = sum(_activations(part, dropped) for part in (model.encoder, model.head)) * images
     dim = math.prod(model.head.output_shape[1:])
     pairs = images * VIEWS * batch_size
     # Similarities, their logits, exponentials and gradient; then the candidates and their gradient, in float32.
@@ -58,13 +62,13 @@ def expected_memory(model: keras.Model, batch_size: int, block: int = 2**20) -> 
     )
 
 
-def _activations(model: keras.Model) -> int:
+def _activations(model: keras.Model, dropped: tuple[type, ...]) -> int:
     """Bytes of the outputs that one image leaves behind, in the precision of each layer."""
     total = 0
     for layer in model.layers:
         if isinstance(layer, keras.Model):
-            total += _activations(layer)
-        elif not isinstance(layer, IN_PLACE):
+            total += _activations(layer, dropped)
+        elif not isinstance(layer, dropped):
             size = tf.as_dtype(layer.compute_dtype).size
             total += size * sum(math.prod(output.shape[1:]) for output in keras.tree.flatten(layer.output))
     return total
@@ -99,8 +103,11 @@ def _available() -> int | None:
 
 def _gpu_memory() -> int | None:
     """Bytes of the first GPU: what TensorFlow was limited to, or what its driver says."""
-    limits = [device.memory_limit for device in tf.config.get_logical_device_configuration(
-        tf.config.list_physical_devices("GPU")[0]) or [] if device.memory_limit]
+    limits = [
+        device.memory_limit
+        for device in tf.config.get_logical_device_configuration(tf.config.list_physical_devices("GPU")[0]) or []
+        if device.memory_limit
+    ]
     if limits:
         return limits[0] * 2**20
     from tensorflow.python.client import device_lib  # there is no public way to ask

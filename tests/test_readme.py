@@ -14,13 +14,17 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 
 def test_every_flag_is_in_the_table():
     text = (ROOT / "README.md").read_text()
-    names = {field.name for section in [*Config.sections().values(), Evaluation] for field in dataclasses.fields(section)}
+    names = {
+        field.name for section in [*Config.sections().values(), Evaluation] for field in dataclasses.fields(section)
+    }
     shown = set(re.findall(r"`--(\w+)", text))
     assert names <= shown
 
 
 def test_every_flag_that_is_shown_exists():
-    known = {field.name for section in [*Config.sections().values(), Evaluation] for field in dataclasses.fields(section)}
+    known = {
+        field.name for section in [*Config.sections().values(), Evaluation] for field in dataclasses.fields(section)
+    }
     commands = re.findall(r"^python (?:train|evaluate)\.py.*$", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert commands
     for command in commands:

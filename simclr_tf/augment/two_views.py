@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from simclr_tf.augment.base import GENERATOR, Augmentation, to_float, to_planes
-from simclr_tf.distribution import num_replicas, replica_id
+from simclr_tf.distribution import HAS_XLA, num_replicas, replica_id
 
 Run = list[tuple[int, keras.Layer]]  # layers and their places in the view
 
@@ -117,7 +117,7 @@ def _step(views: TwoViews, run: Run, compiled: bool) -> Callable:
         def augment(*arguments):
             return views._augment(run, *arguments)
 
-        program = tf.function(augment, jit_compile=True) if compiled else augment
+        program = tf.function(augment, jit_compile=HAS_XLA) if compiled else augment
         # Interleaving the channels is left to TensorFlow: within the program, XLA on a CPU fuses it with the arithmetic
         # before it, which then no longer vectorises.
         return lambda *arguments: tf.transpose(program(*arguments), [0, 2, 3, 1])

@@ -10,11 +10,8 @@ import tensorflow as tf
 from simclr_tf.data.dataset import Split
 
 
-Context = tf.distribute.InputContext
-
-
 def training_batches(
-    split: Split, batch_size: int, seed: int, first_epoch: int = 0, context: Context | None = None
+    split: Split, batch_size: int, seed: int, first_epoch: int = 0, context: tf.distribute.InputContext | None = None
 ) -> tf.data.Dataset:
     """Endless batches, every epoch in an order of its own.
 
@@ -59,7 +56,7 @@ def training_batches(
 
 
 def ordered_batches(
-    split: Split, batch_size: int, drop_remainder: bool = False, context: Context | None = None
+    split: Split, batch_size: int, drop_remainder: bool = False, context: tf.distribute.InputContext | None = None
 ) -> tf.data.Dataset:
     """The images once, in their order.
 
@@ -87,7 +84,7 @@ def ordered_batches(
     return batches if context is None else batches.repeat()
 
 
-def _own(indices: tf.data.Dataset, batch_size: int, context: Context | None) -> tf.data.Dataset:
+def _own(indices: tf.data.Dataset, batch_size: int, context: tf.distribute.InputContext | None) -> tf.data.Dataset:
     """Int64 (batch_size,) -> what the replicas of one worker have of it, one after the other."""
     if context is None:
         return indices

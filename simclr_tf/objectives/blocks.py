@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from simclr_tf.distribution import HAS_XLA
 from simclr_tf.objectives.losses import LOSSES, Scores, accuracy_and_entropy, mine_semi_hard
 from simclr_tf.objectives.similarity import SIMILARITIES
 
@@ -90,7 +91,7 @@ def block_rows(anchors: int, candidates: int) -> int:
 
 # Local work without collectives, so that XLA may compile it under every strategy: it fuses what TensorFlow's kernels
 # would send through memory a dozen times.
-@tf.function(jit_compile=True, autograph=False)
+@tf.function(jit_compile=HAS_XLA, autograph=False)
 def _in_blocks(rule, anchors, candidates, weights, first):
     """Gradient of the anchors and `Sums`, block after block."""
     own, positive = _columns(first, tf.shape(anchors)[0] // 2, tf.shape(candidates)[0] // 2)

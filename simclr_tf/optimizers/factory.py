@@ -6,6 +6,7 @@ import keras
 
 from simclr_tf.config import Optimization
 from simclr_tf.optimizers.lars import LARS
+from simclr_tf.optimizers.loss_scale import LossScale
 
 SCALINGS = {
     "linear": lambda base, batch_size: base * batch_size / 256,
@@ -72,6 +73,6 @@ def make_optimizer(settings: Optimization, rate, variables, precision: str = "fl
     vectors = [variable for variable in variables if len(variable.shape) <= 1]
     optimizer.exclude_from_weight_decay(var_list=vectors)
     if precision == "mixed_float16":
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        optimizer = LossScale(optimizer)
     optimizer.build(variables)
     return optimizer

@@ -1,0 +1,55 @@
+"""The complete train step under XLA: what a TPU needs, as far as it can be seen without one."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from simclr_tf.config import Augmentation, Config, Network
+from simclr_tf.distribution import HAS_XLA
+from simclr_tf.optimizers import LARS
+from simclr_tf.pretraining import build_model
+from simclr_tf.runs.checkpoints import collect
+
+BATCH, SIZE = 8, 16
+pytestmark = pytest.mark.skipif(not HAS_XLA, reason="no XLA for this CPU")
+
+
+def make_model():
+    keras.utils.set_random_seed(0)
+    network = Network(encoder="resnet18", width=1 / 8, projection_dim=16)
+    model = build_model(Config(network=network, augmentation=Augmentation(blur=True)), (SIZE, SIZE, 3))
+    optimizer = LARS(0.1, weight_decay=1e-3)
+    optimizer.build(model.trainable_variables)
+    model.compile(optimizer)
+    return model
+
+
+@pytest.fixture(scope="module")
+def images():
+    return tf.constant(np.random.default_rng(0).integers(0, 256, (BATCH, SIZE, SIZE, 3), dtype=np.uint8))
+
+
+def test_compiled_step_is_the_uncompiled_one(images):
+    states = []
+    for compiled in (False, True):
+        model = make_model()
+        logs = tf.function(model.train_step, jit_compile=compiled)(images)
+        variables = collect([*model.weights, *model.optimizer.variables])
+        states.append({**{name: value.numpy() for name, value in logs.items()}, **variables})
+    assert states[0].keys() == states[1].keys()
+    for key, expected in states[0].items():
+        scale = max(np.abs(expected).max(), 1e-6)
+        np.testing.assert_allclose(states[1][key] / scale, expected / scale, atol=1e-3, err_msg=key)
+    assert np.isfinite(states[1]["loss"])
+
+
+def test_lowered_step_has_static_shapes_and_stays_on_the_device(images):
+    step = tf.function(make_model().train_step, jit_compile=True)
+    hlo = step.experimental_get_compiler_ir(tf.TensorSpec(images.shape, images.dtype))(stage="hlo")
+    assert "convolution" in hlo
+    assert not re.search(r"\[[^\]]*<=\d", hlo)  # a dimension that is bounded but not known
+    for host in ("infeed", "outfeed", "send(", "recv(", "custom-call", "dynamic-reshape", "set-dimension-size"):
+        assert f" {host}" not in hlo, host

@@ -1,0 +1,75 @@
+"""The launcher: what workers are given, how signals and exit codes travel."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from simclr_tf import launch
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def script(tmp_path, text):
+    path = tmp_path / "script.py"
+    path.write_text(
+        "import json, os, signal, sys, time\nindex = json.loads(os.environ['TF_CONFIG'])['task']['index']\n" + text
+    )
+    return path
+
+
+def test_every_worker_gets_its_place_on_free_ports():
+    ports = launch.free_ports(3)
+    assert len(set(ports)) == 3
+    configs = [json.loads(launch.tf_config(ports, index)) for index in range(3)]
+    assert [config["task"] for config in configs] == [{"type": "worker", "index": index} for index in range(3)]
+    assert configs[0]["cluster"] == configs[2]["cluster"]
+    assert configs[0]["cluster"]["worker"] == [f"127.0.0.1:{port}" for port in ports]
+
+
+def test_output_arguments_and_success(tmp_path, run_python):
+    path = script(tmp_path, "print('index', index, *sys.argv[1:])")
+    done = run_python("-m", "simclr_tf.launch", "--workers=2", "--", path, "--flag=1")
+    assert done.returncode == 0
+    assert done.stdout == "index 0 --flag=1\n"
+    assert done.stderr == "[worker 1] index 1 --flag=1\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("sys.exit([0, 3, 2][index])", 3),
+        ("os.kill(os.getpid(), 9) if index == 1 else sys.exit(1)", 137),
+        # The one that hangs is ended, which is no failure of its own.
+        ("sys.exit(4) if index == 1 else time.sleep(60)", 4),
+        ("signal.signal(signal.SIGTERM, signal.SIG_IGN)\nsys.exit(5) if index == 1 else time.sleep(60)", 5),
+    ],
+)
+def test_worst_exit_code_and_the_others_are_ended(tmp_path, run_python, text, code):
+    start = time.monotonic()
+    done = run_python("-m", "simclr_tf.launch", "--workers=3", "--grace=1", "--", script(tmp_path, text))
+    assert done.returncode == code
+    assert time.monotonic() - start < 20
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_are_passed_on(tmp_path, number):
+    caught = "signal.signal({0}, lambda *_: sys.exit(7 + index))\nopen(f'{1}/{{index}}', 'w').close()\ntime.sleep(60)"
+    path = script(tmp_path, caught.format(int(number), tmp_path))
+    command = [sys.executable, "-m", "simclr_tf.launch", "--workers=2", "--", str(path)]
+    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    while not ((tmp_path / "0").exists() and (tmp_path / "1").exists()):
+        time.sleep(0.05)
+    process.send_signal(number)
+    assert process.wait(20) == 8
+
+
+def test_no_workers_is_an_error(run_python):
+    done = run_python("-m", "simclr_tf.launch", "--workers=0", "--", "train.py")
+    assert done.returncode == 2
+    assert "Received: 0" in done.stderr

@@ -1,0 +1,58 @@
+"""The expected memory: in the right order of magnitude, and said with advice when it is too much."""
+
+import pytest
+import tensorflow as tf
+
+from simclr_tf import memory
+from simclr_tf.config import Config, Network, Training
+from simclr_tf.optimizers import LARS
+from simclr_tf.pretraining import build_model
+
+
+def make(encoder="resnet18", width=0.25, size=32, precision="float32"):
+    config = Config(network=Network(encoder=encoder, width=width), training=Training(precision=precision))
+    model = build_model(config, (size, size, 3))
+    optimizer = LARS()
+    optimizer.build(model.trainable_variables)
+    model.compile(optimizer)
+    return model
+
+
+def test_activations_grow_with_the_batch_and_variables_do_not():
+    model = make()
+    small, large = memory.expected_memory(model, 64), memory.expected_memory(model, 256)
+    assert large.activations == 4 * small.activations
+    assert large.variables == small.variables
+    assert small.total == sum(small)
+
+
+def test_variables_are_weights_and_slots():
+    model = make()
+    trainable = sum(v.numpy().nbytes for v in model.trainable_variables)
+    statistics = sum(v.numpy().nbytes for v in model.non_trainable_variables)
+    found = memory.expected_memory(model, 64)
+    assert found.gradients == trainable
+    assert 2 * trainable + statistics <= found.variables <= 2 * trainable + statistics + 100
+
+
+def test_half_precision_halves_the_activations():
+    full, half = (memory.expected_memory(make(precision=p), 64).activations for p in ("float32", "mixed_bfloat16"))
+    assert 0.45 < half / full < 0.6
+
+
+def test_the_loss_is_bounded_by_its_block():
+    model = make()
+    one, two = memory.expected_memory(model, 4096).loss, memory.expected_memory(model, 8192).loss
+    assert two < 2 * one
+
+
+@pytest.mark.parametrize(("has", "advice"), [(2**40, False), (2**20, True), (None, False)])
+def test_line_advises_when_it_does_not_fit(monkeypatch, has, advice):
+    monkeypatch.setattr(memory, "device_memory", lambda strategy: has)
+    line = memory.memory_line(make(), 256)
+    assert line.startswith("about ")
+    assert ("--batch_size" in line) == advice
+
+
+def test_this_machine_has_memory():
+    assert memory.device_memory(tf.distribute.OneDeviceStrategy("CPU:0")) > 2**20

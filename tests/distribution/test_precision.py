@@ -1,0 +1,79 @@
+"""Mixed precision trains like float32, and float16's loss scaling is really applied, also by several replicas."""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from simclr_tf.config import Config, Network, Optimization, Training
+from simclr_tf.data.patterns import load_patterns
+from simclr_tf.data.pipeline import training_batches
+from simclr_tf.optimizers import make_optimizer
+from simclr_tf.pretraining import build_model
+
+OVERFLOW = Path(__file__).with_name("overflow.py")
+BATCH, STEPS = 64, 30
+
+
+@pytest.mark.parametrize("launcher", [["1"], ["2"], ["workers"]], ids=["one", "mirrored", "workers"])
+def test_all_replicas_skip_the_step_that_overflows_in_one(run_python, launcher):
+    """Weight, steps, steps taken, loss scale: halved at each overflow, and the weight left alone."""
+    workers = launcher == ["workers"]
+    command = ["-m", "simclr_tf.launch", "--workers=2", "--", OVERFLOW, 2] if workers else [OVERFLOW, *launcher]
+    done = run_python(*command, CUDA_VISIBLE_DEVICES="-1")
+    assert done.returncode == 0, done.stderr
+    scale = 2.0**15
+    expected = [[0.5, 1, 1, scale], [0.5, 2, 1, scale / 2], [0.5, 3, 1, scale / 4], [0.0, 4, 2, scale / 4]]
+    assert json.loads(done.stdout) == expected
+    if workers:
+        assert json.loads(done.stderr.removeprefix("[worker 1] ")) == expected
+
+
+@pytest.fixture(scope="module")
+def images():
+    return load_patterns(seed=0).train
+
+
+def make_model(precision, seed=0):
+    keras.utils.set_random_seed(seed)
+    config = Config(network=Network(encoder="resnet18", width=1 / 8), training=Training(precision=precision, seed=seed))
+    model = build_model(config, (32, 32, 3))
+    model.compile(make_optimizer(Optimization(), 0.5, model.trainable_variables, precision), jit_compile=False)
+    return model
+
+
+def losses(images, precision, seed=0):
+    model, found = make_model(precision, seed), []
+    log = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: found.append(logs["loss"]))
+    model.fit(training_batches(images, BATCH, 0), epochs=STEPS, steps_per_epoch=1, callbacks=[log], verbose=0)
+    return np.array(found)
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_gradients_are_those_of_float32(images, precision):
+    """Of the first step, as the optimizer sees them: their direction, over all variables."""
+    gradients = []
+    for each in ("float32", precision):
+        model = make_model(each)
+        views = model.views(next(iter(training_batches(images, BATCH, 0))), 0)
+        with tf.GradientTape() as tape:
+            loss = model.optimizer.scale_loss(model.objective(model(views, training=True)).loss)
+        found = tape.gradient(loss, model.trainable_variables)
+        gradients.append(np.concatenate([tf.reshape(tf.cast(g, tf.float64), [-1]) for g in found]))
+    scale = 2.0**15 if precision == "mixed_float16" else 1.0
+    norms = [np.linalg.norm(g) for g in gradients]
+    assert norms[1] / norms[0] == pytest.approx(scale, rel=0.1)
+    assert gradients[0] @ gradients[1] / norms[0] / norms[1] > 0.98
+
+
+@pytest.mark.slow
+def test_trains_to_within_noise_of_float32(images):
+    """Noise is what another seed makes of it."""
+    reference = losses(images, "float32")
+    noise = abs(losses(images, "float32", seed=1)[-10:].mean() - reference[-10:].mean())
+    assert reference[:5].mean() - reference[-5:].mean() > 0.1  # it learns
+    for precision in ("mixed_bfloat16", "mixed_float16"):
+        assert abs(losses(images, precision)[-10:].mean() - reference[-10:].mean()) < max(noise, 0.05)

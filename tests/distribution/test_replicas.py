@@ -1,0 +1,62 @@
+"""The number of devices does not change the result: 1 x 8, 2 x 4 and 4 x 2 images, through fit, with everything on."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SCRIPT = Path(__file__).with_name("three_steps.py")
+CASES = [
+    "resnet18", "head linear", "head none", "loss decoupled", "loss margin_triplet", "loss nt_logistic",
+    "loss nt_xent", "semi-hard", "learned similarity",
+]  # fmt: skip
+# Of the largest element. Variables are float64 (representation h and projection z are float32, as are the means that fit
+# reports). An error of principle, such as statistics of the replica's own images, shows at 1e-2 and more.
+TOLERANCE, TOLERANCE_LOGS = 1e-12, 5e-7
+
+
+@pytest.fixture(scope="module")
+def states(tmp_path_factory, run_python):
+    """Replicas -> everything that was recorded."""
+    folder = tmp_path_factory.mktemp("replicas")
+    with ThreadPoolExecutor(2) as pool:
+        runs = list(pool.map(lambda replicas: run_python(SCRIPT, replicas, folder / f"{replicas}.npz"), (4, 2, 1)))
+    assert not any(done.returncode for done in runs), [done.stderr[-2000:] for done in runs]
+    return {replicas: dict(np.load(folder / f"{replicas}.npz")) for replicas in (1, 2, 4)}
+
+
+def test_the_strategies_have_that_many_replicas(states):
+    assert [int(states[count]["states/replicas"]) for count in (1, 2, 4)] == [1, 2, 4]
+    assert "states/resnet18/3/logs/val_loss" in states[1]
+
+
+def test_every_case_is_there(states):
+    from simclr_tf.config import LOSSES, PROJECTIONS
+
+    names = {key.split("/")[1] for key in states[1]} - {"replicas"}
+    assert names == set(CASES)
+    assert {f"loss {loss}" for loss in LOSSES} <= names
+    assert {f"head {head}" for head in PROJECTIONS} <= names | {"head nonlinear"}
+
+
+@pytest.mark.parametrize("step", [1, 3])
+@pytest.mark.parametrize("replicas", [2, 4])
+@pytest.mark.parametrize("case", CASES)
+def test_same_as_one_replica(states, case, replicas, step):
+    """Losses, validation losses, gradients, variables, moving statistics and optimizer slots."""
+    expected = {k: v for k, v in states[1].items() if k.startswith(f"states/{case}/{step}/")}
+    kinds = ("gradient", "momentum", "moving_variance", "kernel", "logs/loss")
+    assert all(any(kind in key for key in expected) for kind in kinds)
+    for key, value in expected.items():
+        scale = max(np.abs(value).max(), 1e-9)
+        tolerance = TOLERANCE_LOGS if "/logs/" in key else TOLERANCE
+        np.testing.assert_allclose(states[replicas][key] / scale, value / scale, atol=tolerance, rtol=0, err_msg=key)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_training_moved_everything(states, case):
+    """The comparison would hold for a model that learns nothing, too."""
+    for key in (k for k in states[1] if k.startswith(f"states/{case}/1/") and "kernel" in k and "gradient" not in k):
+        later = key.replace("/1/", "/3/", 1)
+        assert not np.array_equal(states[1][key], states[1][later]), key

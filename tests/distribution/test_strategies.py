@@ -1,0 +1,145 @@
+"""From --strategy to a strategy, with stand-ins for what this machine does not have."""
+
+import json
+import socket
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from simclr_tf import distribution
+from simclr_tf.config import STRATEGIES, Hardware
+from simclr_tf.data.dataset import ArrayImages, Split
+from simclr_tf.data.pipeline import ordered_batches, training_batches
+
+TPUClusterResolver = tf.distribute.cluster_resolver.TPUClusterResolver
+
+
+def test_names_are_those_of_the_flag():
+    assert set(distribution.STRATEGIES) == set(STRATEGIES)
+
+
+@pytest.mark.parametrize("tpu", ["local", "my-tpu"])
+def test_tpu_connects_and_builds_on_its_resolver(monkeypatch, tpu):
+    asked, resolver = [], object()
+    monkeypatch.setattr(TPUClusterResolver, "connect", lambda tpu: asked.append(tpu) or resolver)
+    monkeypatch.setattr(tf.distribute, "TPUStrategy", lambda given: ("strategy", given))
+    assert distribution.make_strategy(Hardware(strategy="tpu", tpu=tpu)) == ("strategy", resolver)
+    assert asked == [tpu]
+
+
+def test_tpu_address_is_tried_before_tensorflow_waits_for_ever(monkeypatch):
+    monkeypatch.setattr(TPUClusterResolver, "connect", lambda tpu: pytest.fail("nobody listens there"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"grpc://127.0.0.1:{free.getsockname()[1]}"
+    start = time.monotonic()
+    with pytest.raises(ValueError, match=f"Received: --tpu={address}"):
+        distribution.make_strategy(Hardware(strategy="tpu", tpu=address))
+    assert time.monotonic() - start < distribution.CONNECT_TIMEOUT + 5
+
+
+def test_tpu_address_that_answers_is_handed_on(monkeypatch):
+    monkeypatch.setattr(TPUClusterResolver, "connect", lambda tpu: tpu)
+    monkeypatch.setattr(tf.distribute, "TPUStrategy", lambda resolver: resolver)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"grpc://127.0.0.1:{server.getsockname()[1]}"
+        assert distribution.make_strategy(Hardware(strategy="tpu", tpu=address)) == address
+
+
+def test_without_a_tpu_train_ends_at_once_with_one_line(run_python):
+    done = run_python("train.py", "--strategy=tpu", "--batch_size=1024", TPU_SKIP_MDS_QUERY="1", timeout=60)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert "--strategy=tpu needs a TPU" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "no json", "[]", '{"cluster": {}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+        '{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {"type": "ps", "index": 0}}',
+    ],
+)  # fmt: skip
+def test_wrong_tf_config_is_named(monkeypatch, text):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(ValueError, match="TF_CONFIG.*Received: "):
+        distribution.make_strategy(Hardware(strategy="multiworker"))
+
+
+@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="has a GPU")
+def test_nccl_needs_gpus(monkeypatch):
+    monkeypatch.setenv(
+        "TF_CONFIG", json.dumps({"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}})
+    )
+    with pytest.raises(ValueError, match="--communication=nccl"):
+        distribution.make_strategy(Hardware(strategy="multiworker", communication="nccl"))
+
+
+@pytest.mark.parametrize("communication", ["auto", "ring"])
+def test_communication_reaches_the_strategy(monkeypatch, communication):
+    monkeypatch.setenv(
+        "TF_CONFIG", json.dumps({"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}})
+    )
+    monkeypatch.setattr(
+        tf.distribute, "MultiWorkerMirroredStrategy", lambda communication_options: communication_options
+    )
+    options = distribution.make_strategy(Hardware(strategy="multiworker", communication=communication))
+    assert options.implementation.value == communication.upper()
+
+
+def test_other_errors_are_left_as_they_are():
+    with pytest.raises(tf.errors.UnavailableError, match="collective"):
+        with distribution.naming_lost_workers(tf.distribute.get_strategy()):
+            raise tf.errors.UnavailableError(None, None, "collective")
+
+
+def numbers(batches):
+    return [batch[:, 0, 0, 0].tolist() for batch in batches]
+
+
+@pytest.mark.parametrize(("workers", "replicas"), [(1, 1), (1, 2), (2, 2), (2, 4), (3, 6)])
+@pytest.mark.parametrize("stream", [training_batches, ordered_batches])
+def test_workers_share_every_batch_in_the_order_of_their_replicas(workers, replicas, stream):
+    images = np.arange(30, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 3), np.uint8)
+    split = Split(ArrayImages(images))
+    more = {"seed": 3} if stream is training_batches else {"drop_remainder": True}
+    whole = numbers(stream(split, 12, **more).take(2).as_numpy_iterator())
+    parts = [
+        numbers(
+            stream(split, 12, **more, context=tf.distribute.InputContext(workers, worker, replicas))
+            .take(2 * replicas // workers)
+            .as_numpy_iterator()
+        )
+        for worker in range(workers)
+    ]
+    each = replicas // workers
+    for step in range(2):
+        assert sum((row for part in parts for row in part[step * each : (step + 1) * each]), []) == whole[step]
+
+
+def test_a_worker_reads_its_own_images_only(monkeypatch):
+    read, array_read = [], ArrayImages.read
+
+    def noting(self, indices):
+        tf.py_function(lambda rows: read.extend(rows.numpy().tolist()), [indices], [])
+        return array_read(self, indices)
+
+    monkeypatch.setattr(ArrayImages, "read", noting)
+    split = Split(ArrayImages(np.zeros((30, 8, 8, 3), np.uint8)))
+    stream = ordered_batches(split, 12, True, tf.distribute.InputContext(2, 1, 4))
+    assert len(list(stream.take(4))) == 4
+    assert set(read) == {*range(6, 12), *range(18, 24)}
+
+
+def test_shapes_are_static_for_xla():
+    split = Split(ArrayImages(np.zeros((30, 8, 8, 3), np.uint8)))
+    for stream in (
+        training_batches(split, 12, 0, context=tf.distribute.InputContext(2, 1, 4)),
+        ordered_batches(split, 12, True, tf.distribute.InputContext(2, 1, 4)),
+    ):
+        assert stream.element_spec.shape == (3, 8, 8, 3)
+        assert stream.cardinality() == tf.data.INFINITE_CARDINALITY

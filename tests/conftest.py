@@ -27,7 +27,7 @@ def shared_data() -> Path:
 def run_python():
     """Runs a Python command line in a process of its own, from the project's root, and returns the finished process."""
 
-    def run(*arguments: object, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess:
+    def run(*arguments: object, timeout: float = 900, **environment: str) -> subprocess.CompletedProcess:
         return subprocess.run(
             [sys.executable, *map(str, arguments)],
             cwd=ROOT,

@@ -40,7 +40,7 @@ def loss_curves(metrics_csv: Path, out: Path) -> None:
     left, right = figure.subplots(1, 2, gridspec_kw={"wspace": 0.06})
     _curve(left, rows, "loss", "training", _TRAINING)
     _curve(left, rows, "val_loss", "validation", _VALIDATION)
-    _finish(left, "Contrastive loss", "NT-Xent loss (nats)")
+    _finish(left, "Contrastive loss", "loss")
     _curve(right, rows, "contrastive_accuracy", "training", _TRAINING)
     _finish(right, "Contrastive accuracy", "positives ranked first")
     right.set_ylim(bottom=0)

@@ -84,10 +84,18 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 def describe(strategy: tf.distribute.Strategy) -> str:
     """One line about the devices of a strategy."""
     replicas, workers = strategy.num_replicas_in_sync, num_workers(strategy)
-    devices = sorted({tf.DeviceSpec.from_string(d).device_type for d in strategy.extended.worker_devices})
+    types = sorted({tf.DeviceSpec.from_string(name).device_type for name in devices(strategy)})
     name = "MultiWorkerMirroredStrategy" if workers > 1 else type(strategy).__name__
-    line = f"{name.removesuffix('V1').removesuffix('V2')}, {replicas} replica{'s' if replicas > 1 else ''}"
-    return f"{line} on {'/'.join(devices)}" + (f" of {workers} workers" if workers > 1 else "")
+    name = "" if name.startswith("_") else f"{name.removesuffix('V1').removesuffix('V2')}, "
+    line = f"{name}{replicas} replica{'s' if replicas > 1 else ''} on {'/'.join(types)}"
+    return line + (f" of {workers} workers" if workers > 1 else "")
+
+
+def devices(strategy: tf.distribute.Strategy) -> list[str]:
+    """The names of the devices on which this worker's replicas run."""
+    if strategy.num_replicas_in_sync == 1 and strategy.cluster_resolver is None:
+        return _local_devices()[:1]
+    return list(strategy.extended.worker_devices)
 
 
 def num_workers(strategy: tf.distribute.Strategy) -> int:
@@ -179,7 +187,10 @@ def _auto(hardware: Hardware) -> tf.distribute.Strategy:
 
 
 def _single(hardware: Hardware) -> tf.distribute.Strategy:
-    return tf.distribute.OneDeviceStrategy(_local_devices()[0])
+    gpus = tf.config.list_logical_devices("GPU")
+    # On a CPU there is nothing to place or to send ahead, and the thread that tunes the sending, which nothing can turn
+    # off, sleeps for up to a minute when training has ended.
+    return tf.distribute.OneDeviceStrategy(gpus[0].name) if gpus else tf.distribute.get_strategy()
 
 
 def _mirrored(hardware: Hardware) -> tf.distribute.Strategy:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from simclr_tf.distribution import num_workers
+from simclr_tf.distribution import devices, num_workers
 from simclr_tf.networks.normalization import SyncBatchNormalization
 
 VIEWS = 2
@@ -80,7 +80,7 @@ def _bytes(variable: keras.Variable) -> int:
 
 def device_memory(strategy: tf.distribute.Strategy) -> int | None:
     """Bytes that one device has, None where TensorFlow does not say. Devices on the CPU share the machine's."""
-    name = strategy.extended.worker_devices[0]
+    name = devices(strategy)[0]
     kind = tf.DeviceSpec.from_string(name).device_type
     if kind == "CPU":
         local = strategy.num_replicas_in_sync // num_workers(strategy)

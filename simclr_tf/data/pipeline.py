@@ -9,6 +9,8 @@ import tensorflow as tf
 
 from simclr_tf.data.dataset import Split
 
+READ_AHEAD = 2  # batches
+
 
 def training_batches(
     split: Split, batch_size: int, seed: int, first_epoch: int = 0, context: tf.distribute.InputContext | None = None
@@ -108,6 +110,9 @@ def _read_batches(split: Split, indices: tf.data.Dataset) -> tf.data.Dataset:
     images = indices.map(split.read)
     options = tf.data.Options()
     options.deterministic = True
+    # Nothing here is left to tune, and the thread that tunes sleeps for up to a minute when its iterator should end:
+    # each validation would wait for it.
+    options.autotune.enabled = False
     # A stream that a worker should share is given a context; TensorFlow's own sharding would read all and drop most.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    return images.with_options(options).prefetch(tf.data.AUTOTUNE)
+    return images.with_options(options).prefetch(READ_AHEAD)

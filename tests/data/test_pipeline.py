@@ -64,6 +64,7 @@ def test_training_stream_is_endless_and_of_static_shape(split):
     options = stream.options()
     assert options.deterministic is True
     assert options.experimental_distribute.auto_shard_policy == tf.data.experimental.AutoShardPolicy.DATA
+    assert options.autotune.enabled is False  # its thread would delay every validation
 
 
 def test_replicas_share_each_batch_out():

@@ -1,9 +1,11 @@
-"""What it costs to share a step among devices: replicas in one process, processes, their collectives, and batch norm.
+"""What it costs to share a step among devices: replicas in one process, processes, their collectives, batch norm, the loss.
 
     python benchmarks/distribution.py
+    python benchmarks/distribution.py --peer_python .peer/bin/python --peer_script lightly_bench.py
 
 One global batch, split 1, 2 logical CPUs and 2 processes ways. On a CPU all of them share the same cores, so two replicas
-are no faster here; what they take longer is what splitting costs. Only ratios within one run mean something.
+are no faster here; what they take longer is what splitting costs. Only ratios within one run mean something. The
+last table is that of `benchmarks/objectives.py`, which see for the peer.
 """
 
 import argparse
@@ -113,6 +115,8 @@ def main() -> None:
     parser.add_argument("--width", type=float, default=0.25)
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--replicas", type=int, help="measure this many in this process, and print JSON")
+    parser.add_argument("--peer_python", help="interpreter of the peer's environment")
+    parser.add_argument("--peer_script", help="the peer's benchmark, to time its loss")
     args = parser.parse_args()
     if args.replicas:
         print(json.dumps(measure(args)))
@@ -121,12 +125,13 @@ def main() -> None:
     from rich.table import Table
 
     table = Table("devices", "step, ms", "of 1 replica", "collectives, ms", "batch norm, ms", "Keras' batch norm, ms")
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     launcher = ["-m", "simclr_tf.launch", "--workers=2", "--"]
     alone = None
     for title, prefix, replicas in (("1 replica", [], 1), ("2 logical CPUs", [], 2), ("2 processes", launcher, 2)):
         own = [f"--{name}={getattr(args, name)}" for name in ("batch_size", "width", "repeats")]
         command = [sys.executable, *prefix, __file__, *own, f"--replicas={replicas}"]
-        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        done = subprocess.run(command, capture_output=True, text=True, env=environ)
         if done.returncode:
             sys.exit(done.stderr)
         found = json.loads(done.stdout.splitlines()[-1])
@@ -135,6 +140,8 @@ def main() -> None:
         cells = (found["step"], found["step"] / alone, found["collectives"], found["norm"])
         table.add_row(title, f"{cells[0]:.0f}", f"{cells[1]:.2f}", f"{cells[2]:.1f}", f"{cells[3]:.1f}", keras_norm)
     Console(width=120).print(table)
+    peer = [f"--{name}={value}" for name in ("peer_python", "peer_script") if (value := getattr(args, name))]
+    subprocess.run([sys.executable, "-m", "benchmarks.objectives", *peer], env=environ, check=True)
 
 
 if __name__ == "__main__":

@@ -86,18 +86,16 @@ def _plain(augmentations: str, size: int) -> Callable:
 
 
 def _keras_cv(augmentations: str, size: int) -> Callable:
-    """The nearest stack of stock layers to `simclr`; whatever the augmentations asked for.
-
-    Without the probabilities of jitter and gray, which Keras-CV's `RandomApply` cannot give in a graph.
-    """
+    """`simclr` in stock layers; whatever the augmentations asked for."""
     import keras_cv
     import tensorflow as tf
 
+    tf.get_logger().setLevel("ERROR")  # its layers loop over the images, and TensorFlow says so for each operation
     layers = [
         keras_cv.layers.RandomCropAndResize((size, size), (0.08, 1.0), (3 / 4, 4 / 3)),
         keras_cv.layers.RandomFlip("horizontal"),
-        keras_cv.layers.RandomColorJitter((0, 255), 0.4, 0.4, 0.4, 0.1),
-        keras_cv.layers.RandomColorDegeneration(0.5),
+        keras_cv.layers.RandomApply(keras_cv.layers.RandomColorJitter((0, 255), 0.4, 0.4, 0.4, 0.1), rate=0.8),
+        keras_cv.layers.RandomApply(keras_cv.layers.Grayscale(output_channels=3), rate=0.2),
     ]
 
     def view(images):

@@ -27,8 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 # topology: (chip, bfloat16 TFLOP/s, GB/s and GiB of memory a chip), from https://cloud.google.com/tpu/docs/v5e, /v4, /v6e
 CHIPS = {
     "v5e:2x2": ("v5e", 197, 819, 16),
-    "v4:2x2x1": ("v4", 275, 1228, 32),
-    "v6e:2x2": ("v6e", 918, 1640, 32),
+    "v4:2x2x1": ("v4", 275, 1200, 32),
+    "v6e:2x2": ("v6e", 918, 1638, 32),
 }
 PRECISIONS = ("float32", "mixed_bfloat16")
 

@@ -114,9 +114,7 @@ class Augmentation(Section):
         f"Preset ({', '.join(AUGMENTATION_PRESETS)}) or operators in order, like crop,flip,jitter "
         f"({', '.join(AUGMENTATIONS)}).",
     )
-    asymmetric: bool = setting(
-        False, "Crop both views, but apply the other augmentations to the first only (the paper's ablation)."
-    )
+    asymmetric: bool = setting(False, "Crop each image once, then augment the first view only (the paper's ablation).")
     color_strength: float = setting(0.5, "Strength s of the color distortion (appendix A).", low=0, high=2)
     blur: bool = setting(False, "Blur half of the views (the paper does so on ImageNet, not on CIFAR-10).")
 

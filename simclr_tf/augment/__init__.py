@@ -13,7 +13,7 @@ from simclr_tf.augment.crops import RandomCrop, RandomResizedCrop
 from simclr_tf.augment.filters import GaussianBlur, GaussianNoise, SobelFilter
 from simclr_tf.augment.geometry import RandomCutout, RandomFlip, RandomRotate, RandomRotate90
 from simclr_tf.augment.jitter import ColorJitter
-from simclr_tf.augment.policies import OPERATORS, PRESETS, branches, make_views, policy, simclr
+from simclr_tf.augment.policies import OPERATORS, PRESETS, make_views, policy, simclr
 from simclr_tf.augment.tones import Invert, Posterize, Solarize
 from simclr_tf.augment.two_views import TwoViews
 
@@ -41,7 +41,6 @@ __all__ = [
     "SobelFilter",
     "Solarize",
     "TwoViews",
-    "branches",
     "make_views",
     "policy",
     "simclr",

@@ -1,6 +1,6 @@
-"""Augmentations by name: single operators, presets, and the two branches of an ablation."""
+"""Augmentations by name: single operators, presets, and the views that settings name."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import keras
 
@@ -89,21 +89,6 @@ def policy(augmentations: str = "simclr", color_strength: float = 0.5, blur: boo
     return [OPERATORS[name](color_strength) for name in names]
 
 
-def branches(layers: Sequence[keras.Layer]) -> tuple[list[keras.Layer], list[keras.Layer]]:
-    """The two branches of the paper's ablation (section 3.1): both cropped, the rest of T on the first only.
-
-    Crops and flips count as cropping, since the paper's crop flips as well. A list without a crop gets the paper's.
-
-    Returns:
-        The layers of the first view and of the second, for `TwoViews(first, seed, second)`.
-    """
-    cropping = [layer for layer in layers if isinstance(layer, (RandomResizedCrop, RandomCrop, RandomFlip))]
-    others = [layer for layer in layers if not any(layer is crop for crop in cropping)]
-    if not any(isinstance(layer, (RandomResizedCrop, RandomCrop)) for layer in cropping):
-        cropping = [RandomResizedCrop(), RandomFlip()]
-    return [*cropping, *others], cropping
-
-
 def make_views(
     augmentations: str = "simclr",
     asymmetric: bool = False,
@@ -116,7 +101,9 @@ def make_views(
 
     Args:
         augmentations: as in `names_of`.
-        asymmetric: whether the second view is only cropped, as in `branches`.
+        asymmetric: the paper's ablation (section 3.1): each image is cropped once, then the first view is augmented and
+            the second left as it is. The two differ by the augmentations only, a second crop among them where they
+            have one.
         color_strength: as in `policy`.
         blur: as in `policy`.
         seed: of all draws.
@@ -126,8 +113,9 @@ def make_views(
         ValueError: on an unknown name or a bad strength.
     """
     layers = policy(augmentations, color_strength, blur)
-    first, second = branches(layers) if asymmetric else (layers, None)
-    return TwoViews(first, seed, second, compiled)
+    if asymmetric:
+        return TwoViews(layers, seed, [], compiled, shared=[RandomResizedCrop()])
+    return TwoViews(layers, seed, compiled=compiled)
 
 
 def simclr(color_strength: float = 0.5, blur: bool = False) -> list[keras.Layer]:

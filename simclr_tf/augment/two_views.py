@@ -31,6 +31,7 @@ class TwoViews:
         seed: of all draws.
         second: those of the second view, where they differ.
         compiled: whether XLA compiles.
+        shared: what is done to each image first, and once: both views are made of the result.
 
     Raises:
         ValueError: on something that is no layer.
@@ -42,9 +43,11 @@ class TwoViews:
         seed: int = 0,
         second: Sequence[keras.Layer] | None = None,
         compiled: bool = True,
+        shared: Sequence[keras.Layer] = (),
     ):
         self.layers, self.second = list(layers), list(layers if second is None else second)
-        for layer in self.layers + self.second:
+        self.shared = list(shared)
+        for layer in self.layers + self.second + self.shared:
             if not isinstance(layer, keras.Layer):
                 raise ValueError(f"Augmentations must be Keras layers. Received: {layer!r}")
         self.seed = seed
@@ -53,6 +56,7 @@ class TwoViews:
             self._steps = [first_steps, first_steps]
         else:
             self._steps = [first_steps, [_step(self, run, compiled) for run in _runs(self.second)]]
+        self._shared_steps = [_step(self, run, compiled) for run in _runs(self.shared)]
 
     def __call__(self, images: tf.Tensor, step: tf.Tensor | int) -> tf.Tensor:
         """Two views of each image.
@@ -70,8 +74,10 @@ class TwoViews:
         count = images.shape[0] or tf.shape(images)[0]
         first = tf.cast(replica_id(), tf.int32) * count
         step, replicas = tf.cast(step, tf.int64), num_replicas()
-        # The second view's keys continue where the first's end, so no two layers share one.
-        offsets = tf.constant([0, len(self.layers)])
+        # Keys continue from the first view to the second and the shared layers, so no two layers have one in common.
+        offsets = tf.constant([0, len(self.layers), len(self.layers) + len(self.second)])
+        for apply in self._shared_steps:
+            images = apply(images, step, offsets[2], first, replicas)
         return tf.concat([self._view(view, images, step, offsets[view], first, replicas) for view in range(2)], axis=0)
 
     def _view(self, view, images, *where):

@@ -32,8 +32,8 @@ def _cell(first: str, second: str) -> Cell:
 
 STUDY = Study(
     title="Compositions of two transformations",
-    question="One branch gets the first transformation and then the second, on the diagonal one alone; the other "
-    "branch gets what `--asymmetric` leaves it. Color is jitter and gray at `--color_strength`.",
+    question="Each image is cropped once; then one branch gets the first transformation and after it the second, on the "
+    "diagonal one alone, and the other is left as it is (`--asymmetric`). Color is jitter and gray at `--color_strength`.",
     axes=("first", "second"),
     cells=tuple(_cell(first, second) for first in TRANSFORMATIONS for second in TRANSFORMATIONS),
     paper={(first, second): (top1,) for first, row in PAPER.items() for second, top1 in zip(PAPER, row, strict=True)},

@@ -1,6 +1,6 @@
 """Starts several workers on this machine, for `--strategy=multiworker`.
 
-    python -m simclr_tf.launch --workers=2 -- train.py --dataset=patterns --batch_size=256
+    python -m simclr_tf.launch --workers=2 -- train.py --flagfile=flags/recipes/demo.cfg --strategy=multiworker
 
 Each worker is a process with a TF_CONFIG of its own, on free ports of the loopback device. The chief's output is shown as
 it is, that of the others behind `[worker 1]`. Signals are passed on. When a worker fails, the others have `GRACE` seconds

@@ -49,7 +49,7 @@ def main() -> None:
         dataset,
         config.data.validation_fraction,
         config.training.seed,
-        run_dir / "evaluation" / (f"layer{settings.layer}" if settings.layer else ""),
+        results_folder(run_dir, settings.layer, (name, data_dir), config.data),
         settings.baselines,
     )
 
@@ -59,6 +59,14 @@ def data_source(settings: Evaluation, pretrained_on: Data) -> tuple[str, str | N
     if settings.dataset and settings.dataset != pretrained_on.dataset:
         return settings.dataset, settings.data_dir
     return pretrained_on.dataset, settings.data_dir or pretrained_on.data_dir
+
+
+def results_folder(run_dir: Path, layer: int, judged_on: tuple[str, str | None], pretrained_on: Data) -> Path:
+    """Where the results go: those on other data than the run's get a folder of their own."""
+    folder, (name, data_dir) = run_dir / "evaluation" / (f"layer{layer}" if layer else ""), judged_on
+    if name == "folder" and data_dir != pretrained_on.data_dir:
+        return folder / Path(data_dir or "").resolve().name
+    return folder if name == pretrained_on.dataset else folder / name
 
 
 if __name__ == "__main__":

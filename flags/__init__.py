@@ -12,12 +12,9 @@ from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
-from simclr_tf.config import Config, Evaluation, Section, field_type
+from simclr_tf.config import PLACES, Config, Evaluation, Section, field_type
 
 FLAGS = flags.FLAGS
-
-# Sections that may differ between a run and its continuation: where it runs and what it writes, not what it computes.
-RESUMABLE = ("hardware", "output")
 
 
 def define(section: type[Section], values: flags.FlagValues = FLAGS) -> None:
@@ -65,7 +62,7 @@ def config_from_flags(values: flags.FlagValues = FLAGS) -> Config:
         return config
     saved = Config.load(saved_path)
     for section, settings in saved.to_dict().items():
-        if section in RESUMABLE:
+        if section in PLACES:
             continue
         for name, value in settings.items():
             if name != "max_steps" and values[name].present and values[name].value != value:
@@ -74,7 +71,7 @@ def config_from_flags(values: flags.FlagValues = FLAGS) -> Config:
                     f"or start another run. Received: --{name}={values[name].value}"
                 )
     saved = saved.replace("training", max_steps=config.training.max_steps)  # how far, this time
-    return dataclasses.replace(saved, **{name: getattr(config, name) for name in RESUMABLE})
+    return dataclasses.replace(saved, **{name: getattr(config, name) for name in PLACES})
 
 
 def evaluation_from_flags() -> Evaluation:

@@ -28,6 +28,9 @@ PROJECTIONS = ("linear", "none", "nonlinear")
 SIMILARITIES = ("angular", "bilinear", "cosine", "dot", "negative_euclidean", "negative_manhattan")
 STRATEGIES = ("auto", "single", "mirrored", "multiworker", "tpu")
 
+# Sections that say where a run computes and writes, not what; so they may differ when it is continued.
+PLACES = ("hardware", "output")
+
 
 def setting(
     default: Any,

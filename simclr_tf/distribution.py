@@ -98,6 +98,11 @@ def devices(strategy: tf.distribute.Strategy) -> list[str]:
     return list(strategy.extended.worker_devices)
 
 
+def on_several_gpus(strategy: tf.distribute.Strategy) -> bool:
+    """Whether replicas on GPUs share the batch."""
+    return strategy.num_replicas_in_sync > 1 and any("GPU" in name for name in devices(strategy))
+
+
 def num_workers(strategy: tf.distribute.Strategy) -> int:
     """How many processes train together; a TPU's hosts are led by one."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):

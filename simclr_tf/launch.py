@@ -56,7 +56,7 @@ def start(command: Sequence[str], count: int) -> list[subprocess.Popen]:
             )
         )
         if index:
-            threading.Thread(target=_show, args=(workers[-1].stdout, index), daemon=True).start()
+            threading.Thread(target=_show, args=(workers[-1].stdout, index)).start()
     return workers
 
 

@@ -1,6 +1,7 @@
 """How much memory a run will take on each device, said before it starts."""
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import keras
@@ -37,8 +38,11 @@ class Memory(NamedTuple):
         return sum(self)
 
 
-def expected_memory(model: keras.Model, batch_size: int, block: int = 2**20) -> Memory:
+def expected_memory(model: keras.Model, batch_size: int, block: int = 2**20) -> Memory | None:
     """An estimate for one replica in a train step, good to a factor of about 1.5.
+
+    None for an encoder of the user's whose layers do not say what they give: a subclass of `keras.Model`, or one for
+    images of any size.
 
     Args:
         model: a built and compiled `SimCLR`.
@@ -49,7 +53,11 @@ def expected_memory(model: keras.Model, batch_size: int, block: int = 2**20) -> 
     images = VIEWS * batch_size // strategy.num_replicas_in_sync
     compiled = model.jit_compile is True or isinstance(strategy, tf.distribute.TPUStrategy)
     dropped = MADE_AGAIN if compiled else IN_PLACE
-    activations = sum(_activations(part, dropped) for part in (model.encoder, model.head)) * images
+    sizes = [_size(output) for part in (model.encoder, model.head) for output in _outputs(part, dropped)]
+    known = [size for size in sizes if size is not None]
+    if len(known) < len(sizes):
+        return None
+    activations = sum(known) * images
     dim = math.prod(model.head.output_shape[1:])
     pairs = images * VIEWS * batch_size
     # Similarities, their logits, exponentials and gradient; then the candidates and their gradient, in float32.
@@ -62,16 +70,20 @@ def expected_memory(model: keras.Model, batch_size: int, block: int = 2**20) -> 
     )
 
 
-def _activations(model: keras.Model, dropped: tuple[type, ...]) -> int:
-    """Bytes of the outputs that one image leaves behind, in the precision of each layer."""
-    total = 0
+def _outputs(model: keras.Model, dropped: tuple[type, ...]) -> Iterator[keras.KerasTensor | None]:
+    """The outputs that the backward pass needs; None for a layer whose outputs are not known."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
-            total += _activations(layer, dropped)
+            yield from _outputs(layer, dropped)
         elif not isinstance(layer, dropped):
-            size = tf.as_dtype(layer.compute_dtype).size
-            total += size * sum(math.prod(output.shape[1:]) for output in keras.tree.flatten(layer.output))
-    return total
+            yield from keras.tree.flatten(getattr(layer, "output", None))
+
+
+def _size(output: keras.KerasTensor | None) -> int | None:
+    """Bytes of one image's output, None where its shape is not known."""
+    if output is None or None in output.shape[1:]:
+        return None
+    return math.prod(output.shape[1:]) * tf.as_dtype(output.dtype).size
 
 
 def _bytes(variable: keras.Variable) -> int:
@@ -119,6 +131,8 @@ def _gpu_memory() -> int | None:
 def memory_line(model: keras.Model, batch_size: int) -> str:
     """The expected memory of a device in one line, with advice when it will hardly fit."""
     expected, has = expected_memory(model, batch_size), device_memory(model.distribute_strategy)
+    if expected is None:
+        return "unknown: the layers of this encoder do not say what they give"
     line = (
         f"about {_amount(expected.total)} a device: activations {_amount(expected.activations)}, "
         f"variables {_amount(expected.variables + expected.gradients)}, loss {_amount(expected.loss)}"

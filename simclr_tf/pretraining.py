@@ -1,7 +1,9 @@
 """The story of a pretraining run, top to bottom, and how to get its encoder back."""
 
+import contextlib
 import dataclasses
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -44,6 +46,11 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
     if config.training.deterministic:
         tf.config.experimental.enable_op_determinism()
     strategy = distribution.make_strategy(config.hardware)
+    if config.training.deterministic and distribution.on_several_gpus(strategy):
+        raise ValueError(
+            "--deterministic needs --strategy=single here: across GPUs, TensorFlow has no deterministic gradient of "
+            f"batch norm. Received: {distribution.describe(strategy)}"
+        )
     chief = distribution.is_chief(strategy)
     dataset = data.load(config.data.dataset, config.data.data_dir, config.data.image_size, config.training.seed)
     train, validation = hold_out(dataset.train, config.data.validation_fraction, config.training.seed)
@@ -53,7 +60,7 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
     plan = make_plan(config, len(train), len(validation), strategy.num_replicas_in_sync, saved.epoch if saved else 0)
     what = dataclasses.replace(config, hardware=Hardware(), output=Output())
     distribution.require_agreement(strategy, f"epoch {plan.first_epoch}, {len(train)} images, {what}")
-    with strategy.scope():
+    with distribution.naming_lost_workers(strategy), strategy.scope():
         model = build_model(config, train.image_shape)
         precision = config.training.precision
         optimizer = make_optimizer(config.optimization, plan.rate, model.trainable_variables, precision)
@@ -62,7 +69,7 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
         gpu = strategy.num_replicas_in_sync == 1 and bool(tf.config.list_physical_devices("GPU"))
         model.compile(optimizer, jit_compile=gpu)
         if saved:
-            _resume(model, saved, plan)
+            _resume(model, saved, plan, config.training.max_steps)
     # Not before: an encoder of the user's may be wrong, and --overwrite should delete nothing for it.
     folder = run_dir.open_run_dir(output.run_dir, name, output.overwrite, output.resume) if chief else Path()
     if not chief:
@@ -166,11 +173,12 @@ def _encoder_of(folder: Path, layer: int = 0) -> tuple[keras.Model, checkpoints.
     return encoder, saved
 
 
-def _resume(model: SimCLR, saved: checkpoints.Checkpoint, plan: Plan) -> None:
-    if saved.meta["step"] != saved.epoch * plan.steps_per_epoch:
+def _resume(model: SimCLR, saved: checkpoints.Checkpoint, plan: Plan, max_steps: int | None) -> None:
+    step = saved.meta["step"]
+    if step != saved.epoch * plan.steps_per_epoch and not (max_steps and step >= max_steps):
         raise ValueError(
             "Only whole epochs can be continued, and this run was ended by --max_steps within one. "
-            f"Received: {saved.path}, saved at step {saved.meta['step']} of {plan.steps_per_epoch} an epoch"
+            f"Received: {saved.path}, saved at step {step} of {plan.steps_per_epoch} an epoch"
         )
     checkpoints.restore([*model.weights, *model.optimizer.variables], saved.variables)
 
@@ -184,7 +192,7 @@ def _fit(model: SimCLR, config: Config, plan: Plan, train: Split, validation: Sp
     if training.max_steps:
         callbacks = [*callbacks, StopAfter(left)]
     shares = model.distribute_strategy.distribute_datasets_from_function
-    with distribution.naming_lost_workers(model.distribute_strategy):
+    with distribution.naming_lost_workers(model.distribute_strategy), _naming_lack_of_memory(training.batch_size):
         model.fit(
             shares(partial(training_batches, train, training.batch_size, training.seed, plan.first_epoch)),
             steps_per_epoch=plan.steps_per_epoch,
@@ -196,6 +204,17 @@ def _fit(model: SimCLR, config: Config, plan: Plan, train: Split, validation: Sp
             shuffle=False,  # the stream is shuffled already
             verbose=1 if callbacks and sys.stdout.isatty() else 0,
         )
+
+
+@contextlib.contextmanager
+def _naming_lack_of_memory(batch_size: int) -> Iterator[None]:
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise ValueError(
+            "A device ran out of memory: take a smaller --batch_size or --width, --precision=mixed_bfloat16, or more "
+            f"devices. Received: --batch_size={batch_size}"
+        ) from error
 
 
 def _show_views(views: TwoViews, train: Split, log: EpochLog, folder: Path, count: int = 12) -> None:

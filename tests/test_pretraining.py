@@ -2,10 +2,14 @@
 
 import csv
 import json
+import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from simclr_tf.studies.estimate import steps_per_epoch
 
 FLAGS = ["--encoder=resnet18", "--width=0.125", "--batch_size=8", "--epochs=4", "--warmup_epochs=1",
          "--checkpoint_epochs=1", "--dataset=folder", "--image_size=16", "--validation_fraction=0.25"]  # fmt: skip
@@ -58,6 +62,7 @@ def test_files_of_a_run(finished):
                  "encoder/saved_model.pb"):  # fmt: skip
         assert (run_dir / name).stat().st_size > 0, name
     assert list((run_dir / "tensorboard").glob("events*"))
+    assert steps_per_epoch(result.stdout) == int(rows(run_dir)[0]["step"])  # a dry run of a study reads it there
     assert [row["epoch"] for row in rows(run_dir)] == ["1", "2", "3", "4"]
     assert list(rows(run_dir)[0]) == ["epoch", "step", "loss", "val_loss", "contrastive_accuracy",
                                       "contrastive_entropy", "learning_rate", "images_per_second"]  # fmt: skip
@@ -134,6 +139,27 @@ def test_evaluation(finished, run_python):
         assert record["n_train"] == 32 and record["n_test"] == 8
         assert f"{100 * record['top1']:.1f}" in result.stdout
         assert (run_dir / "evaluation" / f"{mode}_confusion.png").stat().st_size > 0
+
+
+def test_other_images_do_not_pass_for_the_runs(finished, photos, run_python, tmp_path):
+    run_dir, other = finished[0], tmp_path / "other"
+    shutil.copytree(photos, other)
+    result = run_python("evaluate.py", f"--run_dir={run_dir}", "--mode=knn", "--dataset=folder", f"--data_dir={other}")
+    assert result.returncode == 0, result.stderr
+    assert (run_dir / "evaluation" / "other" / "knn.json").exists()
+
+
+def test_a_run_that_max_steps_ended_is_complete(monkeypatch):
+    from simclr_tf import pretraining
+
+    restored = []
+    monkeypatch.setattr(pretraining.checkpoints, "restore", lambda variables, saved: restored.append(saved))
+    model = SimpleNamespace(weights=[], optimizer=SimpleNamespace(variables=[]))
+    saved = SimpleNamespace(meta={"step": 5}, epoch=1, path="epoch-00001.npz", variables={})
+    pretraining._resume(model, saved, SimpleNamespace(steps_per_epoch=10), max_steps=5)
+    assert restored == [{}]
+    with pytest.raises(ValueError, match="whole epochs"):
+        pretraining._resume(model, saved, SimpleNamespace(steps_per_epoch=10), max_steps=None)
 
 
 LOAD = """

@@ -55,6 +55,8 @@ def main(words: Sequence[str]) -> int:
         return 0
     command = f"python -m simclr_tf.studies {shlex.join(words)}"
     stem = Path(options.report_dir) / options.name if options.report_dir else folder / "results"
+    if options.mode != "linear":
+        stem = stem.with_name(f"{stem.name}-{options.mode}")
     count = sum(run.state() == "done" for run in runs)
     print(f"{options.name}: {len(runs)} runs in {folder}, {count} of them done", flush=True)
 

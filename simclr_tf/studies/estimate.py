@@ -12,7 +12,6 @@ from simclr_tf.studies.execution import Failure, environment, timed
 from simclr_tf.studies.runs import Run
 
 STEPS = 6  # the first, which compiles, is not timed
-_DATASET_STEPS = re.compile(r"(\d+) steps an epoch")
 
 
 class Cost(NamedTuple):
@@ -67,17 +66,33 @@ def costs(runs: Sequence[Run], note: Callable[[str], None] = print) -> dict[str,
     return found
 
 
+def steps_per_epoch(log: str) -> int:
+    """What a run says it has.
+
+    Raises:
+        Failure: when it does not.
+    """
+    match = re.search(r"^steps +(\d+) an epoch", log, re.MULTILINE)
+    if match is None:
+        raise Failure("train.py did not say how many steps an epoch has")
+    return int(match[1])
+
+
 def measure(run: Run) -> Cost:
-    """Trains for a few steps and judges the encoder."""
+    """Trains for a few steps and judges the encoder.
+
+    Raises:
+        Failure: when one of the two ends with an error.
+    """
     with tempfile.TemporaryDirectory(prefix="simclr-study-") as folder:
         short = dataclasses.replace(run, folder=Path(folder) / "run", flags={**run.flags, "max_steps": STEPS})
         train, evaluate = (
             timed(command, short.log, environment(1, None), set()) for command in short.commands().values()
         )
         rate = metrics.read_rows(short.folder / "metrics.csv")[-1]["images_per_second"]
-        match = _DATASET_STEPS.search(short.log.read_text())
+        steps = steps_per_epoch(short.log.read_text())
     batch = run.config.training.batch_size
     # Fewer steps than asked for is an epoch of one step; then everything counts as a step.
     per_step = batch / rate if rate else train[0]
     overhead = max(0.0, train[0] - STEPS * per_step)
-    return Cost(per_step, int(match[1]) if match else 1, overhead, evaluate[0], max(train[1], evaluate[1]))
+    return Cost(per_step, steps, overhead, evaluate[0], max(train[1], evaluate[1]))

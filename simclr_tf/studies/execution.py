@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from simclr_tf.runs.run_dir import write_json
 from simclr_tf.studies.runs import USAGE, Run
@@ -106,8 +105,9 @@ def run_one(run: Run, environ: Environment, running: set[subprocess.Popen]) -> N
     Raises:
         Failure: when one of the two processes ends with an error.
     """
-    whole = run.state() == "to do"  # else the times are those of a part
-    usage: dict[str, Any] = {"whole": whole}
+    usage = run.usage()
+    if not run.trained:
+        usage["whole"] = run.state() == "to do"  # else the times are those of a part
     run.log.parent.mkdir(parents=True, exist_ok=True)
     for step, command in run.commands().items():
         if step == "train" and run.trained:

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import simclr_tf
-from simclr_tf.config import Config
+from simclr_tf.config import PLACES, Config
 from simclr_tf.runs import metrics
 from simclr_tf.studies import settings
 from simclr_tf.studies.study import Cell, Study
 
 ENTRY_POINTS = Path(simclr_tf.__file__).resolve().parent.parent
 USAGE = "study.json"  # what a run took, in its folder
-_PLACES = ("hardware", "output")  # settings that do not change what is computed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,7 +150,7 @@ def _check(run: Run) -> None:
     saved = Config.load(path).to_dict()
     for section, settings_ in wanted.items():
         for flag, value in settings_.items():
-            if section not in _PLACES and saved[section][flag] != value:
+            if section not in PLACES and saved[section][flag] != value:
                 raise ValueError(
                     f"{run.folder} was run with --{flag}={saved[section][flag]}; give this study another --runs_dir. "
                     f"Received: --{flag}={value}"

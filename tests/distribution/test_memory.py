@@ -1,10 +1,15 @@
 """The expected memory: in the right order of magnitude, and said with advice when it is too much."""
 
+import keras
 import pytest
 import tensorflow as tf
 
 from simclr_tf import memory
+from simclr_tf.augment import TwoViews
 from simclr_tf.config import Config, Network, Training
+from simclr_tf.model import SimCLR
+from simclr_tf.networks import projection_head
+from simclr_tf.objectives import nt_xent
 from simclr_tf.optimizers import LARS
 from simclr_tf.pretraining import build_model
 
@@ -52,6 +57,35 @@ def test_line_advises_when_it_does_not_fit(monkeypatch, has, advice):
     line = memory.memory_line(make(), 256)
     assert line.startswith("about ")
     assert ("--batch_size" in line) == advice
+
+
+class Subclassed(keras.Model):
+    """An encoder whose layers were never called on symbolic inputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = keras.layers.Conv2D(4, 3)
+        self.pool = keras.layers.GlobalAveragePooling2D()
+
+    def call(self, images):
+        return self.pool(self.convolution(images))
+
+
+def any_size():
+    images = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(4, 3)(images)
+    return keras.Model(images, keras.layers.GlobalAveragePooling2D()(x))
+
+
+@pytest.mark.parametrize("encoder", [Subclassed, any_size])
+def test_unknown_for_encoders_that_do_not_say(encoder):
+    head = projection_head("nonlinear", 4, 8)
+    model = SimCLR(encoder(), head, TwoViews([]), nt_xent)
+    model(tf.zeros([2, 8, 8, 3]))
+    model.compile(LARS())
+    model.optimizer.build(model.trainable_variables)
+    assert memory.expected_memory(model, 8) is None
+    assert memory.memory_line(model, 8).startswith("unknown")
 
 
 def test_this_machine_has_memory():

@@ -28,6 +28,10 @@ class Fake:
     def log(self):
         return self.folder.with_suffix(".log")
 
+    def usage(self):
+        path = self.folder / "study.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
     def state(self):
         return "done" if (self.folder / "record").exists() else "to do"
 
@@ -36,6 +40,13 @@ class Fake:
             "train": [sys.executable, "-c", self.train, str(self.folder)],
             "evaluate": [sys.executable, "-c", EVALUATE, str(self.folder)],
         }
+
+
+class Again(Fake):
+    """Trained already, to be judged in another mode."""
+
+    def state(self):
+        return "begun"
 
 
 def test_a_failure_stops_no_other(tmp_path):
@@ -116,3 +127,12 @@ def test_what_ends_the_study_ends_its_processes(tmp_path):
         execute([Fake(tmp_path / "quick"), slow, Fake(tmp_path / "later")], jobs=2, report=stop)
     assert time.perf_counter() - begin < 30
     assert slow.state() == "to do"
+
+
+def test_judging_again_keeps_what_training_took(tmp_path):
+    execute([Fake(tmp_path / "a")])
+    before = Fake(tmp_path / "a").usage()
+    (tmp_path / "a" / "record").unlink()
+    execute([Again(tmp_path / "a", trained=True)])
+    after = Fake(tmp_path / "a").usage()
+    assert after["whole"] and after["train_seconds"] == before["train_seconds"]

@@ -79,10 +79,12 @@ def bars(axes: Axes, study: Study, values: Values) -> None:
     series = _labels(values, 0)
     groups = _labels(values, 1) if len(study.axes) > 1 else [""]
     width = 0.8 / len(series)
+    present = [[name for name in series if (name, group)[: len(study.axes)] in values] for group in groups]
     for index, name in enumerate(series):
-        points = [(groups.index(labels[1] if len(labels) > 1 else ""), value)
-                  for labels, value in values.items() if labels[0] == name]  # fmt: skip
-        where = [group + (index - (len(series) - 1) / 2) * width for group, _ in points]
+        points = [
+            (at, values[(name, group)[: len(study.axes)]]) for at, group in enumerate(groups) if name in present[at]
+        ]
+        where = [at + (present[at].index(name) - (len(present[at]) - 1) / 2) * width for at, _ in points]
         axes.bar(
             where, [value.mean for _, value in points], width * 0.92, color=COLORS[index % len(COLORS)], label=name,
             yerr=[value.std or 0 for _, value in points], error_kw={"linewidth": 1, "ecolor": _INK},

@@ -36,7 +36,7 @@ class Augmentation(keras_cv.layers.VectorizedBaseImageAugmentationLayer):
     uniforms = 0
 
     # Whether an output pixel depends on several input pixels in an elementwise way (shifts, gathers). XLA would
-    # evaluate the layers before it once for each of them; `TwoViews` starts another program there.
+    # evaluate the layers before it once for each of them; to `TwoViews` it is a program of its own.
     reads_neighbours = False
 
     def __init__(self, probability: float = 1.0, **kwargs):

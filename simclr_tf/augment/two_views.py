@@ -20,7 +20,7 @@ class TwoViews:
     the batch: each draws the small parameter arrays of the whole global batch and takes its own part.
 
     The layers of this package are compiled by XLA, which fuses the elementwise operations of all of them: on a CPU this
-    is several times as fast as TensorFlow's own kernels. A layer that `reads_neighbours` starts a program of its own.
+    is several times as fast as TensorFlow's own kernels. A layer that `reads_neighbours` is a program of its own.
 
     Any other Keras or Keras-CV layer may stand in the list. It is called with float32 images (B, H, W, C) in [0, 1],
     with `training=True` if it knows that argument, is not compiled, and its randomness is its own: it may repeat on
@@ -104,16 +104,23 @@ class TwoViews:
 
 
 def _runs(layers: Sequence[keras.Layer]) -> Iterator[Run]:
-    """Cuts a view's layers into runs that are compiled as one; a foreign layer is a run by itself."""
+    """Cuts a view's layers into runs that are compiled as one; a foreign layer is a run by itself.
+
+    A layer that reads neighbours is one, too: XLA would evaluate what precedes it once for each of them, and all of it
+    again for each use of its result by what follows.
+    """
     run: Run = []
     for place, layer in enumerate(layers):
-        ours = isinstance(layer, Augmentation)
-        if run and (not ours or layer.reads_neighbours or not isinstance(run[-1][1], Augmentation)):
+        if run and (_alone(layer) or _alone(run[-1][1])):
             yield run
             run = []
         run.append((place, layer))
     if run:
         yield run
+
+
+def _alone(layer: keras.Layer) -> bool:
+    return not isinstance(layer, Augmentation) or layer.reads_neighbours
 
 
 def _step(views: TwoViews, run: Run, compiled: bool) -> Callable:

@@ -91,12 +91,13 @@ def test_a_foreign_layer_trains(batch):
     assert found.std() > 0.4 and found.dtype == np.float32
 
 
-def test_programs_start_where_neighbours_are_read():
+def test_layers_that_read_neighbours_are_programs_of_their_own():
+    """Compiled as one, XLA worked out a rotation again for every use that the jitter makes of a pixel: for minutes."""
     flip, jitter, sobel, rotate, foreign = (
         RandomFlip(), ColorJitter(), SobelFilter(), RandomRotate(), keras.layers.Rescaling(1.0)
     )  # fmt: skip
     runs = module._runs([flip, jitter, sobel, foreign, rotate, flip, foreign])
-    assert [[place for place, _ in run] for run in runs] == [[0, 1], [2], [3], [4, 5], [6]]
+    assert [[place for place, _ in run] for run in runs] == [[0, 1], [2], [3], [4], [5], [6]]
 
 
 def test_real_replicas_and_deterministic_kernels_make_the_same_views(run_python, tmp_path):

@@ -89,7 +89,7 @@ def bars(axes: Axes, study: Study, values: Values) -> None:
             where, [value.mean for _, value in points], width * 0.92, color=COLORS[index % len(COLORS)], label=name,
             yerr=[value.std or 0 for _, value in points], error_kw={"linewidth": 1, "ecolor": _INK},
         )  # fmt: skip
-    axes.set_xticks(range(len(groups)), groups)
+    axes.set_xticks(range(len(groups)), [group.replace("_", "\n") for group in groups])
     axes.set_xlabel(study.axes[1] if len(study.axes) > 1 else "", color=_INK)
     axes.set_ylim(*_limits(values))
     _finish(axes, study)

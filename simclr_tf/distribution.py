@@ -192,10 +192,10 @@ def _auto(hardware: Hardware) -> tf.distribute.Strategy:
 
 
 def _single(hardware: Hardware) -> tf.distribute.Strategy:
-    gpus = tf.config.list_logical_devices("GPU")
+    device = _local_devices()[0]
     # On a CPU there is nothing to place or to send ahead, and the thread that tunes the sending, which nothing can turn
     # off, sleeps for up to a minute when training has ended.
-    return tf.distribute.OneDeviceStrategy(gpus[0].name) if gpus else tf.distribute.get_strategy()
+    return tf.distribute.OneDeviceStrategy(device) if "GPU" in device else tf.distribute.get_strategy()
 
 
 def _mirrored(hardware: Hardware) -> tf.distribute.Strategy:

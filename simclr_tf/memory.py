@@ -1,5 +1,6 @@
 """How much memory a run will take on each device, said before it starts."""
 
+import contextlib
 import math
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from simclr_tf.distribution import devices, num_workers
 from simclr_tf.networks.normalization import SyncBatchNormalization
 
 VIEWS = 2
+ADVICE = "take a smaller --batch_size or --width, --precision=mixed_bfloat16, or more devices"
 HEADROOM = 0.9  # of a device's memory; the rest goes to fragments and workspaces
 # Whose outputs overwrite their inputs. XLA also makes those of batch norms again for the backward pass.
 IN_PLACE = (keras.layers.ReLU, keras.layers.InputLayer)
@@ -141,10 +143,20 @@ def memory_line(model: keras.Model, batch_size: int) -> str:
         return line
     if expected.total <= HEADROOM * has:
         return f"{line}; it has {_amount(has)}"
-    return (
-        f"{line}; it has {_amount(has)}, so this may not fit: take a smaller --batch_size or --width, "
-        "--precision=mixed_bfloat16, or more devices"
-    )
+    return f"{line}; it has {_amount(has)}, so this may not fit: {ADVICE}"
+
+
+@contextlib.contextmanager
+def naming_lack_of_memory(batch_size: int) -> Iterator[None]:
+    """Turns TensorFlow's report that a device is full into one line with the same advice.
+
+    Raises:
+        ValueError: in place of that report; every other error passes.
+    """
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise ValueError(f"A device ran out of memory: {ADVICE}. Received: --batch_size={batch_size}") from error
 
 
 def _amount(count: int) -> str:

@@ -1,9 +1,7 @@
 """The story of a pretraining run, top to bottom, and how to get its encoder back."""
 
-import contextlib
 import dataclasses
 import sys
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from simclr_tf.config import Config, Hardware, Network, Output
 from simclr_tf.data.dataset import Split, hold_out
 from simclr_tf.data.pipeline import ordered_batches, training_batches
 from simclr_tf.export import export_encoder
+from simclr_tf.memory import naming_lack_of_memory
 from simclr_tf.model import SimCLR
 from simclr_tf.networks import make_encoder, projection_head, up_to
 from simclr_tf.objectives import make_objective
@@ -192,7 +191,7 @@ def _fit(model: SimCLR, config: Config, plan: Plan, train: Split, validation: Sp
     if training.max_steps:
         callbacks = [*callbacks, StopAfter(left)]
     shares = model.distribute_strategy.distribute_datasets_from_function
-    with distribution.naming_lost_workers(model.distribute_strategy), _naming_lack_of_memory(training.batch_size):
+    with distribution.naming_lost_workers(model.distribute_strategy), naming_lack_of_memory(training.batch_size):
         model.fit(
             shares(partial(training_batches, train, training.batch_size, training.seed, plan.first_epoch)),
             steps_per_epoch=plan.steps_per_epoch,
@@ -204,17 +203,6 @@ def _fit(model: SimCLR, config: Config, plan: Plan, train: Split, validation: Sp
             shuffle=False,  # the stream is shuffled already
             verbose=1 if callbacks and sys.stdout.isatty() else 0,
         )
-
-
-@contextlib.contextmanager
-def _naming_lack_of_memory(batch_size: int) -> Iterator[None]:
-    try:
-        yield
-    except tf.errors.ResourceExhaustedError as error:
-        raise ValueError(
-            "A device ran out of memory: take a smaller --batch_size or --width, --precision=mixed_bfloat16, or more "
-            f"devices. Received: --batch_size={batch_size}"
-        ) from error
 
 
 def _show_views(views: TwoViews, train: Split, log: EpochLog, folder: Path, count: int = 12) -> None:

@@ -51,12 +51,13 @@ class TwoViews:
             if not isinstance(layer, keras.Layer):
                 raise ValueError(f"Augmentations must be Keras layers. Received: {layer!r}")
         self.seed = seed
-        first_steps = [_step(self, run, compiled) for run in _runs(self.layers)]
-        if second is None:  # both views are one program
-            self._steps = [first_steps, first_steps]
-        else:
-            self._steps = [first_steps, [_step(self, run, compiled) for run in _runs(self.second)]]
-        self._shared_steps = [_step(self, run, compiled) for run in _runs(self.shared)]
+
+        def steps(of: Sequence[keras.Layer]) -> list[Callable]:
+            return [_step(self, run, compiled) for run in _runs(of)]
+
+        self._shared_steps, first_steps = steps(self.shared), steps(self.layers)
+        # Without layers of its own, the second view is made by the same programs.
+        self._steps = [first_steps, first_steps if second is None else steps(self.second)]
 
     def __call__(self, images: tf.Tensor, step: tf.Tensor | int) -> tf.Tensor:
         """Two views of each image.

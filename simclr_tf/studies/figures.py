@@ -79,11 +79,10 @@ def bars(axes: Axes, study: Study, values: Values) -> None:
     series = _labels(values, 0)
     groups = _labels(values, 1) if len(study.axes) > 1 else [""]
     width = 0.8 / len(series)
-    present = [[name for name in series if (name, group)[: len(study.axes)] in values] for group in groups]
+    cells = {(*labels, "")[:2]: value for labels, value in values.items()}  # a study of one axis has one group
+    present = [[name for name in series if (name, group) in cells] for group in groups]
     for index, name in enumerate(series):
-        points = [
-            (at, values[(name, group)[: len(study.axes)]]) for at, group in enumerate(groups) if name in present[at]
-        ]
+        points = [(at, cells[name, group]) for at, group in enumerate(groups) if name in present[at]]
         where = [at + (present[at].index(name) - (len(present[at]) - 1) / 2) * width for at, _ in points]
         axes.bar(
             where, [value.mean for _, value in points], width * 0.92, color=COLORS[index % len(COLORS)], label=name,

@@ -90,3 +90,9 @@ def test_unknown_for_encoders_that_do_not_say(encoder):
 
 def test_this_machine_has_memory():
     assert memory.device_memory(tf.distribute.OneDeviceStrategy("CPU:0")) > 2**20
+
+
+def test_lack_of_memory_is_one_line_with_the_same_advice():
+    with pytest.raises(ValueError, match="--precision=mixed_bfloat16.*Received: --batch_size=64"):
+        with memory.naming_lack_of_memory(64):
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")

@@ -90,8 +90,10 @@ def mine_semi_hard(scores: Scores, margin: float) -> Scores:
         s+ - margin < s- < s+
 
     Those above violate the order so badly that they tend to collapse a triplet loss; those below are learned already
-    (Schroff et al., 2015, section 3.2). All of the others count, not only the closest. An anchor may be left without
-    any; then a mean or a sum over them is 0.
+    (Schroff et al., 2015, section 3.2). An anchor may be left without any; then a mean or a sum over them is 0.
+
+    The paper also calls them "closest in distance" and does not say how many that are; here all within the margin
+    count. It mines among the negatives of one view only (appendix B.10), here those of both are candidates.
 
     Args:
         scores: similarities of R anchors.

@@ -41,10 +41,12 @@ def draw(
     width, height = SIZES[study.figure](ours)
     figure = Figure(figsize=(width * len(panels), height), dpi=150, layout="constrained")
     for axes, (title, values) in zip(np.ravel(figure.subplots(1, len(panels))), panels, strict=True):
-        if study.figure == "parameters":
-            _parameters(axes, study, values, parameters)
+        if study.figure == "heatmap":
+            heatmap(axes, study, values)
+        elif study.figure == "parameters":
+            _parameters(axes, study, values, _labels(ours, -1) if len(study.axes) > 1 else [""], parameters)
         else:
-            PANELS[study.figure](axes, study, values)
+            bars(axes, study, values, _labels(ours, 0))
         axes.set_title(f"{title}: {MEASURES[name][0]}", loc="left", color=_INK)
     with replacing(out) as file:
         figure.savefig(file, format="png", metadata={"Software": None})
@@ -58,15 +60,18 @@ def heatmap(axes: Axes, study: Study, values: Values) -> None:
     """Rows of the first axis, columns of the second, and the mean of each row as the last column, as in figure 5."""
     rows, columns = _labels(values, 0), _labels(values, 1)
     matrix = np.full((len(rows), len(columns) + 1), np.nan)
+    spreads = {}
     for (row, column), value in values.items():
-        matrix[rows.index(row), columns.index(column)] = value.mean
+        at = rows.index(row), columns.index(column)
+        matrix[at], spreads[at] = value.mean, "" if value.std is None else f"\n± {value.std:.1f}"
     matrix[:, -1] = np.nanmean(matrix[:, :-1], axis=1)
     axes.imshow(matrix, cmap="Blues")
     middle = (np.nanmin(matrix) + np.nanmax(matrix)) / 2
     for (y, x), mean in np.ndenumerate(matrix):
         if np.isfinite(mean):
             color = "white" if mean > middle else _INK
-            axes.text(x, y, f"{mean:.1f}", ha="center", va="center", fontsize=9, color=color)
+            text = f"{mean:.1f}{spreads.get((y, x), '')}"
+            axes.text(x, y, text, ha="center", va="center", fontsize=9, color=color)
     axes.set_xticks(range(len(columns) + 1), [*columns, "average"], rotation=45, ha="right")
     axes.set_yticks(range(len(rows)), rows)
     axes.set(xlabel=study.axes[1], ylabel=study.axes[0])
@@ -74,15 +79,19 @@ def heatmap(axes: Axes, study: Study, values: Values) -> None:
     axes.spines[:].set_visible(False)
 
 
-def bars(axes: Axes, study: Study, values: Values) -> None:
-    """Bars in groups of the second axis, one of each label on the first, with standard deviations."""
-    series = _labels(values, 0)
+def bars(axes: Axes, study: Study, values: Values, series: list[str]) -> None:
+    """Bars in groups of the second axis, one of each label on the first, with standard deviations.
+
+    A label has the color of its place in `series`, the same in both panels also where one of them has fewer.
+    """
     groups = _labels(values, 1) if len(study.axes) > 1 else [""]
     width = 0.8 / len(series)
     cells = {(*labels, "")[:2]: value for labels, value in values.items()}  # a study of one axis has one group
     present = [[name for name in series if (name, group) in cells] for group in groups]
     for index, name in enumerate(series):
         points = [(at, cells[name, group]) for at, group in enumerate(groups) if name in present[at]]
+        if not points:
+            continue
         where = [at + (present[at].index(name) - (len(present[at]) - 1) / 2) * width for at, _ in points]
         axes.bar(
             where, [value.mean for _, value in points], width * 0.92, color=COLORS[index % len(COLORS)], label=name,
@@ -99,11 +108,12 @@ def _limits(values: Values) -> tuple[float, float]:
     return 0, 1.25 * max(value.mean + (value.std or 0) for value in values.values())
 
 
-def _parameters(axes: Axes, study: Study, values: Values, parameters: Mapping[Labels, int]) -> None:
+def _parameters(axes: Axes, study: Study, values: Values, series: list[str], parameters: Mapping[Labels, int]) -> None:
     """Accuracy over millions of parameters, as in figure 7; one color for each label on the last axis."""
-    series = _labels(values, -1) if len(study.axes) > 1 else [""]
     for index, name in enumerate(series):
         points = [labels for labels in values if labels in parameters and name in ("", labels[-1])]
+        if not points:
+            continue
         axes.errorbar(
             [parameters[labels] / 1e6 for labels in points], [values[labels].mean for labels in points],
             yerr=[values[labels].std or 0 for labels in points], fmt="o", color=COLORS[index % len(COLORS)],
@@ -128,7 +138,6 @@ def _finish(axes: Axes, study: Study) -> None:
                     else None)  # fmt: skip
 
 
-PANELS: dict[str, Callable[[Axes, Study, Values], None]] = {"bars": bars, "heatmap": heatmap}
 SIZES: dict[str, Callable[[Values], tuple[float, float]]] = {
     "bars": lambda values: (min(12, max(5.0, 2 + 0.45 * len(values))), 4),
     "heatmap": lambda values: (2.5 + 0.65 * len(_labels(values, 1)), 1.8 + 0.6 * len(_labels(values, 0))),

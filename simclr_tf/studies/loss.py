@@ -4,8 +4,8 @@ from simclr_tf.studies.study import Study, grid, values
 
 STUDY = Study(
     title="Contrastive losses",
-    question="Losses with all negatives and with semi-hard ones only. Temperature and margin are those of the command "
-    "line, where the paper tuned them for each loss; `decoupled` is not of the paper.",
+    question="Losses with all negatives and with semi-hard ones only. Temperature, margin and learning rate are those of "
+    "the command line, where the paper tuned them for each loss (appendix B.10); `decoupled` is not of the paper.",
     axes=("semi-hard", "loss"),
     cells=grid(
         {"no": {"semi_hard": False}, "yes": {"semi_hard": True}},

@@ -2,8 +2,9 @@
 
 import csv
 import io
+import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,6 +60,23 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
 
 
+def pooled(spreads: Iterable[Spread]) -> float | None:
+    """Standard deviation of a run about its cell's mean, from all cells together; None where no cell has two seeds.
+
+    Of a few seeds a single cell's is little more than a guess; all cells' together is what differences are to be held
+    against.
+    """
+    known = [(spread.std**2, spread.seeds - 1) for spread in spreads if spread.std is not None]
+    if not known:
+        return None
+    return math.sqrt(sum(variance * freedom for variance, freedom in known) / sum(freedom for _, freedom in known))
+
+
+def papers(study: Study, runs: Sequence[Run]) -> dict[Labels, tuple[float, ...]]:
+    """The paper's values of the cells that it has, too."""
+    return {run.cell.labels: study.paper[run.cell.labels] for run in runs if run.cell.labels in study.paper}
+
+
 def write_csv(study: Study, runs: Sequence[Run], path: Path) -> None:
     """One row a finished run: labels, seed, measures, what it took, its folder."""
     text = io.StringIO()
@@ -75,13 +93,15 @@ def write_markdown(study: Study, runs: Sequence[Run], command: str, figure: str,
     """The report: question, command, table, figure."""
     summary = summarize(study, runs)
     done = sum(run.state() == "done" for run in runs)
+    noise = pooled(measures["top1"] for measures in summary.values())
     lines = [
         f"# {study.title}", "", study.question, "", "```", command, "```", "",
         f"{done} of {len(runs)} runs are done. Mean ± standard deviation over seeds; top-1 is that of the "
-        f"{runs[0].mode} probe on the test images.",
+        f"{runs[0].mode} probe on the test images."
+        + (f" Pooled over all cells, the standard deviation of top-1 is {noise:.1f} points." if noise else ""),
         "", *table(study, runs, summary), "",
     ]  # fmt: skip
-    if study.paper:
+    if papers(study, runs):
         lines += [f"Of the paper: {study.source}. Another data set, network and length: compare the order.", ""]
     lines += [f"![{study.title}]({figure})", ""]
     write_text(path, "\n".join(lines))
@@ -89,15 +109,14 @@ def write_markdown(study: Study, runs: Sequence[Run], command: str, figure: str,
 
 def table(study: Study, runs: Sequence[Run], summary: dict[Labels, dict[str, Spread]]) -> list[str]:
     """The lines of a Markdown table, one a cell, with cells that have no result yet."""
-    headings = [MEASURES[name][0] for name in study.measures]
-    theirs = [f"paper: {heading}" for heading in headings] if study.paper else []
+    headings, paper = [MEASURES[name][0] for name in study.measures], papers(study, runs)
+    theirs = [f"paper: {heading}" for heading in headings] if paper else []
     rows = [[*study.axes, *headings, "seeds", *theirs]]
     rows.append(["---"] * len(study.axes) + ["---:"] * (len(rows[0]) - len(study.axes)))
     for labels in dict.fromkeys(run.cell.labels for run in runs):
         ours = [shown(name, summary[labels][name]) if labels in summary else "" for name in study.measures]
         count = str(summary[labels][study.measures[-1]].seeds) if labels in summary else "0"
-        paper = study.paper.get(labels, [None] * len(study.measures))
-        beside = ["" if value is None else f"{value:.1f}" for value in paper] if study.paper else []
+        beside = [f"{value:.1f}" for value in paper[labels]] if labels in paper else [""] * len(theirs)
         rows.append([*labels, *ours, count, *beside])
     return [f"| {' | '.join(row)} |" for row in rows]
 

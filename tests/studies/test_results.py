@@ -28,6 +28,13 @@ def test_mean_and_deviation(tmp_path, finish):
     assert summary["no", "100"]["top1"].std is None and summary["no", "100"]["top1"].seeds == 1
 
 
+def test_deviation_pooled_over_cells():
+    cells = [[1.0, 3.0], [5.0, 5.0, 8.0], [9.0]]
+    squares = sum((value - statistics.fmean(cell)) ** 2 for cell in cells for value in cell)
+    assert results.pooled(map(results.spread, cells)) == pytest.approx((squares / 3) ** 0.5)
+    assert results.pooled([results.spread([9.0])]) is None
+
+
 def test_report(tmp_path, finish):
     study, runs = STUDIES["temperature"], finished("temperature", tmp_path, finish)
     results.write_csv(study, runs, tmp_path / "results.csv")
@@ -37,6 +44,7 @@ def test_report(tmp_path, finish):
     assert len(rows) == 11 and rows[1]["temperature"] == "0.1" and float(rows[1]["top1"]) == pytest.approx(30.5)
     text = (tmp_path / "results.md").read_text()
     assert "11 of 12 runs are done" in text and "the command" in text and "(results.png)" in text
+    assert "deviation of top-1 is 2.1 points" in text  # 3 steps of half a point apart in every cell
     (line,) = (line for line in text.splitlines() if line.startswith("| yes | 0.1 |"))
     assert line == "| yes | 0.1 | 3.00 ± 0.00 | 25.0 ± 0.0 | 32.0 ± 2.1 | 2 | 4.5 | 87.8 | 64.4 |"
 

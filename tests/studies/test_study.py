@@ -3,8 +3,8 @@ import re
 import pytest
 
 from simclr_tf.config import Config
-from simclr_tf.studies import STUDIES, settings
-from simclr_tf.studies.figures import PANELS, SIZES
+from simclr_tf.studies import STUDIES, results, settings
+from simclr_tf.studies.figures import SIZES
 from simclr_tf.studies.runs import plan
 from simclr_tf.studies.study import MEASURES, Times, grid, multiples, values
 
@@ -21,7 +21,7 @@ def test_every_cell_is_a_run_of_its_own(name, tmp_path):
     assert all(re.fullmatch(r"[\w.]+-seed[01]", run.folder.name) for run in runs)
 
 
-@pytest.mark.parametrize("name", sorted(STUDIES))
+@pytest.mark.parametrize("name", sorted(set(STUDIES) - {"batch_epochs"}))
 def test_the_papers_numbers_are_beside_cells(name):
     study = STUDIES[name]
     cells = {cell.of(Config()).labels for cell in study.cells}
@@ -29,7 +29,15 @@ def test_the_papers_numbers_are_beside_cells(name):
     assert bool(study.paper) == bool(study.source)
     assert all(len(numbers) == len(study.measures) for numbers in study.paper.values())
     assert set(study.measures) <= set(MEASURES) and study.measures[-1] == "top1"
-    assert study.figure in SIZES and (study.figure in PANELS or study.figure == "parameters")
+    assert study.figure in SIZES
+
+
+@pytest.mark.parametrize(("flags", "beside"), [({"epochs": 400}, 12), ({"batch_size": 256, "epochs": 400}, 6), ({}, 0)])
+def test_the_papers_batches_and_epochs_are_beside_the_same(flags, beside, tmp_path):
+    study = STUDIES["batch_epochs"]
+    paper = results.papers(study, plan(study, flags, tmp_path))
+    assert len(paper) == beside
+    assert paper.get(("512", "200"), (64.0,)) == (64.0,)
 
 
 def test_rows_of_figure_5_have_the_papers_averages():

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from simclr_tf.config import MODES
 from simclr_tf.studies import STUDIES, estimate, settings
-from simclr_tf.studies.execution import execute
+from simclr_tf.studies.execution import Environment, environments, execute
 from simclr_tf.studies.runs import Run, plan
 from simclr_tf.studies.study import Study
 
@@ -50,15 +50,15 @@ def main(words: Sequence[str]) -> int:
     study, folder = STUDIES[options.name], Path(options.runs_dir) / options.name
     given = settings.parse(rest)
     runs = plan(study, given, folder, options.seeds, options.mode, _listed(options.only))
+    places = environments(options.jobs, _listed(options.gpus))
     if options.dry_run:
-        print("\n".join(forecast(runs)))
-        return 0
+        return forecast(runs, places)
     command = f"python -m simclr_tf.studies {shlex.join(words)}"
     stem = Path(options.report_dir) / options.name if options.report_dir else folder / "results"
     if options.mode != "linear":
         stem = stem.with_name(f"{stem.name}-{options.mode}")
     count = sum(run.state() == "done" for run in runs)
-    print(f"{options.name}: {len(runs)} runs in {folder}, {count} of them done", flush=True)
+    print(f"{options.name}: {count} of {len(runs)} runs are done in {folder}", flush=True)
 
     def progress(run: Run, error: Exception | None) -> None:
         nonlocal count
@@ -68,7 +68,7 @@ def main(words: Sequence[str]) -> int:
         if error is None:
             report(study, runs, command, folder, stem)
 
-    failed = execute(runs, options.jobs, _listed(options.gpus), progress)
+    failed = execute(runs, places, progress)
     if not count:
         return 1
     report(study, runs, command, folder, stem)
@@ -93,24 +93,26 @@ def report(study: Study, runs: Sequence[Run], command: str, folder: Path, stem: 
     hparams.write(study, runs, folder / "tensorboard")
 
 
-def forecast(runs: Sequence[Run]) -> list[str]:
-    """The lines of a dry run."""
-    costs = estimate.costs(runs, lambda line: print(line, flush=True))
-    lines, total, most = [], 0.0, 0.0
+def forecast(runs: Sequence[Run], places: Sequence[Environment]) -> int:
+    """Prints a dry run; returns the exit code."""
+    costs = estimate.costs(runs, places[0], lambda line: print(line, flush=True))
+    total, most, unknown = 0.0, 0.0, 0
     for run in runs:
         cost = costs.get(estimate.kind(run)) if run.state() != "done" else None
         if isinstance(cost, estimate.Cost):
             seconds = cost.seconds(run)
             total, most = total + seconds, max(most, cost.mib)
-            lines.append(f"{run.state():6} {run.name}: {_time(seconds)}, {cost.mib:.0f} MiB")
+            print(f"{run.state():6} {run.name}: {_time(seconds)}, {cost.mib:.0f} MiB")
         else:
-            lines.append(f"{run.state():6} {run.name}{f': {cost}' if cost else ''}")
-    lines.append(f"first:  python train.py {shlex.join(settings.words(runs[0].flags))} --run_dir={runs[0].folder}")
-    lines.append(
-        f"in all: {_time(total)} one after the other, which leaves out all validations but the first and counts begun "
-        f"runs as whole; at most {most:.0f} MiB of the host's memory a job"
+            unknown += cost is not None
+            print(f"{run.state():6} {run.name}{f': {cost}' if cost else ''}")
+    print(f"first:  python train.py {shlex.join(settings.words(runs[0].flags))} --run_dir={runs[0].folder}")
+    print(
+        f"in all: {_time(total / len(places))} with --jobs={len(places)}, which leaves out all validations but the first "
+        f"and counts begun runs as whole; at most {most:.0f} MiB of the host's memory a job"
+        + (f"; without {unknown} of {len(runs)} runs, which failed" if unknown else "")
     )
-    return lines
+    return 1 if unknown else 0
 
 
 def _time(seconds: float) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from simclr_tf.runs import metrics
-from simclr_tf.studies.execution import Failure, environment, timed
+from simclr_tf.studies.execution import Environment, Failure, last_line, timed
 from simclr_tf.studies.runs import Run
 
 STEPS = 6  # the first, which compiles, is not timed
@@ -45,11 +45,12 @@ def kind(run: Run) -> str:
     return repr([*map(str, parts), config.training.batch_size, config.training.precision])
 
 
-def costs(runs: Sequence[Run], note: Callable[[str], None] = print) -> dict[str, Cost | Failure]:
+def costs(runs: Sequence[Run], place: Environment, note: Callable[[str], None] = print) -> dict[str, Cost | Failure]:
     """Measures one run of each kind that is not done, in a folder that is deleted afterwards.
 
     Args:
         runs: of a study.
+        place: the environment of a job.
         note: called with a line before each measurement.
 
     Returns:
@@ -60,7 +61,7 @@ def costs(runs: Sequence[Run], note: Callable[[str], None] = print) -> dict[str,
         if run.state() != "done" and kind(run) not in found:
             note(f"measuring {STEPS} steps and an evaluation like those of: {run.name}")
             try:
-                found[kind(run)] = measure(run)
+                found[kind(run)] = measure(run, place)
             except Failure as error:
                 found[kind(run)] = error
     return found
@@ -78,7 +79,7 @@ def steps_per_epoch(log: str) -> int:
     return int(match[1])
 
 
-def measure(run: Run) -> Cost:
+def measure(run: Run, place: Environment) -> Cost:
     """Trains for a few steps and judges the encoder.
 
     Raises:
@@ -86,9 +87,10 @@ def measure(run: Run) -> Cost:
     """
     with tempfile.TemporaryDirectory(prefix="simclr-study-") as folder:
         short = dataclasses.replace(run, folder=Path(folder) / "run", flags={**run.flags, "max_steps": STEPS})
-        train, evaluate = (
-            timed(command, short.log, environment(1, None), set()) for command in short.commands().values()
-        )
+        try:
+            train, evaluate = (timed(command, short.log, place, set()) for command in short.commands().values())
+        except Failure as error:
+            raise Failure(last_line(short.log)) from error  # of a log that will be gone
         rate = metrics.read_rows(short.folder / "metrics.csv")[-1]["images_per_second"]
         steps = steps_per_epoch(short.log.read_text())
     batch = run.config.training.batch_size

@@ -26,8 +26,7 @@ class Failure(Exception):
 
 def execute(
     runs: Sequence[Run],
-    jobs: int = 1,
-    gpus: Sequence[str] = (),
+    places: Sequence[Environment],
     report: Callable[[Run, Exception | None], None] = lambda run, error: None,
 ) -> list[Run]:
     """Runs what is not done.
@@ -36,25 +35,19 @@ def execute(
 
     Args:
         runs: of one study.
-        jobs: how many at once.
-        gpus: CUDA devices to deal out, one a job; without, every job sees all.
+        places: an environment for each of the runs at once, as `environments` makes them.
         report: called after each run, in this thread, with what went wrong.
 
     Returns:
         Those that failed.
-
-    Raises:
-        ValueError: when there are more jobs than devices.
     """
-    if jobs < 1 or (gpus and jobs > len(gpus)):
-        raise ValueError(f"--jobs must be 1 or more, and no more than --gpus. Received: {jobs}")
-    places: queue.SimpleQueue[Environment] = queue.SimpleQueue()
-    for index in range(jobs):
-        places.put(environment(jobs, gpus[index] if gpus else None))
+    free: queue.SimpleQueue[Environment] = queue.SimpleQueue()
+    for place in places:
+        free.put(place)
     failed, running = [], set[subprocess.Popen]()
-    with _workers(jobs, running) as workers:
+    with _workers(len(places), running) as workers:
         waiting = [run for run in runs if run.state() != "done"]
-        futures: dict[Future, Run] = {workers.submit(_in_place, run, places, running): run for run in waiting}
+        futures: dict[Future, Run] = {workers.submit(_in_place, run, free, running): run for run in waiting}
         for future in as_completed(futures):
             error = future.exception()
             if error is not None and not isinstance(error, (Failure, OSError)):
@@ -65,15 +58,25 @@ def execute(
     return failed
 
 
-def environment(jobs: int, gpu: str | None) -> Environment:
-    """Variables with which several processes leave each other room; the user's own settings go first."""
-    own: Environment = {}
-    if gpu is not None:
-        return {**os.environ, "CUDA_VISIBLE_DEVICES": gpu}
-    if jobs > 1:
-        threads = str(max(1, (os.cpu_count() or 1) // jobs))
-        own = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads}
-    return {**own, **os.environ}
+def environments(jobs: int, gpus: Sequence[str] = ()) -> list[Environment]:
+    """Variables with which several processes leave each other room; the user's own settings go first.
+
+    Args:
+        jobs: how many processes at once.
+        gpus: CUDA devices to deal out, one a job; without, every job sees all.
+
+    Raises:
+        ValueError: when there is no job, or there are more than devices.
+    """
+    if jobs < 1 or (gpus and jobs > len(gpus)):
+        raise ValueError(f"--jobs must be 1 or more, and no more than --gpus. Received: {jobs}")
+    if gpus:
+        return [{**os.environ, "CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus[:jobs]]
+    if jobs == 1:
+        return [{**os.environ}]
+    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    own = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads}
+    return [{**own, **os.environ}] * jobs
 
 
 @contextmanager
@@ -91,12 +94,12 @@ def _workers(jobs: int, running: set[subprocess.Popen]) -> Iterator[ThreadPoolEx
         workers.shutdown()
 
 
-def _in_place(run: Run, places: "queue.SimpleQueue[Environment]", running: set[subprocess.Popen]) -> None:
-    place = places.get()
+def _in_place(run: Run, free: "queue.SimpleQueue[Environment]", running: set[subprocess.Popen]) -> None:
+    place = free.get()
     try:
         run_one(run, place, running)
     finally:
-        places.put(place)
+        free.put(place)
 
 
 def run_one(run: Run, environ: Environment, running: set[subprocess.Popen]) -> None:

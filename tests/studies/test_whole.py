@@ -77,7 +77,7 @@ def test_a_study_from_start_to_end(run, tmp_path):
     (cut / "encoder" / "saved_model.pb").unlink()
     (cut / "checkpoints" / "epoch-00002.npz").unlink()
     again = run(*study, *FLAGS)
-    assert again.returncode == 0 and "2 runs" in again.stdout and "1 of them done" in again.stdout
+    assert again.returncode == 0 and "1 of 2 runs are done" in again.stdout
     assert "continued after epoch 1" in (folder / "yes_0.5-seed0.log").read_text()
     assert [line.split(",")[0] for line in (cut / "metrics.csv").read_text().splitlines()] == [
         line.split(",")[0] for line in metrics.splitlines()
@@ -105,3 +105,13 @@ def test_a_dry_run_measures_and_leaves_nothing(run, tmp_path):
     assert sum(line.startswith("to do") and "MiB" in line for line in lines) == 2
     assert sum(line.startswith("measuring") for line in lines) == 1
     assert "in all:" in lines[-1] and not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_dry_run_tells_what_would_fail(run, tmp_path):
+    result = run("-m", "simclr_tf.studies", "loss", "--only=no,nt_xent,decoupled", f"--runs_dir={tmp_path}",
+                 "--dry_run", *FLAGS, "--encoder=my_nets:maps")  # fmt: skip
+    assert result.returncode == 1
+    lines = result.stdout.splitlines()
+    assert sum(line.startswith("to do") and "vectors" in line and ".log" not in line for line in lines) == 2
+    assert lines[-1].endswith("without 2 of 2 runs, which failed")

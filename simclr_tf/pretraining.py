@@ -87,7 +87,7 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
         first_step=plan.first_epoch * plan.steps_per_epoch, first_epoch=plan.first_epoch,
     )  # fmt: skip
     _show_views(model.views, train, log, folder)
-    meta = {"image_shape": list(train.image_shape), "encoder_parameters": model.encoder.count_params()}
+    meta = {"image_shape": list(train.image_shape)}
     save = SaveCheckpoints(folder / "checkpoints", config.output.checkpoint_epochs, meta)
     _fit(model, config, plan, train, validation, [log, save])
     plots.loss_curves(folder / "metrics.csv", folder / "plots" / "loss.png")

@@ -43,7 +43,8 @@ def evaluate(
 
     Returns:
         The record: `mode`, `dataset`, `top1` and `top5` (fractions), `n_train`, `n_test`, `hyper_parameters`,
-        `baselines` (name to the last five), `encoder_digest_before`, `encoder_digest_after`.
+        `baselines` (name to the last five), `encoder_parameters` (how many, statistics included),
+        `encoder_digest_before`, `encoder_digest_after`.
 
     Raises:
         ValueError: on an unknown mode, or data that the encoder cannot be judged on.
@@ -69,6 +70,7 @@ def evaluate(
         "dataset": dataset.name,
         **result.to_dict(),
         "baselines": compared,
+        "encoder_parameters": encoder.count_params(),
         "encoder_digest_before": before,
         "encoder_digest_after": after,
     }

@@ -2,13 +2,13 @@
 
 import csv
 import io
+import json
 import math
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from simclr_tf.runs import checkpoints
 from simclr_tf.runs.run_dir import write_text
 from simclr_tf.studies.runs import Run
 from simclr_tf.studies.study import MEASURES, Study
@@ -50,9 +50,8 @@ def parameters(study: Study, runs: Sequence[Run]) -> dict[Labels, int]:
     """The size of each cell's encoder, for figures over it; nothing for others."""
     if study.figure != "parameters":
         return {}
-    done = [run for run in runs if run.state() == "done"]
-    saved = {run.cell.labels: checkpoints.newest(run.folder / "checkpoints") for run in done}
-    return {labels: state.meta["encoder_parameters"] for labels, state in saved.items() if state}
+    records = {run.cell.labels: json.loads(run.record.read_text()) for run in runs if run.state() == "done"}
+    return {labels: record["encoder_parameters"] for labels, record in records.items()}
 
 
 def spread(values: Sequence[float]) -> Spread:

@@ -83,8 +83,8 @@ class Run:
         last = metrics.read_rows(self.folder / "metrics.csv")[-1]
         accuracy = last["contrastive_accuracy"]
         return {
-            "top1": 100 * record["top1"],
-            "top5": 100 * record["top5"],
+            "top1": round(100 * record["top1"], 4),
+            "top5": round(100 * record["top5"], 4),
             **{name: last[name] for name in ("loss", "val_loss", "contrastive_entropy")},
             "contrastive_accuracy": None if accuracy is None else 100 * accuracy,
             **self.usage(),

@@ -38,8 +38,9 @@ def encoder():
 def test_record_has_what_it_promises(mode, dataset, tmp_path, capsys):
     record = evaluate(mode, encoder(), encoder, dataset, 0.2, 0, tmp_path, baselines=True)
     assert json.loads((tmp_path / f"{mode}.json").read_text()) == record
-    digests = {"encoder_digest_before", "encoder_digest_after"}
-    assert set(record) == ROW | digests | {"mode", "dataset", "baselines"}
+    of_encoder = {"encoder_parameters", "encoder_digest_before", "encoder_digest_after"}
+    assert set(record) == ROW | of_encoder | {"mode", "dataset", "baselines"}
+    assert record["encoder_parameters"] == 4 * 3  # of the batch norm
     assert record["encoder_digest_before"] == record["encoder_digest_after"]
     assert (record["top1"], record["n_train"], record["n_test"]) == (1.0, 60, 30)
     assert list(record["baselines"]) == ["random initialisation", "raw pixels"]

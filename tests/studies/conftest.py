@@ -11,7 +11,7 @@ def finish():
 
     def write(run, top1=0.5, accuracy=0.25, entropy=3.0):
         run.record.parent.mkdir(parents=True)
-        run.record.write_text(json.dumps({"top1": top1, "top5": 0.9}))
+        run.record.write_text(json.dumps({"top1": top1, "top5": 0.9, "encoder_parameters": 10**6}))
         (run.folder / "config.json").write_text(json.dumps(run.config.to_dict()))
         row = dict.fromkeys(metrics.COLUMNS, 1.0)
         row |= {"epoch": 1, "step": 4, "contrastive_accuracy": accuracy, "contrastive_entropy": entropy}

@@ -60,7 +60,8 @@ def test_figures(name, tmp_path, finish):
     """Each has marks: it is no empty frame."""
     study, runs = STUDIES[name], finished(name, tmp_path, finish)
     summary = results.summarize(study, runs)
-    sizes = {labels: 10**6 * (1 + index) for index, labels in enumerate(summary)}
+    sizes = results.parameters(study, runs)
+    assert set(sizes.values()) == ({10**6} if study.figure == "parameters" else set())
     figures.draw(study, summary, tmp_path / "a.png", sizes)
     picture = np.asarray(Image.open(tmp_path / "a.png").convert("RGB"))
     assert picture.shape[0] > 400 and picture.shape[1] > 600

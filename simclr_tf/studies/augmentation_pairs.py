@@ -10,7 +10,7 @@ TRANSFORMATIONS = {
     "sobel": "sobel",
     "noise": "noise",
     "blur": "blur",
-    "rotate": "rotate",
+    "rotate": "rotate90",  # figure 4: by 90, 180 or 270 degrees
     "flip": "flip",
 }
 PAPER = {

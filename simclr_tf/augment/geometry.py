@@ -21,7 +21,8 @@ class RandomFlip(Augmentation):
 class RandomRotate90(Augmentation):
     """Turns images by 90, 180 or 270 degrees with equal chances; those that are not square, by 180 degrees.
 
-    With the default probability, all four orientations are equally frequent.
+    With the default probability, all four orientations are equally frequent. This is the rotation of the paper's study
+    (figure 4).
     """
 
     uniforms = 1

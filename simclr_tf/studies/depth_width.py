@@ -5,7 +5,7 @@ from simclr_tf.studies.study import Study, grid, multiples, values
 STUDY = Study(
     title="Depth and width of the ResNet",
     question="ResNets of multiples of `--width`. The paper's figure 7 prints no numbers; there, deeper and wider is "
-    "better throughout. Of the three encoders in its table 6 there are numbers.",
+    "better throughout. Its table 6 has numbers for three of them.",
     axes=("encoder", "width"),
     cells=grid(
         values("encoder", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"), multiples("width", 1, 2, 4)

@@ -13,7 +13,7 @@ from simclr_tf.runs.run_dir import write_text
 from simclr_tf.studies.runs import Run
 from simclr_tf.studies.study import MEASURES, Study
 
-COLUMNS = ("top1", "top5", "loss", "val_loss", "contrastive_accuracy", "contrastive_entropy",
+COLUMNS = ("top1", "top5", "train_loss", "val_loss", "contrastive_accuracy", "contrastive_entropy",
            "train_seconds", "evaluate_seconds", "train_mib", "whole")  # fmt: skip
 Labels = tuple[str, ...]
 

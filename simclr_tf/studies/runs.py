@@ -85,7 +85,8 @@ class Run:
         return {
             "top1": round(100 * record["top1"], 4),
             "top5": round(100 * record["top5"], 4),
-            **{name: last[name] for name in ("loss", "val_loss", "contrastive_entropy")},
+            "train_loss": last["loss"],
+            **{name: last[name] for name in ("val_loss", "contrastive_entropy")},
             "contrastive_accuracy": None if accuracy is None else 100 * accuracy,
             **self.usage(),
         }

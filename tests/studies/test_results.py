@@ -49,6 +49,13 @@ def test_report(tmp_path, finish):
     assert line == "| yes | 0.1 | 3.00 ± 0.00 | 25.0 ± 0.0 | 32.0 ± 2.1 | 2 | 4.5 | 87.8 | 64.4 |"
 
 
+@pytest.mark.parametrize("name", sorted(STUDIES))
+def test_columns_have_names_of_their_own(name, tmp_path):
+    results.write_csv(STUDIES[name], [], tmp_path / "results.csv")
+    columns = (tmp_path / "results.csv").read_text().strip().split(",")
+    assert len(set(columns)) == len(columns) > 12
+
+
 def test_cells_without_a_result_stay_in_the_table(tmp_path):
     study = STUDIES["loss"]
     lines = results.table(study, plan(study, {}, tmp_path), {})

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from simclr_tf.runs.run_dir import replacing
 from simclr_tf.studies.results import Labels, Spread
@@ -123,6 +124,9 @@ def _parameters(axes: Axes, study: Study, values: Values, series: list[str], par
             at = (parameters[labels] / 1e6, values[labels].mean)
             axes.annotate(labels[0], at, (4, 4), textcoords="offset points", fontsize=8, color=_INK)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.margins(0.15)
     axes.set_xlabel("parameters of the encoder (millions)", color=_INK)
     _finish(axes, study)

@@ -50,7 +50,8 @@ def draw(
             bars(axes, study, values, _labels(ours, 0))
         axes.set_title(f"{title}: {MEASURES[name][0]}", loc="left", color=_INK)
     with replacing(out) as file:
-        figure.savefig(file, format="png", metadata={"Software": None})
+        # Tight: a small grid of squares leaves its titles and labels too little room within the figure's size.
+        figure.savefig(file, format="png", bbox_inches="tight", metadata={"Software": None})
 
 
 def _labels(values: Values, axis: int) -> list[str]:

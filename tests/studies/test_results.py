@@ -75,6 +75,15 @@ def test_figures(name, tmp_path, finish):
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 50
 
 
+@pytest.mark.parametrize("only", [["crop", "color"], ["crop", "color", "rotate"], []])
+def test_heat_maps_of_any_size_are_not_cut_off(only, tmp_path, finish):
+    study, runs = STUDIES["augmentation_pairs"], finished("augmentation_pairs", tmp_path, finish, only=only)
+    figures.draw(study, results.summarize(study, runs), tmp_path / "a.png", {})
+    picture = np.asarray(Image.open(tmp_path / "a.png").convert("RGB"))
+    for edge in (picture[0], picture[-1], picture[:, 0], picture[:, -1]):
+        assert (edge == 255).all()
+
+
 def test_no_figure_of_nothing(tmp_path):
     with pytest.raises(ValueError, match="Received: Temperature"):
         figures.draw(STUDIES["temperature"], {}, tmp_path / "a.png", {})

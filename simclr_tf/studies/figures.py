@@ -37,7 +37,7 @@ def draw(
     name = study.measures[-1]
     ours = {labels: measures[name] for labels, measures in summary.items()}
     # Of the paper's, what was run here: the order is to be compared.
-    theirs = {labels: Spread(study.paper[labels][-1], None, 1) for labels in ours if labels in study.paper}
+    theirs = {labels: Spread(values[-1], None, 1) for labels, values in study.beside(ours).items()}
     panels = [("this study", ours), *([("the paper", theirs)] if theirs else [])]
     width, height = SIZES[study.figure](ours)
     figure = Figure(figsize=(width * len(panels), height), dpi=150, layout="constrained")

@@ -71,11 +71,6 @@ def pooled(spreads: Iterable[Spread]) -> float | None:
     return math.sqrt(sum(variance * freedom for variance, freedom in known) / sum(freedom for _, freedom in known))
 
 
-def papers(study: Study, runs: Sequence[Run]) -> dict[Labels, tuple[float, ...]]:
-    """The paper's values of the cells that it has, too."""
-    return {run.cell.labels: study.paper[run.cell.labels] for run in runs if run.cell.labels in study.paper}
-
-
 def write_csv(study: Study, runs: Sequence[Run], path: Path) -> None:
     """One row a finished run: labels, seed, measures, what it took, its folder."""
     text = io.StringIO()
@@ -100,7 +95,7 @@ def write_markdown(study: Study, runs: Sequence[Run], command: str, figure: str,
         + (f" Pooled over all cells, the standard deviation of top-1 is {noise:.1f} points." if noise else ""),
         "", *table(study, runs, summary), "",
     ]  # fmt: skip
-    if papers(study, runs):
+    if study.beside(run.cell.labels for run in runs):
         lines += [f"Of the paper: {study.source}. Another data set, network and length: compare the order.", ""]
     lines += [f"![{study.title}]({figure})", ""]
     write_text(path, "\n".join(lines))
@@ -108,11 +103,12 @@ def write_markdown(study: Study, runs: Sequence[Run], command: str, figure: str,
 
 def table(study: Study, runs: Sequence[Run], summary: dict[Labels, dict[str, Spread]]) -> list[str]:
     """The lines of a Markdown table, one a cell, with cells that have no result yet."""
-    headings, paper = [MEASURES[name][0] for name in study.measures], papers(study, runs)
+    cells = list(dict.fromkeys(run.cell.labels for run in runs))
+    headings, paper = [MEASURES[name][0] for name in study.measures], study.beside(cells)
     theirs = [f"paper: {heading}" for heading in headings] if paper else []
     rows = [[*study.axes, *headings, "seeds", *theirs]]
     rows.append(["---"] * len(study.axes) + ["---:"] * (len(rows[0]) - len(study.axes)))
-    for labels in dict.fromkeys(run.cell.labels for run in runs):
+    for labels in cells:
         ours = [shown(name, summary[labels][name]) if labels in summary else "" for name in study.measures]
         count = str(summary[labels][study.measures[-1]].seeds) if labels in summary else "0"
         beside = [f"{value:.1f}" for value in paper[labels]] if labels in paper else [""] * len(theirs)

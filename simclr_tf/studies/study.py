@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from simclr_tf.config import Config
@@ -96,3 +96,7 @@ class Study:
     paper: Mapping[tuple[str, ...], tuple[float, ...]] = dataclasses.field(default_factory=dict)
     source: str = ""
     figure: str = "bars"
+
+    def beside(self, cells: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], tuple[float, ...]]:
+        """The paper's values of those of the cells, given by their labels, that it has, too."""
+        return {labels: self.paper[labels] for labels in cells if labels in self.paper}

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from simclr_tf.config import Config
-from simclr_tf.studies import STUDIES, results, settings
+from simclr_tf.studies import STUDIES, settings
 from simclr_tf.studies.figures import SIZES
 from simclr_tf.studies.runs import plan
 from simclr_tf.studies.study import MEASURES, Times, grid, multiples, values
@@ -35,7 +35,7 @@ def test_the_papers_numbers_are_beside_cells(name):
 @pytest.mark.parametrize(("flags", "beside"), [({"epochs": 400}, 12), ({"batch_size": 256, "epochs": 400}, 6), ({}, 0)])
 def test_the_papers_batches_and_epochs_are_beside_the_same(flags, beside, tmp_path):
     study = STUDIES["batch_epochs"]
-    paper = results.papers(study, plan(study, flags, tmp_path))
+    paper = study.beside(run.cell.labels for run in plan(study, flags, tmp_path))
     assert len(paper) == beside
     assert paper.get(("512", "200"), (64.0,)) == (64.0,)
 

@@ -45,7 +45,7 @@ def measure(args) -> dict[str, float]:
     from simclr_tf.config import Config, Hardware, Network
     from simclr_tf.networks.normalization import SyncBatchNormalization
     from simclr_tf.optimizers import LARS
-    from simclr_tf.pretraining import build_model
+    from simclr_tf.tasks.pretrain import build_model
 
     if "TF_CONFIG" in os.environ:
         strategy = distribution.make_strategy(Hardware(strategy="multiworker"))

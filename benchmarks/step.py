@@ -29,7 +29,7 @@ def step_seconds(encoder: str, batch_size: int, runs: int) -> float:
 
     from simclr_tf.config import Config, Network, Training
     from simclr_tf.optimizers import make_optimizer
-    from simclr_tf.pretraining import build_model
+    from simclr_tf.tasks.pretrain import build_model
 
     config = Config(network=Network(encoder=encoder), training=Training(batch_size=batch_size))
     model = build_model(config, (32, 32, 3))

@@ -40,7 +40,7 @@ def lower(precision: str, encoder: str, batch: int, size: int) -> str:
 
     from simclr_tf.config import Augmentation, Config, Network, Training
     from simclr_tf.optimizers import LARS
-    from simclr_tf.pretraining import build_model
+    from simclr_tf.tasks.pretrain import build_model
 
     config = Config(
         augmentation=Augmentation(blur=True), network=Network(encoder=encoder), training=Training(precision=precision)

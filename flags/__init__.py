@@ -1,118 +1,135 @@
-"""The command line: absl flags made from the fields of `simclr_tf.config`, and nothing else.
+"""The command lines: absl flags made from the fields of `simclr_tf.config`, and one call into the library for each command.
 
-Only this package and the two entry points know absl flags; the library takes dataclasses.
+Only this package knows absl flags; the library takes dataclasses. In a checkout it is `flags`, beside the entry points;
+an installed copy has it as `simclr_tf.flags`, so that no module called `flags` is left in site-packages.
 """
 
 import dataclasses
-import functools
+import re
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from absl import app, flags, logging
+from absl import flags, logging
 
-from simclr_tf.config import PLACES, Config, Evaluation, Section, field_type
+from simclr_tf.config import PLACES, Config, Section, field_type
+from simclr_tf.training.signals import Interrupted
 
 FLAGS = flags.FLAGS
+RECIPES = Path(__file__).with_name("recipes")
+
+Group = Mapping[str, dataclasses.Field]
 
 
-def define(section: type[Section], values: flags.FlagValues = FLAGS) -> None:
-    """Defines one flag for each field of `section`: same name, same default, its help and its choices."""
-    for field in dataclasses.fields(section):
-        kind, text = field_type(field), field.metadata["help"]
-        default: Any = field.default
+def fields(*sections: type[Section]) -> Group:
+    """The fields of some sections by name."""
+    return {field.name: field for section in sections for field in dataclasses.fields(section)}
+
+
+def pretraining_groups() -> dict[str, Group]:
+    """The flags of a pretraining run, by section."""
+    return {name: fields(section) for name, section in Config.sections().items()}
+
+
+def define(group: Group, values: flags.FlagValues = FLAGS) -> None:
+    """Defines one flag for each field: same name, same default, its help and its choices."""
+    for name, field in group.items():
+        kind, text, default = field_type(field), as_flags(field.metadata["help"]), field.default
         if kind is bool:
-            flags.DEFINE_bool(field.name, default, text, flag_values=values)
+            flags.DEFINE_bool(name, default, text, flag_values=values)
         elif kind is int:
-            flags.DEFINE_integer(field.name, default, text, flag_values=values)
+            flags.DEFINE_integer(name, default, text, flag_values=values)
         elif kind is float:
-            flags.DEFINE_float(field.name, default, text, flag_values=values)
+            flags.DEFINE_float(name, default, text, flag_values=values)
         elif field.metadata["choices"]:
-            flags.DEFINE_enum(field.name, default, list(field.metadata["choices"]), text, flag_values=values)
+            flags.DEFINE_enum(name, default, list(field.metadata["choices"]), text, flag_values=values)
         else:
-            flags.DEFINE_string(field.name, default, text, flag_values=values)
+            flags.DEFINE_string(name, default, text, flag_values=values)
 
 
-def _read(section: type[Section], values: flags.FlagValues) -> Any:
-    return section(**{field.name: values[field.name].value for field in dataclasses.fields(section)})
-
-
-def define_pretraining(values: flags.FlagValues = FLAGS) -> None:
-    """Defines every flag of `train.py`."""
-    for section in Config.sections().values():
-        define(section, values)
-    flags.DEFINE_bool(
-        "preview",
-        False,
-        "Write pictures of the augmentations into --run_dir or preview/ and train nothing.",
-        flag_values=values,
-    )
+def given(group: Iterable[str], values: flags.FlagValues = FLAGS) -> dict[str, Any]:
+    """The flags of a group that the command line or a flagfile sets, and their values."""
+    return {name: values[name].value for name in group if values[name].present}
 
 
 def config_from_flags(values: flags.FlagValues = FLAGS) -> Config:
-    """The `Config` that the flags spell; with --resume, that of the run, which the flags must not contradict.
+    """The `Config` that the flags spell.
+
+    With `--resume`, it is that of the run, which the flags must not contradict: only where it runs and what it writes
+    may change, and what is not given stays as it was. `--max_steps` is how far to go this time.
 
     Raises:
-        ValueError: on illegal settings, or on a flag that would change a run half-way.
+        ValueError: On illegal settings, or on a flag that would change a run half-way.
     """
-    config = Config(**{name: _read(section, values) for name, section in Config.sections().items()})
+    changed = given([name for group in pretraining_groups().values() for name in group], values)
+    config = Config.of(**changed)
     saved_path = Path(config.output.run_dir or "") / "config.json"
     if not (config.output.resume and saved_path.exists()):
         return config
     saved = Config.load(saved_path)
-    for section, settings in saved.to_dict().items():
-        if section in PLACES:
-            continue
-        for name, value in settings.items():
-            if name != "max_steps" and values[name].present and values[name].value != value:
-                raise ValueError(
-                    f"--resume continues a run with --{name}={value}, which must stay as it was; leave the flag out "
-                    f"or start another run. Received: --{name}={values[name].value}"
-                )
-    saved = saved.replace("training", max_steps=config.training.max_steps)  # how far, this time
-    return dataclasses.replace(saved, **{name: getattr(config, name) for name in PLACES})
-
-
-def evaluation_from_flags() -> Evaluation:
-    """The `Evaluation` that the flags spell.
-
-    Raises:
-        ValueError: on illegal settings.
-    """
-    return _read(Evaluation, FLAGS)
+    places = {name for section in PLACES for name in fields(Config.sections()[section])}
+    for name, value in changed.items():
+        if name not in places and name != "max_steps" and value != saved.value(name):
+            raise ValueError(
+                f"`resume` continues a run with `{name}={saved.value(name)}`, which must stay as it was; leave the flag "
+                f"out or start another run. Received: `{name}={value}`"
+            )
+    kept = {name: value for section in saved.to_dict().values() for name, value in section.items()}
+    return Config.of(**kept | {"overwrite": False, "max_steps": None} | changed)
 
 
 def as_flagfile(config: Config) -> str:
     """The flags that spell `config`, one a line, without those that say where this run writes."""
     lines = []
-    for section, settings in config.to_dict().items():
-        if section == "output":
-            continue
+    for settings in config.to_dict().values():
         for name, value in settings.items():
-            if value is not None:
-                lines.append(f"--{name}={str(value).lower() if isinstance(value, bool) else value}")
+            if value is not None and name not in ("run_dir", "overwrite", "resume"):
+                lines.append(as_word(name, value))
     return "\n".join(lines) + "\n"
 
 
-def run(main: Callable[[], None]) -> None:
-    """Parses the command line and calls `main`; what a user can mend ends in one line and exit code 1."""
-    # --help lists the key flags of the module that runs; ours are defined here.
-    for flag in FLAGS.get_key_flags_for_module(__name__):
-        FLAGS.register_key_flag_for_module(sys.argv[0], flag)
-    app.run(functools.partial(_guarded, main), flags_parser=_parse)
+def as_word(name: str, value: Any) -> str:
+    """`--name=value`."""
+    return f"--{name}={str(value).lower() if isinstance(value, bool) else value}"
 
 
-def _parse(argv: Sequence[str]) -> list[str]:
+def as_flags(message: str) -> str:
+    """A message of the library, its names of settings in backticks, with flags in their place."""
+    return re.sub(r"`(\w+)((?:=[^`]*)?)`", r"--\1\2", message)
+
+
+def run(
+    main: Callable[[], None],
+    doc: str,
+    groups: Mapping[str, Group],
+    positional: int = 0,
+    argv: Sequence[str] | None = None,
+) -> NoReturn:
+    """Parses the command line, calls `main` and exits; whatever a user can mend ends in one line.
+
+    Exit codes: 0; 1 for usage, data and everything else that a user can mend; 128 + the signal that ended it.
+
+    Args:
+        main: The command; finds its flags in `FLAGS`.
+        doc: What `--help` begins with.
+        groups: The flags that are defined, by what they are about, for `--help`.
+        positional: How many words other than flags there may be; -1 for any number. They are in `words`.
+        argv: The command line; that of the process when not given.
+    """
+    argv = list(sys.argv if argv is None else argv)
+    flags_end = argv.index("--") if "--" in argv else len(argv)
+    if {"--help", "-help", "-h", "--helpfull", "--helpshort"} & set(argv[:flags_end]):
+        print(_help(doc, groups))
+        sys.exit(0)
     try:
-        return FLAGS(argv)
-    except (flags.Error, OSError) as error:
+        words[:] = FLAGS([_with_recipe(word) for word in argv])[1:]
+    except (flags.Error, OSError, ValueError, TypeError) as error:
         _fail(error)
-
-
-def _guarded(main: Callable[[], None], argv: Sequence[str]) -> None:
-    if len(argv) > 1:
-        _fail(f"Expected flags only, like --name=value. Received: {' '.join(argv[1:])}")
+    if len(words) > positional >= 0:
+        _fail(f"Expected flags only, like --name=value. Received: {' '.join(words[positional:])}")
     if not FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # TensorFlow logs what it saves and where
     try:
@@ -120,11 +137,48 @@ def _guarded(main: Callable[[], None], argv: Sequence[str]) -> None:
     except (ValueError, OSError, FloatingPointError) as error:
         if FLAGS.verbosity > 0:
             raise
-        _fail(f"{error} (--verbosity=1 shows where)")
-    except KeyboardInterrupt:
-        _fail("interrupted")
+        _fail(f"{as_flags(str(error))} (--verbosity=1 shows where)")
+    except KeyboardInterrupt as error:
+        number = error.number if isinstance(error, Interrupted) else signal.SIGINT
+        _fail(": ".join(["interrupted", *filter(None, [as_flags(str(error))])]), 128 + number)
+    sys.exit(0)
 
 
-def _fail(message: object) -> NoReturn:
-    print(f"{Path(sys.argv[0]).name}: error: {' '.join(str(message).split())}", file=sys.stderr)
-    sys.exit(1)
+words: list[str] = []  # of the command line, what is no flag
+
+
+def _with_recipe(word: str) -> str:
+    """`--flagfile=recipe:NAME` with the path of the recipe; any other word as it is.
+
+    Raises:
+        ValueError: If there is no such recipe.
+    """
+    match = re.fullmatch(r"--?flagfile=recipe:(.*)", word)
+    if not match:
+        return word
+    known = {path.stem: path for path in sorted(RECIPES.glob("*.cfg"))}
+    if match[1] not in known:
+        raise ValueError(f"--flagfile=recipe:NAME takes one of {', '.join(known)}. Received: {match[1]}")
+    return f"--flagfile={known[match[1]]}"
+
+
+def _help(doc: str, groups: Mapping[str, Group]) -> str:
+    parts = [doc.strip()]
+    for title, group in groups.items():
+        parts.append(f"{title}:")
+        for name, field in group.items():
+            default = "" if field.default in (None, False) else f" Default: {field.default}."
+            choices = field.metadata["choices"]
+            values = f"One of {', '.join(choices)}. " if choices else ""
+            shown = f"--[no]{name}" if field_type(field) is bool else f"--{name}"
+            text = as_flags(f"{values}{field.metadata['help']}{default}")
+            parts.append(f"  {shown}\n{textwrap.indent(textwrap.fill(text, 100), '      ')}")
+    parts.append("Every command also takes --flagfile=PATH, --flagfile=recipe:NAME, and --verbosity=1 for tracebacks.")
+    return "\n\n".join(parts)
+
+
+def _fail(message: object, code: int = 1) -> NoReturn:
+    name = Path(sys.argv[0]).name
+    line = " ".join(str(message).split()).encode(errors="backslashreplace").decode()
+    print(f"{name}: error: {line}", file=sys.stderr)
+    sys.exit(code)

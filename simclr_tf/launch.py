@@ -1,15 +1,8 @@
-"""Starts several workers on this machine, for `--strategy=multiworker`.
+"""Several workers on this machine: started with a TF_CONFIG each, sent signals, and ended when one of them has failed."""
 
-    python -m simclr_tf.launch --workers=2 -- train.py --flagfile=flags/recipes/demo.cfg --strategy=multiworker
-
-Each worker is a process with a TF_CONFIG of its own, on free ports of the loopback device. The chief's output is shown as
-it is, that of the others behind `[worker 1]`. Signals are passed on. When a worker fails, the others have `GRACE` seconds
-to say what they noticed, then they are ended. The exit code is the worst of those that ended by themselves.
-"""
-
-import argparse
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -41,13 +34,19 @@ def tf_config(ports: Sequence[int], index: int) -> str:
     return json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
 
 
+def program(command: Sequence[str]) -> list[str]:
+    """The words of a process: those of a command that is installed or executable, else of Python."""
+    found = None if command[0].endswith(".py") else shutil.which(command[0])
+    return [found, *command[1:]] if found else [sys.executable, *command]
+
+
 def start(command: Sequence[str], count: int) -> list[subprocess.Popen]:
     """Starts the workers, the chief first."""
     ports, workers = free_ports(count), []
     for index in range(count):
         workers.append(
             subprocess.Popen(
-                [sys.executable, *command],
+                program(command),
                 env={**os.environ, "TF_CONFIG": tf_config(ports, index)},
                 stdout=None if index == 0 else subprocess.PIPE,
                 stderr=None if index == 0 else subprocess.STDOUT,
@@ -88,7 +87,7 @@ def _exit_code(worker: subprocess.Popen) -> int:
 
 
 def launch(command: Sequence[str], count: int, grace: float = GRACE) -> int:
-    """Runs a Python command as `count` workers and returns the worst exit code."""
+    """Runs a command, as `program` has it, as `count` workers, and returns the worst exit code."""
     workers = start(command, count)
 
     def pass_on(number, frame):
@@ -104,19 +103,3 @@ def launch(command: Sequence[str], count: int, grace: float = GRACE) -> int:
         for worker in workers:
             if worker.poll() is None:
                 worker.kill()
-
-
-def main(argv: Sequence[str]) -> int:
-    """Reads the command line and launches."""
-    parser = argparse.ArgumentParser(prog="python -m simclr_tf.launch", description=__doc__.splitlines()[0])
-    parser.add_argument("--workers", type=int, required=True, help="how many processes")
-    parser.add_argument("--grace", type=float, default=GRACE, help="seconds the others have when a worker has failed")
-    parser.add_argument("command", nargs="+", metavar="-- train.py --flags", help="what each worker runs")
-    args = parser.parse_args(argv)
-    if args.workers < 1:
-        parser.error(f"--workers must be at least 1. Received: {args.workers}")
-    return launch(args.command, args.workers, args.grace)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import simclr_tf.quiet  # noqa: F401, I001
-from simclr_tf.distribution import HAS_XLA
+from simclr_tf._compat import HAS_XLA
 
 ROOT = Path(__file__).resolve().parent.parent
 

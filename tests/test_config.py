@@ -99,7 +99,7 @@ def test_impossible_settings_are_named(make):
 def test_names_are_those_of_the_dicts():
     from simclr_tf import distribution
     from simclr_tf.data import DATASETS
-    from simclr_tf.evaluation.protocol import PROBES
+    from simclr_tf.evaluation.probing import PROBES
     from simclr_tf.networks import ENCODERS, PROJECTIONS
     from simclr_tf.optimizers.factory import OPTIMIZERS, SCALINGS
 

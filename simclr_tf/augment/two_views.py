@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 import keras
 import tensorflow as tf
 
+from simclr_tf._compat import HAS_XLA
 from simclr_tf.augment.base import GENERATOR, Augmentation, to_float, to_planes
-from simclr_tf.distribution import HAS_XLA, num_replicas, replica_id
+from simclr_tf.distribution import num_replicas, replica_id
 
 Run = list[tuple[int, keras.Layer]]  # layers and their places in the view
 

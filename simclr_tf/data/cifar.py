@@ -20,7 +20,7 @@ from urllib.request import urlopen
 
 import numpy as np
 
-from simclr_tf.data.dataset import ArrayImages, Dataset, Split
+from simclr_tf.data.source import ArrayImages, Dataset, Split
 
 URL = "https://www.cs.toronto.edu/~kriz/"
 CACHE = "~/.cache/simclr_tf"

@@ -1,6 +1,7 @@
 """A folder of image files, labelled by their folders or unlabelled."""
 
 import functools
+import hashlib
 import os
 import warnings
 from collections.abc import Iterable, Sequence
@@ -11,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from simclr_tf.data.dataset import Dataset, Split, hold_out
+from simclr_tf.data.source import LOST, Dataset, Split, hold_out
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 TEST_FRACTION = 0.2
@@ -31,14 +32,19 @@ class FileImages:
     centre square. Of an animation it is the first frame.
 
     Args:
-        paths: the N files.
-        image_size: side of the square images, in pixels.
+        paths: The N files.
+        image_size: Side of the square images, in pixels.
+        root: Folder that the fingerprint names the files relative to.
     """
 
-    def __init__(self, paths: Sequence[str], image_size: int) -> None:
+    random_access = True
+    original_size = None
+
+    def __init__(self, paths: Sequence[str], image_size: int, root: str | Path = "") -> None:
         """Keeps the paths only."""
         self._paths = tuple(paths)
         self._size = image_size
+        self._root = root
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -49,18 +55,19 @@ class FileImages:
         """The number of images."""
         return len(self._paths)
 
+    def fingerprint(self) -> str:
+        """SHA-256 of the files' names."""
+        names = (os.path.relpath(path, self._root or None) for path in self._paths)
+        return hashlib.sha256("\0".join(names).encode(errors="surrogateescape")).hexdigest()
+
     def take(self, indices: np.ndarray) -> "FileImages":
         """The chosen files."""
-        return FileImages([self._paths[i] for i in indices], self._size)
+        return FileImages([self._paths[i] for i in indices], self._size, self._root)
 
     def read(self, indices: tf.Tensor) -> tf.Tensor:
         """Int64 (B,) -> uint8 (B, H, W, 3); an unreadable file is a TensorFlow error with its name."""
         images = tf.numpy_function(self._decode_batch, [indices], tf.uint8)
         return tf.ensure_shape(images, (indices.shape[0], *self.image_shape))
-
-    def array(self) -> np.ndarray:
-        """All images, uint8 (N, H, W, 3)."""
-        return self._decode_batch(np.arange(len(self)))
 
     def _decode_batch(self, indices: np.ndarray) -> np.ndarray:
         images = np.empty((len(indices), *self.image_shape), np.uint8)
@@ -130,13 +137,13 @@ def _read_split(
     if not classes:
         if known:
             notes.append(f"folder: the images in {root} are in no class folders, so they have no labels")
-        return Split(FileImages(_readable(root, loose, notes), image_size)), None
+        return Split(FileImages(_readable(root, loose, notes), image_size, root)), None
     if loose:
         notes.append(f"folder: {len(loose)} images in {root} are in no class folder and were left out")
     names = known or tuple(sorted(classes))
     label_of = {path: names.index(name) for name, files in classes.items() for path in files}
     paths = _readable(root, label_of, notes)
-    return Split(FileImages(paths, image_size), np.array([label_of[p] for p in paths], np.int32)), names
+    return Split(FileImages(paths, image_size, root), np.array([label_of[p] for p in paths], np.int32)), names
 
 
 def _folders(root: Path) -> list[Path]:
@@ -193,7 +200,7 @@ def _decode_named(path: str, size: int) -> np.ndarray:
     try:
         return _decode(path, size)
     except Exception as error:
-        raise ValueError(f"An image that was readable at start-up no longer is. Received: {path} ({error})") from error
+        raise ValueError(f"{LOST}. Received: {path} ({type(error).__name__})") from error
 
 
 def _decode(path: str, size: int) -> np.ndarray:

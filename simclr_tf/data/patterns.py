@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from simclr_tf.data.dataset import ArrayImages, Dataset, Split
+from simclr_tf.data.source import ArrayImages, Dataset, Split
 
 SIZE = 32
 

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf.data.dataset import Split
 from simclr_tf.data.pipeline import ordered_batches
+from simclr_tf.data.source import Split
 
 
 @tf.function
@@ -63,7 +63,8 @@ def pixels(split: Split) -> np.ndarray:
     Returns:
         float32 (N, H * W * C) in [0, 1].
     """
-    return split.array().reshape(len(split), -1).astype(np.float32) / np.float32(255)
+    batches = [images.numpy() for images in ordered_batches(split, 256)]
+    return np.concatenate(batches).reshape(len(split), -1).astype(np.float32) / np.float32(255)
 
 
 def weights_digest(model: keras.Model) -> str:

@@ -1,15 +1,25 @@
 """The k-nearest-neighbour probe: nothing is learnt, the geometry of the features is all there is."""
 
+from functools import partial
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
+from simclr_tf.config import Config, Knn
 from simclr_tf.evaluation.probe import Features, Result, judge
+from simclr_tf.evaluation.probing import judge_run
 
-NEIGHBOURS = 20
 TEMPERATURE = 0.07
 BLOCK = 2**24  # similarities in memory at a time: 64 MiB
 
 
-def knn_probe(features: Features) -> Result:
+def run(run_dir: Path, config: Config, settings: Knn) -> dict[str, Any]:
+    """Judges the encoder of a run; the record is that of `probing.judge_encoder`."""
+    return judge_run("knn", partial(knn_probe, k=settings.k), run_dir, config, settings)
+
+
+def knn_probe(features: Features, k: int = Knn.k) -> Result:
     """Test accuracy of a weighted vote of the nearest training images (Wu et al., 2018, section 3.4).
 
     The score of class c for an image is, with s_i the cosine similarity of its features to those of image i,
@@ -21,13 +31,14 @@ def knn_probe(features: Features) -> Result:
     linear probe learns from. Classes without a vote score 0 and rank by number in top 5.
 
     Args:
-        features: of the three splits; where there are fewer than k neighbours, all of them vote.
+        features: Those of the three splits.
+        k: How many neighbors vote; where there are fewer, all of them do.
 
     Returns:
         Accuracy on the test split. Hyper-parameters: `k`, `temperature`.
     """
     bank = features.train_and_validation()
-    k = min(NEIGHBOURS, len(bank))
+    k = min(k, len(bank))
     scores = vote(
         features.test.features, bank.features, bank.labels, features.num_classes, k=k, temperature=TEMPERATURE
     )

@@ -1,6 +1,8 @@
 """The linear probe: multinomial logistic regression on frozen features (Chen et al., 2020, section 2.3 and B.8)."""
 
 import warnings
+from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -9,7 +11,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+from simclr_tf.config import Config, Linear
 from simclr_tf.evaluation.probe import Features, Labelled, Result, judge
+from simclr_tf.evaluation.probing import judge_run
 
 # Inverse strengths, from strongly to weakly regularised: each fit starts where the last one, a simpler one, ended.
 GRID = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -19,6 +23,11 @@ GRID = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 TOLERANCE = 1e-3
 SEARCH_ITERATIONS = 100
 FINAL_ITERATIONS = 500
+
+
+def run(run_dir: Path, config: Config, settings: Linear) -> dict[str, Any]:
+    """Judges the encoder of a run; the record is that of `probing.judge_encoder`."""
+    return judge_run("linear", linear_probe, run_dir, config, settings)
 
 
 def linear_probe(features: Features) -> Result:

@@ -1,18 +1,16 @@
 """What an evaluation leaves behind: a JSON record, a picture of the confusion matrix, and one table on the screen."""
 
-import json
-import os
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 from sklearn.metrics import confusion_matrix
+
+from simclr_tf import figures, files
 
 ANNOTATED = 20  # classes up to which the percentages can be read in the picture
 NAMED = 100  # classes up to which the names can
@@ -34,23 +32,14 @@ def write(
         Path of the JSON file.
     """
     out_dir = Path(out_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
     figure = confusion_figure(labels, predictions, class_names)
     figure.axes[0].set_title(
         f"{record['dataset']}, {record['mode']} probe: top-1 {100 * record['top1']:.1f} %", parse_math=False
     )
-    _atomically(out_dir / f"{record['mode']}_confusion.png", lambda path: figure.savefig(path, format="png"))
-    text = json.dumps(record, indent=2, allow_nan=False) + "\n"
+    figures.save(figure, out_dir / f"{record['mode']}_confusion.png")
     path = out_dir / f"{record['mode']}.json"
-    _atomically(path, lambda temporary: temporary.write_text(text))
+    files.write_json(path, record)
     return path
-
-
-def _atomically(path: Path, write_to: Callable[[Path], object]) -> None:
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
-        temporary = Path(folder) / path.name
-        write_to(temporary)
-        os.replace(temporary, path)
 
 
 def confusion_figure(labels: np.ndarray, predictions: np.ndarray, class_names: Sequence[str]) -> Figure:
@@ -69,7 +58,6 @@ def confusion_figure(labels: np.ndarray, predictions: np.ndarray, class_names: S
     matrix *= 100 / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     side = float(np.clip(2.5 + 0.5 * count, 4.5, 14))
     figure = Figure(figsize=(side + 1, side), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     image = axes.imshow(matrix, cmap="Blues", vmin=0, vmax=100)
     figure.colorbar(image, ax=axes, label="% of the images of the class", shrink=0.75)

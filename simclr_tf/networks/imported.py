@@ -5,7 +5,8 @@ import importlib
 from collections.abc import Callable, Iterator
 
 import keras
-from keras.src.utils.naming import reset_uids
+
+from simclr_tf._compat import reset_uids
 
 
 def imported_encoder(path: str, image_shape: tuple[int, int, int], dtype=None) -> keras.Model:

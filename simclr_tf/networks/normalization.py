@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import keras
 import tensorflow as tf
-from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext  # there is no public way to ask
 
+from simclr_tf._compat import compiled_by_xla
 from simclr_tf.distribution import all_stack, all_sum, num_replicas
 
 
@@ -67,7 +67,7 @@ class SyncBatchNormalization(keras.layers.Layer):
             return tf.reshape(y, tf.shape(x))
         gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
         if training and self.trainable:
-            written = num_replicas() > 1 or _compiled()
+            written = num_replicas() > 1 or compiled_by_xla()
             normalize = _normalize_across_replicas if written else _moments
             y, mean, variance = normalize(x, gamma, beta, self.epsilon)
             _move(self.moving_mean, mean, self.momentum)
@@ -139,20 +139,13 @@ def _rows(x) -> tf.Tensor:
 def _moments(x, gamma, beta, epsilon):
     """The fused kernel in training mode: outputs, mean and biased variance of this replica's values."""
     rows = _rows(x)
-    shift = tf.stop_gradient(x[:1, :1, :1]) if _compiled() else None
+    # XLA's kernel takes E[x^2] - E[x]^2 for the variance, which cancels where the mean is large. So it is given values
+    # less one of them, at no cost because XLA fuses the subtraction; TensorFlow's own kernels are stable and would pay.
+    shift = tf.stop_gradient(x[:1, :1, :1]) if compiled_by_xla() else None
     out = _fused(x if shift is None else x - shift, gamma, beta, [], [], epsilon, is_training=True)
     mean = out.batch_mean if shift is None else out.batch_mean + tf.cast(shift[0, 0, 0], out.batch_mean.dtype)
     # The kernel returns the unbiased variance; Keras and the reference code track the biased one.
     return out.y, mean, out.batch_variance * (tf.maximum(rows - 1.0, 1.0) / rows)
-
-
-def _compiled() -> bool:
-    """Whether XLA compiles what is being traced.
-
-    Its kernel takes E[x^2] - E[x]^2 for the variance, which cancels where the mean is large. So it is given values less
-    one of them, at no cost because XLA fuses the subtraction; TensorFlow's own kernels are stable and would pay for it.
-    """
-    return GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
 
 
 def _normalize_across_replicas(x, gamma, beta, epsilon):

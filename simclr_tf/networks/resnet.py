@@ -18,7 +18,7 @@ RESNETS = {
     "resnet152": ((3, 8, 36, 3), True),
     "resnet200": ((3, 24, 36, 3), True),
 }
-CIFAR_STEM_UP_TO = 64  # pixels; --stem=auto takes the ImageNet stem for larger images
+CIFAR_STEM_UP_TO = 64  # pixels; `stem=auto` takes the ImageNet stem for larger images
 
 
 def resnet(

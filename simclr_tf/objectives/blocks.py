@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from simclr_tf.distribution import HAS_XLA
+from simclr_tf._compat import HAS_XLA
 from simclr_tf.objectives.losses import LOSSES, Scores, accuracy_and_entropy, mine_semi_hard
 from simclr_tf.objectives.similarity import SIMILARITIES
 

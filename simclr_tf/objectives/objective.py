@@ -111,7 +111,7 @@ class Objective(keras.layers.Layer):
         return {**super().get_config(), **self.rule._asdict(), "normalize": self.normalize}
 
 
-def make_objective(settings: config.Objective) -> Objective:
+def make_objective(settings: config.Loss) -> Objective:
     """The objective that the settings name; build it before the optimizer, for it may have a weight.
 
     Raises:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from simclr_tf.runs import metrics
 from simclr_tf.studies.execution import Environment, Failure, last_line, timed
 from simclr_tf.studies.runs import Run
+from simclr_tf.training import metrics
 
 STEPS = 6  # the first, which compiles, is not timed
 

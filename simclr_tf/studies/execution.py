@@ -11,8 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 
-from simclr_tf.runs.run_dir import write_json
 from simclr_tf.studies.runs import USAGE, Run
+from simclr_tf.training.run_folder import write_json
 
 Environment = dict[str, str]
 

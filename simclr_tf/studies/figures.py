@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from simclr_tf.runs.run_dir import replacing
 from simclr_tf.studies.results import Labels, Spread
 from simclr_tf.studies.study import MEASURES, Study
+from simclr_tf.training.run_folder import replacing
 
 # Okabe and Ito's palette, apart in hue and in lightness.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from simclr_tf.runs.run_dir import write_text
 from simclr_tf.studies.runs import Run
 from simclr_tf.studies.study import MEASURES, Study
+from simclr_tf.training.run_folder import write_text
 
 COLUMNS = ("top1", "top5", "train_loss", "val_loss", "contrastive_accuracy", "contrastive_entropy",
            "train_seconds", "evaluate_seconds", "train_mib", "whole")  # fmt: skip

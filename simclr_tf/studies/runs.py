@@ -10,9 +10,9 @@ from typing import Any
 
 import simclr_tf
 from simclr_tf.config import PLACES, Config
-from simclr_tf.runs import metrics
 from simclr_tf.studies import settings
 from simclr_tf.studies.study import Cell, Study
+from simclr_tf.training import metrics
 
 ENTRY_POINTS = Path(simclr_tf.__file__).resolve().parent.parent
 USAGE = "study.json"  # what a run took, in its folder

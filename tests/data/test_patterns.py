@@ -7,7 +7,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from simclr_tf.data import patterns
-from simclr_tf.data.dataset import ArrayImages
+from simclr_tf.data.source import ArrayImages
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf.data.dataset import ArrayImages, Split
 from simclr_tf.data.pipeline import ordered_batches, training_batches
+from simclr_tf.data.source import ArrayImages, Split
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import tensorflow as tf
 from simclr_tf.config import Augmentation, Config, Network
 from simclr_tf.distribution import HAS_XLA
 from simclr_tf.optimizers import LARS
-from simclr_tf.pretraining import build_model
-from simclr_tf.runs.checkpoints import collect
+from simclr_tf.tasks.pretrain import build_model
+from simclr_tf.training.checkpoints import collect
 
 BATCH, SIZE = 8, 16
 pytestmark = pytest.mark.skipif(not HAS_XLA, reason="no XLA for this CPU")

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from simclr_tf import distribution
 from simclr_tf.config import STRATEGIES, Hardware
-from simclr_tf.data.dataset import ArrayImages, Split
 from simclr_tf.data.pipeline import ordered_batches, training_batches
+from simclr_tf.data.source import ArrayImages, Split
 
 TPUClusterResolver = tf.distribute.cluster_resolver.TPUClusterResolver
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from simclr_tf.runs.metrics import read_rows
+from simclr_tf.training.metrics import read_rows
 
 WORKER = Path(__file__).with_name("worker.py")
 EPOCHS, IMAGES, BATCH = 3, 48, 12

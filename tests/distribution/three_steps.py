@@ -16,15 +16,15 @@ import numpy as np
 
 from simclr_tf import config as c
 from simclr_tf.augment import TwoViews, simclr
-from simclr_tf.data.dataset import ArrayImages, Split
 from simclr_tf.data.pipeline import ordered_batches, training_batches
+from simclr_tf.data.source import ArrayImages, Split
 from simclr_tf.distribution import make_strategy
-from simclr_tf.model import SimCLR
 from simclr_tf.networks import projection_head, resnet
 from simclr_tf.networks.normalization import SyncBatchNormalization
 from simclr_tf.objectives import Objective
 from simclr_tf.optimizers import LARS
-from simclr_tf.runs.checkpoints import collect
+from simclr_tf.tasks.simclr import SimCLR
+from simclr_tf.training.checkpoints import collect
 
 BATCH, SIZE, STEPS, DTYPE = 8, 16, 3, "float64"
 # name: encoder, head, objective

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from simclr_tf import pretraining
-from simclr_tf.runs.checkpoints import collect
+from simclr_tf.training.checkpoints import collect
 
 INDEX = json.loads(os.environ.get("TF_CONFIG", '{"task": {"index": 0}}'))["task"]["index"]
 VICTIM, STEP = map(int, os.environ.get("KILL", "-1:0").split(":"))

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from simclr_tf.data.dataset import ArrayImages, Split
+from simclr_tf.data.source import ArrayImages, Split
 from simclr_tf.evaluation.features import extract, pixels, represent, weights_digest
 
 

@@ -8,9 +8,9 @@ import pytest
 from matplotlib.image import imread
 from rich.console import Console
 
-from simclr_tf.data.dataset import ArrayImages, Dataset, Split
+from simclr_tf.data.source import ArrayImages, Dataset, Split
 from simclr_tf.evaluation import protocol, report
-from simclr_tf.evaluation.protocol import PROBES, evaluate
+from simclr_tf.evaluation.probing import PROBES, evaluate
 
 ROW = {"top1", "top5", "n_train", "n_test", "hyper_parameters"}
 

@@ -7,7 +7,7 @@ import pytest
 from simclr_tf import config
 from simclr_tf.networks import ENCODERS, make_encoder, projection_head
 from simclr_tf.networks.normalization import SyncBatchNormalization
-from simclr_tf.runs import checkpoints
+from simclr_tf.training import checkpoints
 
 IMAGES = np.random.default_rng(0).uniform(size=(4, 32, 32, 3)).astype("float32")
 

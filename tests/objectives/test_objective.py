@@ -8,10 +8,10 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf import config
-from simclr_tf.model import SimCLR
 from simclr_tf.objectives import LOSSES, SIMILARITIES, Objective, make_objective, nt_xent
-from simclr_tf.pretraining import build_model
-from simclr_tf.runs import checkpoints
+from simclr_tf.tasks.pretrain import build_model
+from simclr_tf.tasks.simclr import SimCLR
+from simclr_tf.training import checkpoints
 from tests import references
 
 every_loss = pytest.mark.parametrize("loss", LOSSES)

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from simclr_tf.runs import metrics
+from simclr_tf.training import metrics
 
 
 @pytest.fixture

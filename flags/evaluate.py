@@ -1,0 +1,51 @@
+"""Judges or exports the encoder of a pretraining run.
+
+    python evaluate.py --run_dir=runs/demo --mode=linear --baselines
+    python evaluate.py --run_dir=runs/demo --mode=knn --dataset=folder --data_dir=my_images
+    python evaluate.py --run_dir=runs/demo --mode=export
+
+Probes look at the frozen encoder on the run's labelled data, or on that of --dataset and --data_dir, print a table and
+write RUN_DIR/evaluation/<mode>.json and a confusion matrix. An installed copy has the same command as
+`simclr-evaluate`.
+"""
+
+from absl import flags as absl_flags
+
+from simclr_tf import preflight
+from simclr_tf.config import MODES
+
+from . import FLAGS, define, fields, given, run
+
+MODE_LINES = "\n".join(f"  --mode={name:8} {kind.summary}" for name, kind in MODES.items())
+
+
+def main() -> None:
+    """The command."""
+    absl_flags.DEFINE_string("run_dir", None, "Folder of the run to judge.")
+    absl_flags.DEFINE_enum("mode", None, list(MODES), "What to do.")
+    define(fields(*MODES.values()))
+    common = set.intersection(*(set(fields(kind)) for kind in MODES.values()))
+    groups = {"Every mode": {name: fields(*MODES.values())[name] for name in sorted(common)}}
+    for mode, kind in MODES.items():
+        groups[f"--mode={mode}"] = {name: field for name, field in fields(kind).items() if name not in common}
+    groups = {title: group for title, group in groups.items() if group}
+    run(_evaluate, f"{__doc__}\nModes:\n\n{MODE_LINES}\n\nEvery mode needs --run_dir, the folder of the run.", groups)
+
+
+def _evaluate() -> None:
+    if FLAGS.mode is None:
+        print(MODE_LINES)
+        raise ValueError("`mode` is needed, one of those above. Received: no `mode`")
+    if not FLAGS.run_dir:
+        raise ValueError("`run_dir` is needed, the folder of a pretraining run. Received: no `run_dir`")
+    settings = given(fields(*MODES.values()))
+    preflight.check_evaluation(FLAGS.run_dir, FLAGS.mode, settings)
+    # From here on it takes seconds: whatever is wrong with the flags alone has been refused.
+    import simclr_tf.quiet  # noqa: F401
+    from simclr_tf.evaluation import evaluate
+
+    evaluate(FLAGS.run_dir, FLAGS.mode, **settings)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""Pretrains an encoder with SimCLR.
+
+    python train.py --flagfile=recipe:cifar10_cpu
+    python train.py --strategy=tpu --batch_size=1024
+    python train.py --dataset=folder --data_dir=photos --image_size=96
+    python train.py --preview --augmentations=crop,flip,cutout
+
+An installed copy has the same command as `simclr-train`.
+"""
+
+from absl import flags as absl_flags
+
+from simclr_tf import preflight
+
+from . import FLAGS, as_flagfile, config_from_flags, define, pretraining_groups, run
+
+
+def main() -> None:
+    """The command."""
+    groups = pretraining_groups()
+    for group in groups.values():
+        define(group)
+    absl_flags.DEFINE_bool("preview", False, "Draw the augmentations into --run_dir or preview/ and train nothing.")
+    run(_train, f"{__doc__}\n--preview draws the augmentations into --run_dir or preview/ and trains nothing.", groups)
+
+
+def _train() -> None:
+    config = config_from_flags()
+    if FLAGS.preview:
+        import simclr_tf.quiet  # noqa: F401
+        from simclr_tf.inspect.preview import preview
+
+        print(*preview(config, config.output.run_dir or "preview"), sep="\n")
+        return
+    preflight.check(config)
+    # Imported after everything else was found to be right, because it takes seconds.
+    import simclr_tf.quiet  # noqa: F401
+    from simclr_tf.tasks.pretrain import pretrain
+
+    pretrain(config, as_flagfile(config))
+
+
+if __name__ == "__main__":
+    main()

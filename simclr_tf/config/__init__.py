@@ -1,0 +1,38 @@
+"""The settings of the project: frozen dataclasses that validate, the one home of every default. No TensorFlow in here."""
+
+from simclr_tf.config.base import Section, field_type
+from simclr_tf.config.evaluation import MODES, Export, Knn, Linear, Mode, Probe, mode_settings
+from simclr_tf.config.pretraining import (
+    PLACES,
+    Config,
+    Data,
+    Hardware,
+    Loss,
+    Network,
+    Optimization,
+    Output,
+    Training,
+    Views,
+)
+
+__all__ = [
+    "MODES",
+    "PLACES",
+    "Config",
+    "Data",
+    "Export",
+    "Hardware",
+    "Knn",
+    "Linear",
+    "Loss",
+    "Mode",
+    "Network",
+    "Optimization",
+    "Output",
+    "Probe",
+    "Section",
+    "Training",
+    "Views",
+    "field_type",
+    "mode_settings",
+]

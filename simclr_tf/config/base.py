@@ -1,0 +1,84 @@
+"""What a section of settings is: a frozen dataclass whose fields carry their help text and their legal values.
+
+Nothing in this package imports TensorFlow, so a misspelled value is refused before a slow import. Messages put the name
+of a setting in backticks; the command line shows it as a flag (`flags.as_flags`).
+"""
+
+import dataclasses
+import math
+import os
+import types
+import typing
+from typing import Any
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    choices: tuple[str, ...] = (),
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    path: bool = False,
+) -> Any:
+    """A dataclass field with its help text and its legal values.
+
+    Args:
+        default: Default value.
+        help: One sentence for `--help` and the README.
+        choices: Legal names, empty for any.
+        low: Smallest legal value.
+        high: Largest legal value.
+        above: Exclusive lower bound.
+        path: Whether it is a path, whose `~` stands for the home folder.
+    """
+    return dataclasses.field(
+        default=default,
+        metadata={"help": help, "choices": choices, "low": low, "high": high, "above": above, "path": path},
+    )
+
+
+def field_type(field: dataclasses.Field) -> type:
+    """The plain type of a field: `int` for both `int` and `int | None`."""
+    kind: Any = field.type
+    if isinstance(kind, types.UnionType):
+        kind = next(k for k in typing.get_args(kind) if k is not type(None))
+    return kind
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A group of settings about one concern; checks each against its field's type and rule."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for the first setting outside its legal values."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            fault = _fault(value, field)
+            if fault:
+                raise ValueError(f"`{field.name}` must {fault}. Received: {value}")
+            if value and field.metadata["path"]:
+                object.__setattr__(self, field.name, os.path.expanduser(value))
+
+
+def _fault(value: Any, field: dataclasses.Field) -> str | None:
+    """What is wrong with `value`, as the end of a sentence, or None."""
+    rule, kind = field.metadata, field_type(field)
+    if value is None and field.default is None:
+        return None
+    # A bool is an int in Python, and an int serves as a float; JSON and callers may have it either way.
+    legal = (int, float) if kind is float else kind
+    if not isinstance(value, legal) or (isinstance(value, bool) and kind is not bool):
+        return f"be a {kind.__name__}"
+    if rule["choices"]:
+        return None if value in rule["choices"] else f"be one of {', '.join(rule['choices'])}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "be a finite number"
+    if rule["low"] is not None and value < rule["low"]:
+        return f"be at least {rule['low']}"
+    if rule["above"] is not None and value <= rule["above"]:
+        return f"be greater than {rule['above']}"
+    if rule["high"] is not None and value > rule["high"]:
+        return f"be at most {rule['high']}"
+    return None

@@ -1,0 +1,291 @@
+"""The settings of a pretraining run: the one home of every default.
+
+The defaults are the paper's CIFAR-10 recipe (Chen et al., 2020, appendix B.9). The command-line flags of the same names
+are made from the fields.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, Self
+
+from simclr_tf.config.base import Section, setting
+
+AUGMENTATION_NAMES = (
+    "autoaugment", "blur", "brightness", "contrast", "crop", "crop_bicubic", "cutout", "flip", "gray", "hue", "invert",
+    "jitter", "noise", "posterize", "rotate", "rotate90", "saturation", "shift", "sobel", "solarize",
+)  # fmt: skip
+PRESET_NAMES = ("autoaugment", "color_only", "crop_only", "simclr", "simclr_blur", "supervised")
+DATASET_NAMES = ("cifar10", "cifar100", "folder", "patterns")
+ENCODER_NAMES = (
+    "mobilenet_v2", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet200", "vgg11",
+)  # fmt: skip
+LOSS_NAMES = ("decoupled", "margin_triplet", "nt_logistic", "nt_xent")
+OPTIMIZER_NAMES = ("adamw", "lamb", "lars", "sgd")
+PROJECTION_NAMES = ("linear", "none", "nonlinear")
+SIMILARITY_NAMES = ("angular", "bilinear", "cosine", "dot", "negative_euclidean", "negative_manhattan")
+STRATEGY_NAMES = ("auto", "single", "mirrored", "multiworker", "tpu")
+
+# Sections that say where a run computes and writes, not what; so they may differ when it is continued.
+PLACES = ("hardware", "output")
+
+
+@dataclasses.dataclass(frozen=True)
+class Data(Section):
+    """Which images to learn from."""
+
+    dataset: str = setting("cifar10", "Data set to read.", choices=DATASET_NAMES)
+    data_dir: str | None = setting(
+        None, "Folder that holds the data; CIFAR is downloaded when it is not given.", path=True
+    )
+    image_size: int | None = setting(None, "Side of the square images, in pixels; needed for folder.", low=8)
+    validation_fraction: float = setting(
+        0.1,
+        "Part of the training images held out for the validation loss and the probe's tuning.",
+        above=0,
+        high=0.5,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Views(Section):
+    """How two views are made of an image."""
+
+    augmentations: str = setting(
+        "simclr",
+        f"Preset ({', '.join(PRESET_NAMES)}) or operators in order, like crop,flip,jitter "
+        f"({', '.join(AUGMENTATION_NAMES)}).",
+    )
+    asymmetric: bool = setting(False, "Crop each image once, then augment the first view only (the paper's ablation).")
+    color_strength: float = setting(0.5, "Strength s of the color distortion (appendix A).", low=0, high=2)
+    blur: bool = setting(False, "Blur half of the views (the paper does so on ImageNet, not on CIFAR-10).")
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for an unknown augmentation."""
+        super().__post_init__()
+        if self.augmentations in PRESET_NAMES:
+            return
+        for name in self.augmentations.split(","):
+            if name not in AUGMENTATION_NAMES:
+                raise ValueError(
+                    f"`augmentations` must be a preset of {', '.join(PRESET_NAMES)}, or a list of "
+                    f"{', '.join(AUGMENTATION_NAMES)}. Received: {name}"
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class Network(Section):
+    """The encoder f and the projection head g."""
+
+    encoder: str = setting(
+        "resnet50",
+        f"Encoder architecture ({', '.join(ENCODER_NAMES)}), or module:function for a function of yours that takes "
+        "the images' shape and returns a keras.Model.",
+    )
+    width: float = setting(1.0, "Multiplier of every layer's channels.", above=0, high=8)
+    stem: str = setting(
+        "auto",
+        "First layer: cifar (3x3, stride 1), imagenet (7x7, stride 2, max-pool), auto by image size.",
+        choices=("auto", "cifar", "imagenet"),
+    )
+    projection: str = setting("nonlinear", "Projection head.", choices=PROJECTION_NAMES)
+    projection_dim: int = setting(128, "Dimension of the projection z.", low=1)
+    projection_layers: int = setting(1, "Hidden layers of the nonlinear head.", low=1, high=4)
+    projection_width: int | None = setting(None, "Width of its hidden layers; that of h when not given.", low=1)
+    projection_bn: bool = setting(True, "Batch norm in its hidden layers.")
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for an unknown encoder, or for settings that the encoder or the head does not have."""
+        super().__post_init__()
+        module, colon, function = self.encoder.partition(":")
+        if self.encoder not in ENCODER_NAMES and not (module and function):
+            raise ValueError(
+                f"`encoder` must be one of {', '.join(ENCODER_NAMES)}, or module:function. Received: {self.encoder}"
+            )
+        if colon and (self.width != 1 or self.stem != "auto"):
+            raise ValueError(
+                f"`encoder={self.encoder}` decides for itself about width and stem: leave these flags out. "
+                f"Received: `width={self.width:g}` `stem={self.stem}`"
+            )
+        hidden = (self.projection_layers, self.projection_width, self.projection_bn)
+        if self.projection != "nonlinear" and hidden != (1, None, True):
+            raise ValueError(
+                "`projection_layers`, `projection_width` and `projection_bn` go with `projection=nonlinear`. "
+                f"Received: `projection={self.projection}`"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss(Section):
+    """What is minimised."""
+
+    loss: str = setting("nt_xent", "Contrastive loss.", choices=LOSS_NAMES)
+    similarity: str = setting("cosine", "Similarity of two projections.", choices=SIMILARITY_NAMES)
+    temperature: float = setting(0.5, "Temperature tau, which similarities are divided by; not in the margin.", above=0)
+    margin: float = setting(0.4, "Margin of margin_triplet and of `semi_hard`, in units of similarity.", low=0)
+    semi_hard: bool = setting(False, "Learn from semi-hard negatives only: farther than the positive, within `margin`.")
+    normalize: bool = setting(True, "Divide projections by their l2 norms first; `similarity=dot` never does.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimization(Section):
+    """How it is minimised."""
+
+    optimizer: str = setting("lars", "Optimizer.", choices=OPTIMIZER_NAMES)
+    learning_rate: float = setting(1.0, "Base learning rate, before `lr_scaling`.", above=0)
+    lr_scaling: str = setting(
+        "linear",
+        "Rate = base x batch / 256 (linear), base x sqrt(batch) (sqrt) or base (none).",
+        choices=("linear", "sqrt", "none"),
+    )
+    weight_decay: float = setting(1e-6, "Weight decay; biases and batch-norm parameters are exempt.", low=0)
+    momentum: float = setting(0.9, "Momentum of lars and sgd.", low=0, high=0.9999)
+    warmup_epochs: float = setting(
+        10.0,
+        "Epochs of linear warm-up; the rate decays by a cosine after them. A tenth of a run that is shorter.",
+        low=0,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Training(Section):
+    """How long, with which batch and precision."""
+
+    batch_size: int = setting(1024, "Images a step over all devices (the global batch).", low=2)
+    epochs: int = setting(1000, "Passes over the training images.", low=1)
+    max_steps: int | None = setting(None, "Stop after this many steps, whatever `epochs` says, this time.", low=1)
+    precision: str = setting(
+        "float32",
+        "Keras dtype policy of the networks.",
+        choices=("float32", "mixed_bfloat16", "mixed_float16"),
+    )
+    seed: int = setting(0, "Seed of initial weights, order of images and augmentation.", low=0, high=2**31 - 1)
+    deterministic: bool = setting(False, "Use deterministic kernels only: the same command, the same numbers.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Hardware(Section):
+    """Where it runs. Never changes what is computed."""
+
+    strategy: str = setting(
+        "auto",
+        "tf.distribute strategy; auto takes every GPU of this machine, or the CPU.",
+        choices=STRATEGY_NAMES,
+    )
+    tpu: str = setting("local", "TPU to use with `strategy=tpu`: local, a name, or grpc://host:port.")
+    communication: str = setting(
+        "auto",
+        "How several workers exchange tensors: ring (gRPC), nccl (GPUs), or what TensorFlow finds best.",
+        choices=("auto", "ring", "nccl"),
+    )
+    logical_cpus: int = setting(1, "Split the CPU into this many devices, to try `strategy=mirrored`.", low=1, high=64)
+
+
+@dataclasses.dataclass(frozen=True)
+class Output(Section):
+    """What a run leaves on disk."""
+
+    run_dir: str | None = setting(None, "Folder of the run's files; runs/<date-time-name> when not given.", path=True)
+    overwrite: bool = setting(False, "Delete what `run_dir` holds and start again.")
+    resume: bool = setting(False, "Continue the run in `run_dir` from its newest checkpoint, if there is one.")
+    checkpoint_epochs: int = setting(10, "Save a checkpoint every this many epochs, and at the end.", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that defines a pretraining run."""
+
+    data: Data = dataclasses.field(default_factory=Data)
+    augmentation: Views = dataclasses.field(default_factory=Views)
+    network: Network = dataclasses.field(default_factory=Network)
+    objective: Loss = dataclasses.field(default_factory=Loss)
+    optimization: Optimization = dataclasses.field(default_factory=Optimization)
+    training: Training = dataclasses.field(default_factory=Training)
+    hardware: Hardware = dataclasses.field(default_factory=Hardware)
+    output: Output = dataclasses.field(default_factory=Output)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for settings that exclude each other."""
+        if self.data.dataset == "folder" and not self.data.data_dir:
+            raise ValueError("`dataset=folder` needs `data_dir`, the folder with the images. Received: no `data_dir`")
+        if self.data.dataset == "folder" and not self.data.image_size:
+            raise ValueError("`dataset=folder` needs `image_size`, e.g. 96. Received: no `image_size`")
+        if self.data.dataset == "patterns" and self.data.data_dir:
+            raise ValueError(f"`dataset=patterns` is generated and reads no `data_dir`. Received: {self.data.data_dir}")
+        if self.output.resume and not self.output.run_dir:
+            raise ValueError("`resume` needs `run_dir`, the run to continue. Received: no `run_dir`")
+        if self.output.resume and self.output.overwrite:
+            raise ValueError("`resume` and `overwrite` exclude each other. Received: both")
+
+    @classmethod
+    def sections(cls) -> dict[str, Any]:
+        """The groups of settings by name: their dataclasses."""
+        return {field.name: field.type for field in dataclasses.fields(cls)}
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Nested plain values, one mapping a section."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, dict[str, Any]]) -> Self:
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError: on a section or setting that this version does not have.
+        """
+        sections = cls.sections()
+        unknown = set(values) - set(sections)
+        for name in set(values) & set(sections):
+            unknown |= set(values[name]) - {field.name for field in dataclasses.fields(sections[name])}
+        if unknown:
+            raise ValueError(
+                f"The configuration has settings that this version does not know. Received: {sorted(unknown)}"
+            )
+        return cls(**{name: sections[name](**settings) for name, settings in values.items()})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Reads a `config.json`.
+
+        Raises:
+            ValueError: If the file is missing or is not one; it names the file and the setting.
+        """
+        try:
+            return cls.from_dict(json.loads(Path(path).read_text()))
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise ValueError(f"Expected the config.json of a run. Received: {path} ({error})") from error
+
+    @classmethod
+    def of(cls, **settings: Any) -> Self:
+        """The configuration of these settings, which need no sections because no two have the same name.
+
+        Example:
+            >>> Config.of(dataset="patterns", encoder="resnet18", width=0.25, batch_size=128, epochs=6)
+
+        Raises:
+            ValueError: On an unknown or illegal setting.
+        """
+        sections: dict[str, dict[str, Any]] = {name: {} for name in cls.sections()}
+        for name, value in settings.items():
+            sections[section_of(name)][name] = value
+        return cls.from_dict(sections)
+
+    def replace(self, section: str, **changes: Any) -> Self:
+        """A copy with some settings of one section changed."""
+        return dataclasses.replace(self, **{section: dataclasses.replace(getattr(self, section), **changes)})
+
+    def value(self, name: str) -> Any:
+        """The value of a setting, whichever section it is in."""
+        return getattr(getattr(self, section_of(name)), name)
+
+
+def section_of(name: str) -> str:
+    """The name of the section that has a setting.
+
+    Raises:
+        ValueError: If none has.
+    """
+    for section, kind in Config.sections().items():
+        if name in {field.name for field in dataclasses.fields(kind)}:
+            return section
+    raise ValueError(f"There is no such setting. Received: `{name}`")

@@ -1,0 +1,261 @@
+"""The contract between readers and everything else: a `Dataset` of `Split`s, whose images come from a `Source`.
+
+A source says how many images it has, how large they are stored, and whether any of them can be read at any time
+(`read`) or only all of them in an order of the source's own (`stream`). `pipeline` makes batches of either.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import tensorflow as tf
+
+LOST = "An image that was readable at start-up no longer is"  # how a source's message about a lost file begins
+
+Order = tuple[int, tf.Tensor]  # the seed, and the epoch as an int64 scalar
+
+
+class Source(Protocol):
+    """N images of one size."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of every image as it is read."""
+
+    @property
+    def original_size(self) -> tuple[int, int] | None:
+        """(height, width) of every image as it is stored; None where they differ."""
+
+    @property
+    def random_access(self) -> bool:
+        """Whether there are `read` and `take`; otherwise there is `stream`."""
+
+    def __len__(self) -> int:
+        """The number of images."""
+
+    def fingerprint(self) -> str:
+        """A digest that tells these images, in this order, from others."""
+
+    def take(self, indices: np.ndarray) -> "Source":
+        """The chosen images, in the order of `indices`, int (M,)."""
+
+    def read(self, indices: tf.Tensor) -> tf.Tensor:
+        """Int64 (B,) -> uint8 (B, H, W, C), inside a tf.data map or eagerly."""
+
+    def stream(self, order: Order | None) -> tf.data.Dataset:
+        """Every image once, uint8 (H, W, C), or with its label, int32 (); shuffled by `order`, a pure function of it."""
+
+
+class ArrayImages:
+    """Images held in memory.
+
+    Args:
+        images: uint8 (N, H, W, C).
+
+    Raises:
+        ValueError: If they are of another rank or dtype.
+    """
+
+    random_access = True
+
+    def __init__(self, images: np.ndarray) -> None:
+        """Copies the images into one tensor."""
+        if images.ndim != 4 or images.dtype != np.uint8:
+            raise ValueError(
+                f"Images must be a uint8 array of shape (N, H, W, C). Received: {images.dtype} of shape {images.shape}"
+            )
+        # An eager tensor is captured by a tf.data map, where an array would be written into its graph as a constant,
+        # with every rewrite of the graph copying it. On the CPU, because that is where tf.data runs.
+        with tf.init_scope(), tf.device("CPU:0"):
+            self._tensor = tf.constant(images)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of every image."""
+        _, height, width, channels = self._tensor.shape
+        return height, width, channels
+
+    @property
+    def original_size(self) -> tuple[int, int]:
+        """(H, W): they are read as they are."""
+        return self.image_shape[:2]
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return self._tensor.shape[0]
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the shape and the pixels."""
+        digest = hashlib.sha256(f"{self._tensor.shape}".encode())
+        digest.update(memoryview(self._tensor))
+        return digest.hexdigest()
+
+    def take(self, indices: np.ndarray) -> "ArrayImages":
+        """The chosen images, copied."""
+        return ArrayImages(np.asarray(memoryview(self._tensor))[indices])
+
+    def read(self, indices: tf.Tensor) -> tf.Tensor:
+        """Int64 (B,) -> uint8 (B, H, W, C)."""
+        return tf.gather(self._tensor, indices)
+
+
+class StreamImages:
+    """Images that come in an order of their own, such as those of a `tf.data.Dataset`.
+
+    Args:
+        make: From an `Order`, or from None for the images' own order, to a finite dataset of uint8 images (H, W, C), or
+            of such images with their int32 labels. The same order must give the same sequence.
+        count: Images in it.
+        image_shape: (H, W, C) of every image.
+        name: What tells these images from others, when a run is continued.
+    """
+
+    random_access = False
+    original_size = None
+
+    def __init__(
+        self, make: Callable[[Order | None], tf.data.Dataset], count: int, image_shape: tuple[int, int, int], name: str
+    ) -> None:
+        """Reads nothing yet."""
+        self.stream, self.image_shape, self._count, self._name = make, image_shape, count, name
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return self._count
+
+    def fingerprint(self) -> str:
+        """A digest of the name and the count."""
+        return hashlib.sha256(f"{self._name} {self._count}".encode()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images and their labels.
+
+    Args:
+        images: Source of N images.
+        labels: int32 (N,), each at least 0; None for unlabelled images, and for a stream, which yields its own.
+
+    Raises:
+        ValueError: If images and labels do not belong together.
+    """
+
+    images: Source
+    labels: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        """Checks the labels."""
+        if self.labels is None:
+            return
+        if self.labels.dtype != np.int32 or self.labels.shape != (len(self.images),):
+            raise ValueError(
+                f"Labels must be int32 of shape ({len(self.images)},), one for each image. "
+                f"Received: {self.labels.dtype} of shape {self.labels.shape}"
+            )
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.images)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of every image."""
+        return self.images.image_shape
+
+    def take(self, indices: np.ndarray) -> "Split":
+        """The sub-split of the chosen images.
+
+        Args:
+            indices: int (M,), in the order wanted.
+
+        Raises:
+            ValueError: If the images can only be streamed.
+        """
+        if not self.images.random_access:
+            raise ValueError("Images that can only be streamed cannot be chosen one by one. Received: a stream")
+        labels = None if self.labels is None else self.labels[indices]
+        return Split(self.images.take(indices), labels)
+
+    def read(self, indices: tf.Tensor) -> tf.Tensor:
+        """The images at `indices`, for use in a tf.data map.
+
+        Args:
+            indices: int64 (B,).
+
+        Returns:
+            uint8 (B, H, W, C), with H, W and C static, and B where it is static in `indices`.
+        """
+        return self.images.read(indices)
+
+    def array(self) -> np.ndarray:
+        """All images at once, uint8 (N, H, W, C): for a few of them, as for a picture."""
+        return self.read(tf.range(len(self), dtype=tf.int64)).numpy()
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A training split, mostly a test split, and what there is to say about them.
+
+    Args:
+        name: the name it was asked for by.
+        train: the images to learn from.
+        test: the images to judge on, or None.
+        class_names: the name of each label, or None for unlabelled images.
+        notes: warnings to print at start-up, one sentence each.
+    """
+
+    name: str
+    train: Split
+    test: Split | None = None
+    class_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def num_classes(self) -> int | None:
+        """The number of classes, or None for unlabelled images."""
+        return None if self.class_names is None else len(self.class_names)
+
+
+def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
+    """Sets a part of a split aside, every class in proportion.
+
+    Class counts are rounded by largest remainders, so that the part held out is as large as asked. The last image of
+    a class is held out only if nothing else is left.
+
+    Args:
+        split: at least 2 images.
+        fraction: the part to hold out, above 0 and below 1; at least one image, and never all.
+        seed: decides which; the same seed, the same images.
+
+    Returns:
+        (kept, held), both in the order of `split`.
+
+    Raises:
+        ValueError: for another fraction, or fewer than 2 images.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"The fraction to hold out must be above 0 and below 1. Received: {fraction}")
+    if len(split) < 2:
+        raise ValueError(f"Holding images out takes at least 2 of them. Received: {len(split)}")
+    # RandomState because NumPy never changes its stream: after an upgrade of NumPy, an image that was trained on must
+    # not turn up among those held out.
+    rng = np.random.RandomState(seed % 2**32)
+    labels = np.zeros(len(split), np.int32) if split.labels is None else split.labels
+    classes, sizes = np.unique(labels, return_counts=True)
+    held = np.zeros(len(split), bool)
+    for label, count in zip(classes, _held_counts(sizes, fraction), strict=True):
+        held[rng.permutation(np.flatnonzero(labels == label))[:count]] = True
+    return split.take(np.flatnonzero(~held)), split.take(np.flatnonzero(held))
+
+
+def _held_counts(sizes: np.ndarray, fraction: float) -> np.ndarray:
+    """How many of each class to hold out: largest remainders, all in all `fraction` of the images."""
+    total = int(np.clip(round(fraction * sizes.sum()), 1, sizes.sum() - 1))
+    counts = np.floor(fraction * sizes).astype(int)
+    remainders = fraction * sizes - counts
+    would_empty = counts + 1 >= sizes
+    order = np.lexsort((-remainders, would_empty))
+    counts[order[: total - counts.sum()]] += 1
+    return counts

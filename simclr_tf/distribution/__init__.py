@@ -1,0 +1,27 @@
+"""Replicas and workers: the strategy, its collectives, and the processes of several workers."""
+
+from simclr_tf.distribution.collectives import all_stack, all_sum, num_replicas, replica_id
+from simclr_tf.distribution.strategy import describe, devices, make_strategy, on_several_gpus
+from simclr_tf.distribution.workers import (
+    is_chief,
+    naming_lost_workers,
+    num_workers,
+    require_agreement,
+    wait_for_workers,
+)
+
+__all__ = [
+    "all_stack",
+    "all_sum",
+    "describe",
+    "devices",
+    "is_chief",
+    "make_strategy",
+    "naming_lost_workers",
+    "num_replicas",
+    "num_workers",
+    "on_several_gpus",
+    "replica_id",
+    "require_agreement",
+    "wait_for_workers",
+]

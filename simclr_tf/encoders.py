@@ -1,0 +1,138 @@
+"""The encoder of a run: built by name, loaded by folder, at random initialization, and exported for TensorFlow alone."""
+
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from simclr_tf.augment.base import to_float
+from simclr_tf.config import Config, Network
+from simclr_tf.files import replacing_folder
+from simclr_tf.networks import make_encoder, projection_head, up_to
+from simclr_tf.training import checkpoints
+
+
+def build_encoder(network: Network, image_shape: tuple[int, int, int], precision: str = "float32") -> keras.Model:
+    """The encoder that the settings name: float images in [0, 1] to h."""
+    return make_encoder(network.encoder, image_shape, network.width, network.stem, dtype=precision)
+
+
+def build_head(network: Network, representation_dim: int, precision: str = "float32") -> keras.Model:
+    """The projection head that the settings name: h to z."""
+    return projection_head(
+        network.projection,
+        representation_dim,
+        network.projection_dim,
+        precision,
+        layers=network.projection_layers,
+        width=network.projection_width,
+        batch_norm=network.projection_bn,
+    )
+
+
+def load_encoder(folder: str | Path, layer: int = 0) -> keras.Model:
+    """The pretrained encoder of a run, from its newest checkpoint.
+
+    Args:
+        folder: Folder of the run.
+        layer: 0 for h, or k for the k-th layer of the projection head as in `networks.up_to`.
+
+    Returns:
+        A model of float32 images in [0, 1], (B, H, W, C), to float32 (B, D).
+
+    Raises:
+        ValueError: If the folder holds no run or no checkpoint, or the head has no such layer.
+    """
+    encoder, saved = _encoder_of(Path(folder), layer)
+    paths = {variable.path for variable in encoder.variables}
+    checkpoints.restore(encoder.variables, {k: v for k, v in saved.variables.items() if k in paths})
+    return encoder
+
+
+def random_encoder(folder: str | Path, layer: int = 0) -> keras.Model:
+    """The encoder of a run as it was before training: same architecture, same initial weights.
+
+    Args, returns and raises: as `load_encoder`.
+    """
+    return _encoder_of(Path(folder), layer)[0]
+
+
+def export_run(folder: str | Path, layer: int = 0) -> Path:
+    """Writes the pretrained encoder of a run as a SavedModel into the run's folder, and returns its path.
+
+    It is `encoder/`, and `encoder_layer<k>/` for a layer of the head.
+
+    Args and raises: as `load_encoder`.
+    """
+    return export_encoder(load_encoder(folder, layer), Path(folder) / f"encoder{f'_layer{layer}' if layer else ''}")
+
+
+def _encoder_of(folder: Path, layer: int) -> tuple[keras.Model, checkpoints.Checkpoint]:
+    config = Config.load(folder / "config.json")
+    checkpoints.require(folder / "checkpoints")
+    saved = checkpoints.newest(folder / "checkpoints")
+    keras.utils.set_random_seed(config.training.seed)
+    encoder = build_encoder(config.network, tuple(saved.meta["image_shape"]), config.training.precision)
+    if layer:
+        head = build_head(config.network, encoder.output_shape[-1], config.training.precision)
+        encoder = keras.Model(encoder.input, up_to(head, layer)(encoder.output), name=f"{encoder.name}_{head.name}")
+    return encoder, saved
+
+
+class ExportedEncoder(tf.Module):
+    """Images in, representations out, with the preprocessing inside.
+
+    Args:
+        encoder: a model of float32 images in [0, 1] to h, made outside of any strategy.
+    """
+
+    def __init__(self, encoder: keras.Model):
+        super().__init__(name="encoder")
+        self._encoder = encoder
+        # What a SavedModel keeps is what hangs on the module, and Keras' own tracking is not TensorFlow's.
+        self._variables = [variable.value for variable in encoder.variables]
+        self.image_shape = tuple(encoder.input_shape[1:])
+
+    @tf.function
+    def __call__(self, images):
+        """Representations of images.
+
+        Args:
+            images: (B, H, W, C) of any B, uint8 or float32 in [0, 1], of the size that the encoder was trained on.
+
+        Returns:
+            h, float32 (B, D).
+        """
+        return tf.cast(self._encoder(to_float(images), training=False), tf.float32)
+
+    def signature(self, dtype: tf.DType):
+        """A serving signature for images of one dtype: `images` in, `representation` out."""
+        spec = tf.TensorSpec([None, *self.image_shape], dtype, name="images")
+
+        @tf.function(input_signature=[spec])
+        def serve(images):
+            return {"representation": self(images)}
+
+        return serve
+
+
+def export_encoder(encoder: keras.Model, folder: Path) -> Path:
+    """Writes a SavedModel, whole or not at all.
+
+    `tf.saved_model.load(folder)` gives an object to call with uint8 images or with floats in [0, 1]; its signatures
+    are `serving_default` (float32) and `serving_uint8`.
+
+    Args:
+        encoder: a model of float32 images in [0, 1] to h, made outside of any strategy.
+        folder: where to; replaced if it exists.
+
+    Returns:
+        The folder.
+    """
+    module = ExportedEncoder(encoder)
+    signatures = {"serving_default": module.signature(tf.float32), "serving_uint8": module.signature(tf.uint8)}
+    for dtype in (tf.float32, tf.uint8):
+        module.__call__.get_concrete_function(tf.TensorSpec([None, *module.image_shape], dtype, name="images"))
+    with replacing_folder(folder) as temporary:
+        tf.saved_model.save(module, str(temporary), signatures=signatures)
+    return folder

@@ -1,0 +1,13 @@
+"""The encoder of a run, to take away."""
+
+from pathlib import Path
+
+from simclr_tf import encoders
+from simclr_tf.config import Config, Export
+
+
+def run(run_dir: Path, config: Config, settings: Export) -> Path:
+    """Writes the encoder as a SavedModel into the run's folder, and prints and returns its path."""
+    path = encoders.export_run(run_dir, settings.layer)
+    print(path)
+    return path

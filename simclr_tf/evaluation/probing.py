@@ -1,0 +1,160 @@
+"""The story of a probe: find the data, load the encoder, hold out, extract, probe, compare, write, print."""
+
+import hashlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from simclr_tf import data, encoders
+from simclr_tf.config import Config, Data, Probe
+from simclr_tf.data.source import Dataset, Split, hold_out
+from simclr_tf.evaluation import report
+from simclr_tf.evaluation.features import extract, pixels, weights_digest
+from simclr_tf.evaluation.probe import Features, Labelled, Result
+from simclr_tf.preflight import data_source
+
+
+def judge_run(
+    mode: str, probe: Callable[[Features], Result], run_dir: Path, config: Config, settings: Probe
+) -> dict[str, Any]:
+    """Judges the encoder of a run on its own data, or on that of the settings.
+
+    Args:
+        mode: Name of the probe, which the files are named after.
+        probe: From features to a result.
+        run_dir: Folder of the run.
+        config: Its configuration.
+        settings: On what, and beside which baselines.
+
+    Returns:
+        The record, as `judge_encoder`.
+
+    Raises:
+        ValueError: If there is no checkpoint, or the data does not fit the encoder.
+    """
+    name, data_dir = data_source(settings, config.data)
+    encoder = encoders.load_encoder(run_dir, settings.layer)
+    # Only a folder's images can be resized; a run on other images tells by its encoder which size that has to be.
+    size = (config.data.image_size or encoder.input_shape[1]) if name == "folder" else None
+    dataset = data.load(name, data_dir, size, config.training.seed)
+    for note in dataset.notes:
+        print(f"note: {note}")
+    return judge_encoder(
+        mode,
+        probe,
+        encoder,
+        partial(encoders.random_encoder, run_dir, settings.layer),
+        dataset,
+        config.data.validation_fraction,
+        config.training.seed,
+        results_folder(run_dir, settings.layer, (name, data_dir), config.data),
+        settings.baselines,
+        str(Path(data_dir).resolve()) if data_dir else None,
+    )
+
+
+def results_folder(run_dir: Path, layer: int, judged_on: tuple[str, str | None], pretrained_on: Data) -> Path:
+    """Where the results go: those on other data than the run's get a folder of their own."""
+    folder, (name, data_dir) = run_dir / "evaluation" / (f"layer{layer}" if layer else ""), judged_on
+    if name == "folder" and data_dir != pretrained_on.data_dir:
+        path = Path(data_dir or "").resolve()
+        digest = hashlib.sha256(str(path).encode(errors="surrogateescape")).hexdigest()
+        return folder / f"{path.name}-{digest[:6]}"  # two folders may have one name
+    return folder if name == pretrained_on.dataset else folder / name
+
+
+def judge_encoder(
+    mode: str,
+    probe: Callable[[Features], Result],
+    encoder: keras.Model,
+    make_random_encoder: Callable[[], keras.Model],
+    dataset: Dataset,
+    validation_fraction: float,
+    seed: int,
+    out_dir: str | Path,
+    baselines: bool = False,
+    data_dir: str | None = None,
+) -> dict[str, Any]:
+    """Judges a frozen encoder by a probe, writes the record and prints it.
+
+    Args:
+        mode: Name of the probe, which the files are named after.
+        probe: From features to a result.
+        encoder: float32 images in [0, 1], (B, H, W, C), to float32 (B, D); not changed.
+        make_random_encoder: gives the same architecture at its initial weights; called only for the baselines.
+        dataset: labelled training and test images.
+        validation_fraction: part of the training images to choose hyper-parameters on. With the seed and fraction of
+            the pretraining, they are the images that it held out.
+        seed: decides which those are.
+        out_dir: folder for `<mode>.json` and `<mode>_confusion.png`.
+        baselines: also judge the random encoder and raw pixels.
+        data_dir: where the dataset was read from, for the record.
+
+    Returns:
+        The record: `mode`, `dataset`, `data_dir`, `top1` and `top5` (fractions), `n_train`, `n_test`, `hyper_parameters`,
+        `baselines` (name to the last five), `encoder_parameters` (how many, statistics included),
+        `encoder_digest_before`, `encoder_digest_after`.
+
+    Raises:
+        ValueError: on data that the encoder cannot be judged on.
+        RuntimeError: if the evaluation changed the encoder.
+    """
+    splits = _splits(dataset, validation_fraction, seed)
+    class_names = dataset.class_names or ()
+
+    def judge(features_of: Callable[[Split], np.ndarray]) -> Result:
+        train, validation, test = (Labelled(features_of(split), _labels(split, dataset.name)) for split in splits)
+        return probe(Features(train, validation, test, len(class_names)))
+
+    before = weights_digest(encoder)
+    result = judge(partial(extract, encoder))
+    compared = _baselines(judge, make_random_encoder) if baselines else {}
+    after = weights_digest(encoder)
+    if before != after:
+        raise RuntimeError(f"The evaluation changed the encoder it was to judge. Received: {before}, then {after}")
+    record = {
+        "mode": mode,
+        "dataset": dataset.name,
+        "data_dir": data_dir,
+        **result.to_dict(),
+        "baselines": compared,
+        "encoder_parameters": encoder.count_params(),
+        "encoder_digest_before": before,
+        "encoder_digest_after": after,
+    }
+    path = report.write(record, _labels(splits[-1], dataset.name), result.predictions, class_names, out_dir)
+    report.show(record, path)
+    return record
+
+
+def _baselines(
+    judge: Callable[[Callable[[Split], np.ndarray]], Result], make_random_encoder: Callable[[], keras.Model]
+) -> dict[str, dict[str, Any]]:
+    return {
+        "random initialisation": judge(partial(extract, make_random_encoder())).to_dict(),
+        "raw pixels": judge(pixels).to_dict(),
+    }
+
+
+def _splits(dataset: Dataset, validation_fraction: float, seed: int) -> tuple[Split, Split, Split]:
+    """Training, validation and test split, all of them labelled and fit for judging."""
+    known = np.unique(_labels(dataset.train, dataset.name))
+    if dataset.test is None or not len(dataset.test):
+        raise ValueError(f"Judging needs a test split. Received: {dataset.name} without one")
+    if len(known) < 2:
+        raise ValueError(f"Judging needs images of at least two classes. Received: {len(known)} in {dataset.name}")
+    unknown = np.setdiff1d(_labels(dataset.test, dataset.name), known)
+    if len(unknown):
+        names = [name for label, name in enumerate(dataset.class_names or ()) if label in unknown]
+        raise ValueError(f"The test split has classes without a training image in {dataset.name}. Received: {names}")
+    return *hold_out(dataset.train, validation_fraction, seed), dataset.test
+
+
+def _labels(split: Split, name: str) -> np.ndarray:
+    if split.labels is None:
+        raise ValueError(f"Judging needs labelled images: one folder a class. Received: {name} without labels")
+    return split.labels

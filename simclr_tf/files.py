@@ -1,0 +1,86 @@
+"""Files and folders that are written whole or not at all: a reader sees the old one or the new one, never a part."""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that becomes `path` at the end of the block; an exception in it leaves the old file as it was.
+
+    Args:
+        path: File to write; its folder is created.
+
+    Yields:
+        The file to write to, a temporary `.<name>.<process id>.tmp` in the same folder.
+
+    Raises:
+        OSError: If the file cannot be written; it names `path`.
+    """
+    temporary = _temporary(path)
+    with _naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                # Without it a power cut can leave the new name on a file whose bytes never reached the disk.
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """A folder that becomes `folder` at the end of the block, in place of the old one.
+
+    Args and raises: as `replacing`.
+
+    Yields:
+        The temporary folder's path; whoever writes to it creates it.
+    """
+    temporary = _temporary(folder)
+    with _naming(folder):
+        try:
+            yield temporary
+            if folder.exists():
+                shutil.rmtree(folder)
+            os.replace(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` to `path` as UTF-8; what UTF-8 cannot encode, such as a file name of other bytes, is escaped."""
+    with replacing(path) as file:
+        file.write(text.encode(errors="backslashreplace"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` to `path` as indented JSON.
+
+    Raises:
+        ValueError: If it holds a number that JSON cannot express, such as NaN.
+    """
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Names the file in an error of the system that names none, as that of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise

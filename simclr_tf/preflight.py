@@ -1,0 +1,62 @@
+"""What is refused without TensorFlow, whose import takes seconds: by the commands before it, and by the library again."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from simclr_tf import data
+from simclr_tf.config import Config, Data, Mode, Probe, mode_settings
+from simclr_tf.training import checkpoints, run_folder
+
+
+def check(config: Config) -> None:
+    """Looks at what a pretraining run would read and where it would write; changes nothing.
+
+    Raises:
+        ValueError: If data, encoder or folder are not there or not as they should be.
+    """
+    data.check(config.data.dataset, config.data.data_dir, config.data.image_size)
+    _check_encoder(config.network.encoder)
+    output = config.output
+    if output.run_dir:
+        run_folder.check(Path(output.run_dir), output.overwrite, output.resume)
+
+
+def check_evaluation(run_dir: str | Path, mode: str, settings: dict[str, Any]) -> tuple[Config, Mode]:
+    """Looks at the run that `evaluate` would judge, and at what on; changes nothing.
+
+    Returns:
+        The run's configuration, and the settings of the mode.
+
+    Raises:
+        ValueError: On settings that the mode does not have, or a run or data that are not there.
+    """
+    chosen = mode_settings(mode, settings)
+    config = Config.load(Path(run_dir) / "config.json")
+    checkpoints.require(Path(run_dir) / "checkpoints")
+    if isinstance(chosen, Probe):
+        name, data_dir = data_source(chosen, config.data)
+        size = config.data.image_size or 1  # what a folder's images are resized to, the encoder will tell
+        data.check(name, data_dir, size if name == "folder" else None)
+    return config, chosen
+
+
+def data_source(settings: Probe, pretrained_on: Data) -> tuple[str, str | None]:
+    """Name and folder of the data to judge on: those of the settings, else the run's, whose folder goes with its name."""
+    if settings.dataset and settings.dataset != pretrained_on.dataset:
+        return settings.dataset, settings.data_dir
+    return pretrained_on.dataset, settings.data_dir or pretrained_on.data_dir
+
+
+def _check_encoder(encoder: str) -> None:
+    module, colon, _ = encoder.partition(":")
+    if not colon:
+        return
+    try:
+        found = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        found = None
+    if found is None:
+        raise ValueError(
+            f"`encoder` names a module that cannot be found; is its folder in PYTHONPATH? Received: {encoder}"
+        )

@@ -1,0 +1,87 @@
+"""The story of a pretraining run, top to bottom."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from simclr_tf import data, encoders, figures, preflight
+from simclr_tf.augment import TwoViews, make_views
+from simclr_tf.config import Config
+from simclr_tf.data.source import Split, hold_out
+from simclr_tf.inspect.summary import summary
+from simclr_tf.objectives import make_objective
+from simclr_tf.optimizers import make_optimizer
+from simclr_tf.tasks.simclr import SimCLR
+from simclr_tf.training import curves, engine
+from simclr_tf.training.epoch_log import EpochLog
+
+MEASURES = {
+    "loss": "loss {:.4f}",
+    "val_loss": "val_loss {:.4f}",
+    "contrastive_accuracy": "contrastive accuracy {:.1%}",
+    "contrastive_entropy": "entropy {:.2f}",
+}
+
+
+def pretrain(config: Config, flagfile: str = "") -> Path:
+    """Pretrains an encoder.
+
+    Args:
+        config: Everything that defines the run.
+        flagfile: The command line that spells it, kept with the run.
+
+    Returns:
+        The run's folder; on workers other than the chief, which write nothing, the current one.
+
+    Raises:
+        ValueError: On settings that do not fit the data or the machine; before anything is written.
+        FloatingPointError: When the loss is no longer finite.
+    """
+    preflight.check(config)
+    strategy = engine.start(config.training, config.hardware)
+    dataset = data.load(config.data.dataset, config.data.data_dir, config.data.image_size, config.training.seed)
+    train, validation = hold_out(dataset.train, config.data.validation_fraction, config.training.seed)
+
+    run = engine.Run(config, strategy, train, validation, MEASURES)
+    with run.building():
+        model = build_model(config, train.image_shape)
+        variables, precision = model.trainable_variables, config.training.precision
+        optimizer = make_optimizer(config.optimization, run.plan.rate, variables, precision)
+        model.compile(optimizer, jit_compile=run.whole_step_compiled)
+        name = f"{config.data.dataset}-{config.network.encoder.replace(':', '.')}"
+        notes = run.open(model, name, {"flags.txt": flagfile}, {"image_shape": list(train.image_shape)})
+
+    folder = run.folder
+    if run.chief:
+        notes = [*dataset.notes, *notes]
+        print(summary(config, dataset, run.plan, model, strategy), *(f"note     {note}" for note in notes), sep="\n")
+        print(f"run      {folder}", flush=True)
+        _show_views(model.views, train, run.log, folder)
+    run.fit(model)
+    if run.chief:
+        curves.loss_curves(folder / "metrics.csv", folder / "plots" / "loss.png")
+        exported = encoders.export_run(folder)
+        print(f"done     encoder in {exported}, loss curve in {folder / 'plots' / 'loss.png'}", flush=True)
+    run.close()
+    return folder
+
+
+def build_model(config: Config, image_shape: tuple[int, int, int]) -> SimCLR:
+    """The SimCLR model that the settings name, its initial weights drawn from Keras' seed."""
+    encoder = encoders.build_encoder(config.network, image_shape, config.training.precision)
+    head = encoders.build_head(config.network, encoder.output_shape[-1], config.training.precision)
+    views = make_views(**dataclasses.asdict(config.augmentation), seed=config.training.seed)
+    objective = make_objective(config.objective)
+    objective.build(head.output_shape)  # a learned similarity has a weight, which the optimizer must know
+    return SimCLR(encoder, head, views, objective)
+
+
+def _show_views(views: TwoViews, train: Split, log: EpochLog, folder: Path, count: int = 12) -> None:
+    """A picture of what the encoder will see: originals, and the two views of each."""
+    originals = train.take(np.arange(min(count, len(train)))).array()
+    both = np.asarray(views(tf.constant(originals), 0) * 255.0).round().astype(np.uint8)
+    rows = [originals, *np.split(both, 2)]
+    figures.image_grid(rows, ["image", "view 1", "view 2"], folder / "plots" / "views.png")
+    log.write_images("views", figures.tile(rows), step=0)

@@ -1,0 +1,237 @@
+"""The engine: fits a Keras model to a stream of images under a strategy, logs and saves it, and continues where it was.
+
+    strategy = start(settings.training, settings.hardware)
+    run = Run(settings, strategy, train, validation)
+    with run.building():
+        model = ...  # compiled with an optimizer that follows `run.plan.rate`
+    run.open(model, "name")
+    run.fit(model)
+    run.close()
+
+It does not know what the model learns. With several workers, all of them do the same, and the chief writes the files.
+"""
+
+import contextlib
+import sys
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import keras
+import tensorflow as tf
+
+from simclr_tf import distribution, files
+from simclr_tf.config import PLACES, Hardware, Optimization, Output, Training
+from simclr_tf.data.pipeline import naming_lost_images, ordered_batches, training_batches
+from simclr_tf.data.source import Split
+from simclr_tf.training import checkpoints, run_folder
+from simclr_tf.training.callbacks import SaveCheckpoints, StopAfter
+from simclr_tf.training.epoch_log import EpochLog
+from simclr_tf.training.plan import Plan, make_plan
+from simclr_tf.training.signals import interruptible
+
+ADVICE = "take a smaller `batch_size` or `width`, `precision=mixed_bfloat16`, or more devices"
+
+
+class Settings(Protocol):
+    """What the engine reads of a task's settings."""
+
+    training: Training
+    optimization: Optimization
+    hardware: Hardware
+    output: Output
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Nested plain values, one mapping a section."""
+
+
+def start(training: Training, hardware: Hardware) -> tf.distribute.Strategy:
+    """Seeds the initial weights, chooses the kernels and makes the strategy, before TensorFlow touches a device.
+
+    Raises:
+        ValueError: If the machine does not have what the settings need.
+    """
+    keras.utils.set_random_seed(training.seed)
+    if training.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    strategy = distribution.make_strategy(hardware)
+    if training.deterministic and distribution.on_several_gpus(strategy):
+        raise ValueError(
+            "`deterministic` needs `strategy=single` here: across GPUs, TensorFlow has no deterministic gradient of "
+            f"batch norm. Received: {distribution.describe(strategy)}"
+        )
+    return strategy
+
+
+class Run:
+    """One run of a training, from its plan to its end.
+
+    Args:
+        settings: Sections that say how long, how, where and into which folder.
+        strategy: As made by `start`.
+        train: Images to learn from.
+        validation: Images for the validation loss; may be empty.
+        measures: Names of the logs that an epoch reports, in the order of metrics.csv, each with the pattern by which a
+            line shows it; `loss` is among them.
+        labels: Whether the model takes (images, labels) instead of images.
+
+    Attributes:
+        plan: Steps and learning rates.
+        folder: Of the run, once it is open.
+        chief: Whether this process writes files.
+        whole_step_compiled: Whether XLA should compile the whole step, `jit_compile` of `keras.Model.compile`.
+
+    Raises:
+        ValueError: If the settings do not fit the images, the machine or the run that is to be continued.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        strategy: tf.distribute.Strategy,
+        train: Split,
+        validation: Split,
+        measures: Mapping[str, str],
+        labels: bool = False,
+    ):
+        self._settings, self._strategy, self._labels = settings, strategy, labels
+        self._train, self._validation, self._measures = train, validation, measures
+        self.chief = distribution.is_chief(strategy)
+        self.folder = Path()
+        output = settings.output
+        self._saved = checkpoints.newest(Path(output.run_dir or "") / "checkpoints") if output.resume else None
+        self._images = {"count": len(train), "fingerprint": train.images.fingerprint()}
+        if self._saved:
+            _require_same_images(self._saved, self._images)
+        self.plan: Plan = make_plan(
+            settings.training,
+            settings.optimization,
+            len(train),
+            len(validation),
+            strategy.num_replicas_in_sync,
+            self._saved.epoch if self._saved else 0,
+        )
+        what = {name: section for name, section in settings.to_dict().items() if name not in PLACES}
+        distribution.require_agreement(strategy, f"epoch {self.plan.first_epoch}, {len(train)} images, {what}")
+        # One GPU gains from XLA for the whole step. A CPU loses, its convolutions being faster without, and several
+        # replicas cannot: their parts are compiled around the collectives.
+        gpu = bool(tf.config.list_physical_devices("GPU"))
+        self.whole_step_compiled = strategy.num_replicas_in_sync == 1 and gpu
+
+    @contextlib.contextmanager
+    def building(self) -> Iterator[None]:
+        """The scope in which the model and its optimizer are made."""
+        with distribution.naming_lost_workers(self._strategy), self._strategy.scope():
+            yield
+
+    def open(self, model: keras.Model, name: str, texts: Mapping[str, str], meta: Mapping[str, Any]) -> list[str]:
+        """Restores what the run has learned, and opens its folder.
+
+        Not before the model is built: an encoder of the user's may be wrong, and `overwrite` should delete nothing then.
+
+        Args:
+            model: Compiled, its optimizer built.
+            name: What the run is, as part of the default folder's name.
+            texts: Files to write into the folder, beside config.json and environment.json.
+            meta: JSON values to save with each checkpoint.
+
+        Returns:
+            What there is to say about the run that is continued, one sentence each.
+
+        Raises:
+            ValueError: If the checkpoint does not fit the model, or the folder is not the run's to use.
+        """
+        output, first_step = self._settings.output, self.plan.first_epoch * self.plan.steps_per_epoch
+        if self._saved:
+            self._restore(model, self._saved)
+        if not self.chief:
+            return []
+        self.folder = run_folder.open_run_dir(output.run_dir, name, output.overwrite, output.resume)
+        files.write_json(self.folder / "config.json", self._settings.to_dict())
+        files.write_json(self.folder / "environment.json", run_folder.environment())
+        for path, text in texts.items():
+            files.write_text(self.folder / path, text)
+        self.log = EpochLog(
+            self.folder, self._measures, self._settings.training.batch_size, self.plan.rate,
+            self._settings.training.epochs, interactive=sys.stdout.isatty(),
+            first_step=first_step, first_epoch=self.plan.first_epoch,
+        )  # fmt: skip
+        meta = {**meta, "images": self._images}
+        self._save = SaveCheckpoints(self.folder / "checkpoints", output.checkpoint_epochs, meta)
+        return list(self._saved.skipped) if self._saved else []
+
+    def _restore(self, model: keras.Model, saved: checkpoints.Checkpoint) -> None:
+        step, max_steps = saved.meta["step"], self._settings.training.max_steps
+        if step != saved.epoch * self.plan.steps_per_epoch and not (max_steps and step >= max_steps):
+            raise ValueError(
+                "Only whole epochs can be continued, and this run was ended by `max_steps` within one. "
+                f"Received: {saved.path}, saved at step {step} of {self.plan.steps_per_epoch} an epoch"
+            )
+        checkpoints.restore([*model.weights, *model.optimizer.variables], saved.variables)
+
+    def fit(self, model: keras.Model) -> None:
+        """Trains to the last epoch, or for `max_steps`.
+
+        Raises:
+            ValueError: If a device runs out of memory, or images are gone.
+            FloatingPointError: If the loss is no longer finite.
+            ConnectionError: If another worker is lost.
+            Interrupted: On SIGINT and SIGTERM.
+        """
+        training, plan = self._settings.training, self.plan
+        left = (training.max_steps or sys.maxsize) - plan.first_epoch * plan.steps_per_epoch
+        if left <= 0 or plan.first_epoch >= training.epochs:
+            if self.chief:
+                print("note     the run is complete: nothing left to train", flush=True)
+            return
+        callbacks = [self.log, self._save] if self.chief else []
+        if training.max_steps:
+            callbacks.append(StopAfter(left))
+        batch = plan.validation_batch
+        shares = self._strategy.distribute_datasets_from_function
+        train = partial(
+            training_batches, self._train, training.batch_size, training.seed, plan.first_epoch, labels=self._labels
+        )
+        validation = partial(ordered_batches, self._validation, batch, True, labels=self._labels)
+        with self._naming_failures():
+            model.fit(
+                shares(train),
+                steps_per_epoch=plan.steps_per_epoch,
+                epochs=training.epochs,
+                initial_epoch=plan.first_epoch,
+                validation_data=shares(validation) if batch else None,
+                validation_steps=len(self._validation) // batch if batch else None,
+                callbacks=callbacks,
+                shuffle=False,  # the stream is shuffled already
+                verbose=1 if self.chief and sys.stdout.isatty() else 0,
+            )
+
+    @contextlib.contextmanager
+    def _naming_failures(self) -> Iterator[None]:
+        advice = f"continue from the newest checkpoint with `run_dir={self.folder}` `resume`"
+        with interruptible(advice), distribution.naming_lost_workers(self._strategy), naming_lost_images():
+            try:
+                yield
+            except tf.errors.ResourceExhaustedError as error:
+                raise ValueError(
+                    f"A device ran out of memory: {ADVICE}. Received: `batch_size={self._settings.training.batch_size}`"
+                ) from error
+
+    def close(self) -> None:
+        """Waits for the other workers.
+
+        Raises:
+            ConnectionError: If one of them is lost.
+        """
+        distribution.wait_for_workers(self._strategy)
+
+
+def _require_same_images(saved: checkpoints.Checkpoint, images: Mapping[str, Any]) -> None:
+    """Raises ValueError where a run would continue on other images than it began with."""
+    before = saved.meta.get("images", images)  # runs of version 0.1 did not say
+    if before != images:
+        there, here = (f"{each['count']} images, digest {each['fingerprint'][:12]}" for each in (before, images))
+        raise ValueError(
+            f"A run can only be continued on the images that it began with: {there} to train on. Received: {here}"
+        )

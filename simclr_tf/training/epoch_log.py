@@ -1,0 +1,199 @@
+"""The log of a run: a row, a line and TensorBoard scalars for each epoch."""
+
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from simclr_tf.training import metrics, run_folder
+
+
+class EpochLog(keras.callbacks.Callback):
+    """Logs every epoch to `metrics.csv` and TensorBoard and, where there is no progress bar, to a stream.
+
+    Put it before callbacks that save: it ends a run whose loss is no longer finite, and what comes after it in the
+    list then does not see that epoch. Under several workers, give it to the first one only.
+
+    `images_per_second` leaves out validation and the first step of the process, which traces and compiles; it is
+    empty where that step is all there was. `learning_rate` is that of the epoch's last update.
+
+    Args:
+        run_dir: Folder of the run; takes `metrics.csv` and `tensorboard/`.
+        measures: Names of the logs to keep, in the order of the columns, and the pattern by which a line shows each;
+            `loss` is among them. What an epoch does not have stays empty.
+        images_per_step: The global batch size.
+        learning_rate: Maps a step, counted from 0, to its learning rate.
+        total_epochs: Epochs of the whole run, for the printed line.
+        interactive: Whether Keras' progress bar is shown; then no line is printed.
+        stream: Where lines go, standard output by default.
+        first_step: Steps done before this process.
+        first_epoch: Epochs done before this process. Rows of later epochs, left by a process that got further than
+            its last checkpoint, are dropped.
+
+    Raises:
+        ValueError: If run_dir holds a `metrics.csv` of another kind.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        measures: Mapping[str, str],
+        images_per_step: int,
+        learning_rate: Callable[[int], Any],
+        total_epochs: int,
+        *,
+        interactive: bool,
+        stream: TextIO | None = None,
+        first_step: int = 0,
+        first_epoch: int = 0,
+    ):
+        """See the class."""
+        super().__init__()
+        self._path = run_dir / "metrics.csv"
+        self._measures = measures
+        rows = metrics.read_rows(self._path) if self._path.exists() else []
+        self._rows = [row for row in rows if (row["epoch"] or 0) <= first_epoch]
+        self._images_per_step = images_per_step
+        self._learning_rate = learning_rate
+        self._total_epochs = total_epochs
+        self._stream = None if interactive else stream or sys.stdout
+        self._step = first_step
+        self._clock = StepClock()
+        self._writer = tf.summary.create_file_writer(str(run_dir / "tensorboard"))
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Starts the clock."""
+        self._clock.start()
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Counts the step."""
+        self._step += 1
+        self._clock.tick()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Writes the epoch.
+
+        Args:
+            epoch: Index of the epoch, from 0.
+            logs: Values of shape () or (1,): `loss`, and optionally the other measures.
+
+        Raises:
+            FloatingPointError: If the loss or the validation loss is not finite. Nothing is written then.
+            ValueError: If there is no loss.
+        """
+        row = self._row(epoch + 1, logs or {})
+        _check_finite(row)
+        run_folder.require(self._path.parent)
+        self._rows.append(row)
+        metrics.write_rows(self._path, (*metrics.FIRST, *self._measures, *metrics.LAST), self._rows)
+        self._write_scalars(row)
+        if self._stream:
+            print(_line(row, self._measures, self._total_epochs), file=self._stream, flush=True)
+
+    def write_images(self, tag: str, images: np.ndarray, step: int) -> None:
+        """Writes pictures to TensorBoard.
+
+        Args:
+            tag: Their name there.
+            images: uint8 `(H, W, C)` or `(n, H, W, C)`, C = 1 or 3.
+            step: Global step that they belong to.
+
+        Raises:
+            ValueError: If `images` is of another kind.
+        """
+        if images.dtype != np.uint8 or images.ndim not in (3, 4):
+            raise ValueError(f"Expected uint8 images (n, H, W, C). Received: {images.dtype} {images.shape}")
+        batch = images.reshape(-1, *images.shape[-3:])
+        with self._writer.as_default():
+            tf.summary.image(tag, batch, step=step, max_outputs=len(batch))
+        self._writer.flush()
+
+    def _row(self, epoch: int, logs: Mapping[str, Any]) -> metrics.Row:
+        if "loss" not in logs:
+            raise ValueError(f"The logs of an epoch need a loss. Received: {sorted(logs)}")
+        rate = self._clock.steps_per_second()
+        row = {name: scalar(logs[name]) if name in logs else None for name in self._measures}
+        return row | {
+            "epoch": epoch,
+            "step": self._step,
+            "learning_rate": scalar(self._learning_rate(max(self._step - 1, 0))),
+            "images_per_second": None if rate is None else round(rate * self._images_per_step, 1),
+        }
+
+    def _write_scalars(self, row: metrics.Row) -> None:
+        with self._writer.as_default(step=self._step):
+            for name, value in row.items():
+                if name != "step" and value is not None:
+                    tf.summary.scalar(name, value)
+        # Now, not when a buffer is full: an epoch can take an hour, and a killed run should show what it did.
+        self._writer.flush()
+
+
+class StepClock:
+    """Measures steps a second, without the first step ever and without what follows an epoch's last step."""
+
+    def __init__(self) -> None:
+        """Starts with an untimed first step."""
+        self._warm = False
+        self._steps = 0
+        self._begin = self._end = 0.0
+
+    def start(self) -> None:
+        """Begins an epoch."""
+        self._steps = 0
+        self._begin = self._end = time.perf_counter()
+
+    def tick(self) -> None:
+        """Ends a step."""
+        self._end = time.perf_counter()
+        if self._warm:
+            self._steps += 1
+        else:
+            self._warm = True
+            self._begin = self._end
+
+    def steps_per_second(self) -> float | None:
+        """The rate of this epoch so far, None if nothing was timed."""
+        seconds = self._end - self._begin
+        return self._steps / seconds if self._steps and seconds > 0 else None
+
+
+def scalar(value: Any) -> float:
+    """The number in a number, or in an array or tensor of shape () or (1,).
+
+    Raises:
+        ValueError: If it holds more or fewer than one.
+    """
+    array = np.asarray(value)
+    if array.size != 1:
+        raise ValueError(f"Expected a single number. Received: an array of shape {array.shape}")
+    return float(array.item())
+
+
+def _check_finite(row: metrics.Row) -> None:
+    for name in ("loss", "val_loss"):
+        value = row.get(name)
+        if value is not None and not math.isfinite(value):
+            raise FloatingPointError(
+                f"The {name} is no longer finite at the end of epoch {row['epoch']} (step {row['step']}). Lower "
+                f"`learning_rate` or raise `warmup_epochs`. Received: {name}={value}"
+            )
+
+
+def _line(row: metrics.Row, measures: Mapping[str, str], total_epochs: int) -> str:
+    """One line for people; values that are missing are left out."""
+    patterns = {
+        "step": "step {}",
+        **measures,
+        "learning_rate": "lr {:.3g}",
+        "images_per_second": "{:.0f} images/s",
+    }
+    parts = [f"epoch {row['epoch']:>{len(str(total_epochs))}}/{total_epochs}"]
+    parts += [pattern.format(row[name]) for name, pattern in patterns.items() if row[name] is not None]
+    return "  ".join(parts).replace("%", " %")

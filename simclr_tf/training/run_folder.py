@@ -1,0 +1,195 @@
+"""The folder of a run, opened without harm to what is there and by one process at a time."""
+
+import contextlib
+import datetime
+import fcntl
+import importlib.metadata
+import itertools
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO, Any
+
+PACKAGES = ("tensorflow", "keras", "keras-cv", "numpy", "tensorboard")
+
+_LOCK = ".lock"
+_HELD: dict[Path, IO] = {}  # the locks of this process
+
+_GIT_TIMEOUT = 5.0  # seconds; a repository on a slow network drive must not hold up a run
+
+
+def open_run_dir(path: str | None, name: str, overwrite: bool, resume: bool) -> Path:
+    """Creates the folder of a run, or opens an existing one where that was asked for.
+
+    Args:
+        path: The folder, or None for a new `runs/<YYYYmmdd-HHMMSS>-<name>`.
+        name: What the run is, as part of the default folder's name.
+        overwrite: Empty the folder if it holds a run.
+        resume: Leave what the folder holds as it is.
+
+    Returns:
+        The folder, which exists.
+
+    Raises:
+        ValueError: If `path` is a file; if it holds anything and neither `overwrite` nor `resume` is set; if it
+            should be overwritten but does not look like a run; if both are set; or if another process is at work in it.
+    """
+    if path is None:
+        return _new_run_dir(name)
+    if overwrite and resume:
+        raise ValueError("`resume` and `overwrite` exclude each other. Received: both")
+    folder = Path(path)
+    check(folder, overwrite, resume)
+    folder.mkdir(parents=True, exist_ok=True)
+    _lock(folder)
+    if overwrite:
+        _empty(folder)
+    return folder
+
+
+def check(folder: Path, overwrite: bool, resume: bool) -> None:
+    """Raises ValueError for a folder that `open_run_dir` would refuse; changes nothing."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"`run_dir` must be a folder, but there is a file of that name. Received: {folder}")
+    children = _children(folder)
+    if overwrite and children and not _holds_run(folder):
+        raise ValueError(
+            "`overwrite` deletes only the folder of a run, and this one has no config.json of a run; delete it "
+            f"yourself or name another folder. Received: {folder}"
+        )
+    if children and not overwrite and not resume:
+        raise ValueError(
+            "`run_dir` is not empty; continue it with `resume`, replace it with `overwrite` or name another folder. "
+            f"Received: {folder}"
+        )
+
+
+def require(folder: Path) -> None:
+    """Raises FileNotFoundError where the folder of a run was deleted while it trains."""
+    if not (folder / "config.json").exists():
+        raise FileNotFoundError(f"The folder of the run was deleted or moved while it was training. Received: {folder}")
+
+
+def _children(folder: Path) -> list[Path]:
+    return [child for child in folder.iterdir() if child.name != _LOCK] if folder.exists() else []
+
+
+def _lock(folder: Path) -> None:
+    """Keeps other processes out of the folder for as long as this one lives.
+
+    Raises:
+        ValueError: If another process trains in it.
+    """
+    if folder.resolve() in _HELD and (folder / _LOCK).exists():
+        return
+    file = (folder / _LOCK).open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise ValueError(
+            f"Another process is training in this `run_dir`: wait for it or name another folder. Received: {folder}"
+        ) from error
+    except OSError:
+        pass  # a file system without locks
+    _HELD[folder.resolve()] = file
+
+
+def _new_run_dir(name: str) -> Path:
+    stem = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{name}"
+    # Two runs may start within a second: mkdir, not a check before it, decides who owns the name.
+    for suffix in itertools.chain([""], (f"-{number}" for number in itertools.count(2))):
+        folder = Path("runs", stem + suffix)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            break
+    return folder
+
+
+def _empty(folder: Path) -> None:
+    # config.json goes last, so that a deletion cut short leaves a folder that is still known as a run.
+    for child in sorted(_children(folder), key=lambda child: child.name == "config.json"):
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(child)
+        else:
+            child.unlink()
+
+
+def _holds_run(folder: Path) -> bool:
+    """Whether config.json is ours: many other things, such as published models, come with a file of that name."""
+    try:
+        settings = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(settings, dict) and {"objective", "training"} <= settings.keys()
+
+
+def environment() -> dict[str, Any]:
+    """What a run ran on: versions, devices, source and command line.
+
+    Starts TensorFlow's devices, so call it after they are configured.
+
+    Returns:
+        JSON-ready values: `started` (ISO time with time zone), `command` (argv), `python`, `platform`, `packages`
+        (name to version, None where it is not installed), `devices` (`physical` and `logical` names), and `source`
+        (`commit`, and `dirty`: whether files differ from it; both None outside a git repository).
+    """
+    return {
+        "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "command": list(sys.argv),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "devices": _devices(),
+        "source": _source(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _devices() -> dict[str, list[str]]:
+    # Here, not at the top: a run folder can be refused before the slow import.
+    import tensorflow as tf
+
+    physical = []
+    for device in tf.config.list_physical_devices():
+        model = tf.config.experimental.get_device_details(device).get("device_name")
+        physical.append(f"{device.name} ({model})" if model else device.name)
+    return {"physical": physical, "logical": [device.name for device in tf.config.list_logical_devices()]}
+
+
+def _source() -> dict[str, str | bool | None]:
+    commit = _git("rev-parse", "HEAD")
+    # An installed copy can lie inside the repository of something else, whose commit would say nothing about it.
+    if commit is None or not _git("ls-files", "--", Path(__file__).name):
+        return {"commit": None, "dirty": None}
+    status = _git("--no-optional-locks", "status", "--porcelain")
+    return {"commit": commit, "dirty": None if status is None else bool(status)}
+
+
+def _git(*arguments: str) -> str | None:
+    """The output of a git command in the folder of this file, None if it fails."""
+    # A git hook sets GIT_DIR and the like, which would answer for the repository of the hook.
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    try:
+        result = subprocess.run(
+            ["git", *arguments],
+            cwd=Path(__file__).parent,
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=_GIT_TIMEOUT,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()

@@ -1,0 +1,131 @@
+"""Splits, the in-memory store, and holding out."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from simclr_tf import data
+from simclr_tf.data.source import ArrayImages, Dataset, Split, hold_out
+
+
+def numbered(n, labels=None):
+    """A split whose image i is filled with i."""
+    images = np.broadcast_to(np.arange(n, dtype=np.uint8)[:, None, None, None], (n, 2, 3, 3))
+    return Split(ArrayImages(np.ascontiguousarray(images)), labels)
+
+
+def numbers(split):
+    return split.array()[:, 0, 0, 0].tolist()
+
+
+def test_read_gathers_in_the_order_asked_for():
+    split = numbered(6)
+    images = split.read(tf.constant([4, 0, 4], tf.int64))
+    assert images.dtype == tf.uint8 and images.shape == (3, 2, 3, 3)
+    assert images.numpy()[:, 0, 0, 0].tolist() == [4, 0, 4]
+    assert split.image_shape == (2, 3, 3) and len(split) == 6
+
+
+def test_read_in_a_map_keeps_the_static_shape_and_embeds_no_pixels():
+    split = Split(ArrayImages(np.zeros((2000, 8, 8, 3), np.uint8)))
+    stream = tf.data.Dataset.range(2000).batch(10, drop_remainder=True).map(split.read)
+    assert stream.element_spec == tf.TensorSpec((10, 8, 8, 3), tf.uint8)
+    graph = tf.function(split.read).get_concrete_function(tf.TensorSpec((None,), tf.int64)).graph
+    assert graph.as_graph_def().ByteSize() < 10_000
+
+
+def test_store_does_not_follow_later_changes_of_the_array():
+    images = np.zeros((2, 2, 2, 3), np.uint8)
+    split = Split(ArrayImages(images))
+    images[:] = 9
+    assert split.array().max() == 0
+    assert split.read(tf.constant([0, 1], tf.int64)).numpy().max() == 0
+
+
+def test_take_chooses_images_and_labels_alike():
+    part = numbered(5, np.arange(5, dtype=np.int32)).take(np.array([3, 1]))
+    assert numbers(part) == [3, 1]
+    assert part.labels.tolist() == [3, 1]
+
+
+@pytest.mark.parametrize("images", [np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2, 2, 3), np.float32)])
+def test_other_arrays_are_refused(images):
+    with pytest.raises(ValueError, match="uint8 array .* Received: "):
+        ArrayImages(images)
+
+
+@pytest.mark.parametrize("labels", [np.zeros(3, np.int32), np.zeros(2, np.int64), np.zeros((2, 1), np.int32)])
+def test_labels_that_do_not_fit_are_refused(labels):
+    with pytest.raises(ValueError, match=r"int32 of shape \(2,\).* Received: "):
+        numbered(2, labels)
+
+
+def test_number_of_classes():
+    assert Dataset("x", numbered(2), class_names=("a", "b", "c")).num_classes == 3
+    assert Dataset("x", numbered(2)).num_classes is None
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.1, 0.37, 0.5, 0.99])
+@pytest.mark.parametrize("labelled", [True, False])
+def test_hold_out_splits_every_image_once_and_in_proportion(fraction, labelled):
+    labels = np.random.default_rng(0).integers(0, 4, 100).astype(np.int32)
+    kept, held = hold_out(numbered(100, labels if labelled else None), fraction, seed=1)
+    assert sorted(numbers(kept) + numbers(held)) == list(range(100))
+    assert numbers(kept) == sorted(numbers(kept)) and numbers(held) == sorted(numbers(held))
+    assert len(held) == round(100 * fraction)
+    if labelled:
+        assert held.labels.tolist() == labels[numbers(held)].tolist()
+        assert np.all(np.abs(np.bincount(held.labels, minlength=4) - fraction * np.bincount(labels)) < 1)
+
+
+def test_hold_out_is_a_function_of_the_seed():
+    split = numbered(60, np.repeat(np.arange(3, dtype=np.int32), 20))
+    first, again, other = (numbers(hold_out(split, 0.2, seed)[1]) for seed in (0, 0, 1))
+    assert first == again != other
+
+
+def test_hold_out_leaves_no_class_without_images_while_it_can():
+    # Remainders 0.25, 0.45, 0.45: the third image would come from a class of one.
+    kept, held = hold_out(numbered(7, np.array([0] * 5 + [1, 2], np.int32)), 0.45, seed=0)
+    assert set(kept.labels) == {0, 1, 2} and len(held) == 3
+
+
+@pytest.mark.parametrize("fraction", [0.0001, 0.9999])
+def test_hold_out_never_takes_none_or_all(fraction):
+    kept, held = hold_out(numbered(2, np.array([0, 1], np.int32)), fraction, seed=0)
+    assert len(kept) == len(held) == 1
+
+
+@pytest.mark.parametrize(("n", "fraction"), [(10, 0), (10, 1), (10, -0.5), (10, float("nan")), (1, 0.5)])
+def test_impossible_hold_outs_are_refused(n, fraction):
+    with pytest.raises(ValueError, match="Received: "):
+        hold_out(numbered(n), fraction, seed=0)
+
+
+def test_load_names_the_data_sets_it_knows():
+    with pytest.raises(ValueError, match=r"\['cifar10', 'cifar100', 'folder', 'patterns'\]. Received: 'mnist'"):
+        data.load("mnist")
+
+
+@pytest.mark.parametrize(
+    ("name", "data_dir", "image_size", "message"),
+    [
+        ("folder", None, 32, "needs data_dir"),
+        ("folder", ".", None, "needs image_size"),
+        ("patterns", "somewhere", None, "are generated"),
+        ("patterns", None, 64, "32 x 32"),
+        ("cifar10", None, 224, "32 x 32"),
+    ],
+)
+def test_load_refuses_settings_that_do_not_go_together(name, data_dir, image_size, message):
+    with pytest.raises(ValueError, match=f"{message}.* Received: "):
+        data.load(name, data_dir, image_size)
+
+
+def test_the_names_can_be_listed_without_tensorflow():
+    code = "import sys, simclr_tf.data as data; print(len(data.DATASETS), 'tensorflow' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["4", "False"]

@@ -1,0 +1,195 @@
+"""Whole runs of a tiny encoder on a folder of images, each in a process of its own."""
+
+import csv
+import json
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from simclr_tf.studies.estimate import steps_per_epoch
+
+FLAGS = ["--encoder=resnet18", "--width=0.125", "--batch_size=8", "--epochs=4", "--warmup_epochs=1",
+         "--checkpoint_epochs=1", "--dataset=folder", "--image_size=16", "--validation_fraction=0.25"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Two classes of 20 images: reddish and bluish noise."""
+    folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    for label, channel in (("red", 0), ("blue", 2)):
+        (folder / label).mkdir()
+        for index in range(20):
+            pixels = rng.integers(0, 128, (20, 24, 3), dtype=np.uint8)
+            pixels[..., channel] += 128
+            Image.fromarray(pixels).save(folder / label / f"{index}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def train(photos, run_python):
+    def run(run_dir, *extra):
+        result = run_python("train.py", *FLAGS, f"--data_dir={photos}", f"--run_dir={run_dir}", *extra)
+        assert result.returncode == 0, result.stderr
+        return result
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(train, tmp_path_factory):
+    """A deterministic run, its folder and its output."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    return folder, train(folder, "--deterministic")
+
+
+def rows(run_dir):
+    with (run_dir / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def weights(run_dir):
+    path = max((run_dir / "checkpoints").glob("*.npz"))
+    with np.load(path) as archive:
+        return {name: archive[name] for name in archive.files if name != "meta"}
+
+
+def test_files_of_a_run(finished):
+    run_dir, result = finished
+    for name in ("config.json", "flags.txt", "environment.json", "metrics.csv", "plots/loss.png", "plots/views.png",
+                 "encoder/saved_model.pb"):  # fmt: skip
+        assert (run_dir / name).stat().st_size > 0, name
+    assert list((run_dir / "tensorboard").glob("events*"))
+    assert steps_per_epoch(result.stdout) == int(rows(run_dir)[0]["step"])  # a dry run of a study reads it there
+    assert [row["epoch"] for row in rows(run_dir)] == ["1", "2", "3", "4"]
+    assert list(rows(run_dir)[0]) == ["epoch", "step", "loss", "val_loss", "contrastive_accuracy",
+                                      "contrastive_entropy", "learning_rate", "images_per_second"]  # fmt: skip
+    assert json.loads((run_dir / "config.json").read_text())["training"]["batch_size"] == 8
+
+
+def test_output_is_the_run_and_nothing_else(finished):
+    _, result = finished
+    assert result.stderr == ""
+    assert sum(line.startswith("epoch ") for line in result.stdout.splitlines()) == 4
+    assert "0.18 M parameters" in result.stdout and "learning rate 0.03125" in result.stdout
+
+
+def test_the_same_command_gives_the_same_numbers(finished, train, tmp_path):
+    """Replayed from its flagfile, in another process."""
+    run_dir, _ = finished
+    train(tmp_path / "again", f"--flagfile={run_dir / 'flags.txt'}")
+    for column in ("loss", "val_loss", "contrastive_accuracy"):
+        assert [r[column] for r in rows(run_dir)] == [r[column] for r in rows(tmp_path / "again")], column
+
+
+def test_resumed_is_uninterrupted_bit_for_bit(finished, train, tmp_path):
+    whole, _ = finished
+    run_dir = tmp_path / "resumed"
+    steps = int(rows(whole)[1]["step"])
+    train(run_dir, "--deterministic", f"--max_steps={steps}")
+    assert len(rows(run_dir)) == 2
+    result = train(run_dir, "--deterministic", "--resume")
+    assert "continued after epoch 2" in result.stdout
+    for column in ("epoch", "step", "loss", "val_loss", "learning_rate"):
+        assert [r[column] for r in rows(whole)] == [r[column] for r in rows(run_dir)], column
+    ours, theirs = weights(whole), weights(run_dir)
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+
+
+def test_an_existing_run_is_not_touched(finished, photos, run_python):
+    run_dir, _ = finished
+    before = (run_dir / "metrics.csv").read_text()
+    result = run_python("train.py", *FLAGS, f"--data_dir={photos}", f"--run_dir={run_dir}")
+    assert result.returncode == 1 and "--overwrite" in result.stderr
+    assert (run_dir / "metrics.csv").read_text() == before
+
+
+def test_mirrored_gives_what_single_gives(finished, train, tmp_path):
+    run_dir, _ = finished
+    train(tmp_path / "mirrored", "--deterministic", "--strategy=mirrored", "--logical_cpus=2")
+    losses = [[float(r[c]) for r in rows(d) for c in ("loss", "val_loss")] for d in (run_dir, tmp_path / "mirrored")]
+    np.testing.assert_allclose(*losses, rtol=1e-4)
+    theirs = weights(tmp_path / "mirrored")
+    for name, value in weights(run_dir).items():
+        difference = np.linalg.norm(value - theirs[name]) / max(np.linalg.norm(value), 1e-6)
+        assert difference < 0.02, name
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(photos, run_python, tmp_path):
+    result = run_python("train.py", *FLAGS, f"--data_dir={photos}", f"--run_dir={tmp_path / 'nan'}",
+                        "--optimizer=sgd", "--learning_rate=1e30", "--warmup_epochs=0")  # fmt: skip
+    assert result.returncode == 1
+    assert "no longer finite" in result.stderr and len(result.stderr.splitlines()) == 1
+    assert not list((tmp_path / "nan").glob("checkpoints/*"))
+
+
+def test_evaluation(finished, run_python):
+    run_dir, _ = finished
+    for mode in ("linear", "knn"):
+        result = run_python("evaluate.py", f"--run_dir={run_dir}", f"--mode={mode}", "--baselines")
+        assert result.returncode == 0 and result.stderr == "", result.stderr
+        record = json.loads((run_dir / "evaluation" / f"{mode}.json").read_text())
+        # Red and blue: raw pixels tell them apart, so a protocol that works gives them all.
+        assert record["baselines"]["raw pixels"]["top1"] == 1.0
+        assert record["encoder_digest_before"] == record["encoder_digest_after"]
+        assert record["n_train"] == 32 and record["n_test"] == 8
+        assert f"{100 * record['top1']:.1f}" in result.stdout
+        assert (run_dir / "evaluation" / f"{mode}_confusion.png").stat().st_size > 0
+
+
+def test_other_images_do_not_pass_for_the_runs(finished, photos, run_python, tmp_path):
+    run_dir, other = finished[0], tmp_path / "other"
+    shutil.copytree(photos, other)
+    result = run_python("evaluate.py", f"--run_dir={run_dir}", "--mode=knn", "--dataset=folder", f"--data_dir={other}")
+    assert result.returncode == 0, result.stderr
+    assert (run_dir / "evaluation" / "other" / "knn.json").exists()
+
+
+def test_a_run_that_max_steps_ended_is_complete(monkeypatch):
+    from simclr_tf import pretraining
+
+    restored = []
+    monkeypatch.setattr(pretraining.checkpoints, "restore", lambda variables, saved: restored.append(saved))
+    model = SimpleNamespace(weights=[], optimizer=SimpleNamespace(variables=[]))
+    saved = SimpleNamespace(meta={"step": 5}, epoch=1, path="epoch-00001.npz", variables={})
+    pretraining._resume(model, saved, SimpleNamespace(steps_per_epoch=10), max_steps=5)
+    assert restored == [{}]
+    with pytest.raises(ValueError, match="whole epochs"):
+        pretraining._resume(model, saved, SimpleNamespace(steps_per_epoch=10), max_steps=None)
+
+
+LOAD = """
+import sys
+sys.modules["simclr_tf"] = sys.modules["keras"] = None  # importing either fails
+import numpy as np, tensorflow as tf
+encoder = tf.saved_model.load(sys.argv[1])
+images = np.load(sys.argv[2])
+floats, images = tf.constant(images / np.float32(255)), tf.constant(images)
+np.savez(sys.argv[3], uint8=encoder(images), one=encoder(images[:1]), float=encoder(floats),
+    served=encoder.signatures["serving_default"](images=floats)["representation"],
+    served_uint8=encoder.signatures["serving_uint8"](images=images)["representation"])
+"""
+
+
+def test_exported_encoder_needs_tensorflow_only(finished, run_python, tmp_path):
+    from simclr_tf.tasks.pretrain import load_encoder
+
+    run_dir, _ = finished
+    exported = run_python("evaluate.py", f"--run_dir={run_dir}", "--mode=export")
+    assert exported.stdout.strip() == str(run_dir / "encoder") and exported.stderr == ""
+    images = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    (tmp_path / "load.py").write_text(LOAD)
+    result = run_python(tmp_path / "load.py", run_dir / "encoder", tmp_path / "images.npy", tmp_path / "h.npz",
+                        PYTHONPATH="")  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    expected = np.asarray(load_encoder(run_dir)(images / np.float32(255), training=False))
+    h = np.load(tmp_path / "h.npz")
+    for name in ("uint8", "float", "served", "served_uint8"):
+        assert h[name].dtype == np.float32
+        np.testing.assert_allclose(h[name], expected, rtol=1e-5, atol=1e-5, err_msg=name)
+    np.testing.assert_allclose(h["one"], expected[:1], rtol=1e-5, atol=1e-5)

@@ -1,0 +1,161 @@
+"""Tests of the run folder: nobody's files are lost, no file is ever half written."""
+
+import json
+import os
+import re
+import subprocess
+
+import pytest
+from simclr_tf.training import run_folder as run_dir
+
+from simclr_tf.training.run_folder import open_run_dir, write_json, write_text
+
+RUN = json.dumps({"objective": {}, "training": {}})
+
+
+def make_run(folder):
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints" / "epoch-00001.npz").write_text("weights")
+    (folder / "config.json").write_text(RUN)
+    return folder
+
+
+def test_default_folder_carries_date_and_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, second = (open_run_dir(None, "cifar10-resnet18", overwrite=False, resume=False) for _ in range(2))
+    assert re.fullmatch(r"runs/\d{8}-\d{6}-cifar10-resnet18", first.as_posix())
+    assert first != second and first.is_dir() and second.is_dir()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_new_and_empty_folders_are_opened(tmp_path, overwrite):
+    path = tmp_path / "a" / "b"
+    for _ in range(2):
+        assert open_run_dir(str(path), "x", overwrite=overwrite, resume=False) == path
+    assert path.is_dir()
+
+
+def test_used_folder_is_refused_and_left_alone(tmp_path):
+    make_run(tmp_path)
+    with pytest.raises(ValueError, match=f"--resume.*--overwrite.*Received: {tmp_path}$"):
+        open_run_dir(str(tmp_path), "x", overwrite=False, resume=False)
+    assert (tmp_path / "checkpoints" / "epoch-00001.npz").exists()
+
+
+def test_resume_keeps_everything(tmp_path):
+    make_run(tmp_path)
+    assert open_run_dir(str(tmp_path), "x", overwrite=False, resume=True) == tmp_path
+    assert (tmp_path / "config.json").read_text() == RUN
+    assert (tmp_path / "checkpoints" / "epoch-00001.npz").exists()
+
+
+def test_overwrite_empties_a_run_but_not_what_it_links_to(tmp_path):
+    folder = make_run(tmp_path / "run")
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.tex").touch()
+    (folder / "link").symlink_to(precious)
+    assert open_run_dir(str(folder), "x", overwrite=True, resume=False) == folder
+    assert list(folder.iterdir()) == []
+    assert (precious / "thesis.tex").exists()
+
+
+@pytest.mark.parametrize("config", [None, "not json", "[]", '{"model_type": "bert"}'])
+def test_overwrite_never_deletes_what_is_no_run(tmp_path, config):
+    (tmp_path / "thesis.tex").touch()
+    if config:
+        (tmp_path / "config.json").write_text(config)
+    with pytest.raises(ValueError, match=f"no config.json of a run.*Received: {tmp_path}$"):
+        open_run_dir(str(tmp_path), "x", overwrite=True, resume=False)
+    assert (tmp_path / "thesis.tex").exists()
+
+
+@pytest.mark.parametrize("overwrite, resume", [(False, False), (True, False), (False, True)])
+def test_file_in_the_way_is_refused(tmp_path, overwrite, resume):
+    path = tmp_path / "run"
+    path.write_text("mine")
+    with pytest.raises(ValueError, match=f"must be a folder.*Received: {path}$"):
+        open_run_dir(str(path), "x", overwrite=overwrite, resume=resume)
+    assert path.read_text() == "mine"
+
+
+def test_resume_and_overwrite_exclude_each_other(tmp_path):
+    make_run(tmp_path)
+    with pytest.raises(ValueError, match="exclude each other"):
+        open_run_dir(str(tmp_path), "x", overwrite=True, resume=True)
+    assert (tmp_path / "config.json").exists()
+
+
+def test_text_and_json_round_trip(tmp_path):
+    write_text(tmp_path / "plots" / "note.txt", "τ = 0.5\n")
+    write_json(tmp_path / "value.json", {"a": [1, None, 0.1]})
+    assert (tmp_path / "plots" / "note.txt").read_text(encoding="utf-8") == "τ = 0.5\n"
+    assert json.loads((tmp_path / "value.json").read_text()) == {"a": [1, None, 0.1]}
+
+
+def test_interrupted_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
+    path = tmp_path / "note.txt"
+    write_text(path, "old")
+
+    def power_cut(source, target):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(run_dir.os, "replace", power_cut)
+    with pytest.raises(OSError, match="no space"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_refuses_nan(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "value.json", {"loss": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_environment_is_json_and_names_versions_and_devices(tmp_path):
+    found = run_dir.environment()
+    write_json(tmp_path / "environment.json", found)
+    assert json.loads((tmp_path / "environment.json").read_text()) == found
+    assert set(found["packages"]) == set(run_dir.PACKAGES) and found["packages"]["keras"].startswith("3.")
+    assert any("CPU" in name for name in found["devices"]["physical"])
+    assert any("CPU" in name for name in found["devices"]["logical"])
+    assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]", found["started"])
+
+
+def test_missing_package_has_no_version(monkeypatch):
+    monkeypatch.setattr(run_dir, "PACKAGES", ("no-such-package-of-any-name",))
+    assert run_dir.environment()["packages"] == {"no-such-package-of-any-name": None}
+
+
+def git(folder, *arguments):
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    # Without GIT_DIR, with which these commands would commit to the repository whose hook runs the tests.
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", *identity, *arguments]
+    return subprocess.run(command, cwd=folder, env=environ, check=True, capture_output=True, text=True).stdout
+
+
+def test_source_is_the_commit_and_whether_files_differ(tmp_path, monkeypatch):
+    source = tmp_path / "run_dir.py"
+    source.write_text("1")
+    monkeypatch.setattr(run_dir, "__file__", str(source))
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "that of a hook"))
+    assert run_dir.environment()["source"] == {"commit": None, "dirty": None}
+    git(tmp_path, "init")
+    git(tmp_path, "commit", "--allow-empty", "-m", "something else")
+    assert run_dir.environment()["source"] == {"commit": None, "dirty": None}
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "ours")
+    commit = git(tmp_path, "rev-parse", "HEAD").strip()
+    assert run_dir.environment()["source"] == {"commit": commit, "dirty": False}
+    source.write_text("2")
+    assert run_dir.environment()["source"] == {"commit": commit, "dirty": True}
+
+
+def test_source_is_unknown_without_git(monkeypatch):
+    def absent(*args, **kwargs):
+        raise FileNotFoundError("git")
+
+    monkeypatch.setattr(run_dir.subprocess, "run", absent)
+    assert run_dir.environment()["source"] == {"commit": None, "dirty": None}

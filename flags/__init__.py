@@ -37,7 +37,8 @@ def pretraining_groups() -> dict[str, Group]:
 def define(group: Group, values: flags.FlagValues = FLAGS) -> None:
     """Defines one flag for each field: same name, same default, its help and its choices."""
     for name, field in group.items():
-        kind, text, default = field_type(field), as_flags(field.metadata["help"]), field.default
+        kind, text = field_type(field), as_flags(field.metadata["help"])
+        default: Any = field.default
         if kind is bool:
             flags.DEFINE_bool(name, default, text, flag_values=values)
         elif kind is int:
@@ -122,6 +123,7 @@ def run(
     argv = list(sys.argv if argv is None else argv)
     flags_end = argv.index("--") if "--" in argv else len(argv)
     if {"--help", "-help", "-h", "--helpfull", "--helpshort"} & set(argv[:flags_end]):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--help | head` ends quietly
         print(_help(doc, groups))
         sys.exit(0)
     try:

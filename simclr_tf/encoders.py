@@ -69,8 +69,9 @@ def export_run(folder: str | Path, layer: int = 0) -> Path:
 
 def _encoder_of(folder: Path, layer: int) -> tuple[keras.Model, checkpoints.Checkpoint]:
     config = Config.load(folder / "config.json")
-    checkpoints.require(folder / "checkpoints")
     saved = checkpoints.newest(folder / "checkpoints")
+    if saved is None:
+        raise ValueError(f"The run has no checkpoint yet. Received: {folder}")
     keras.utils.set_random_seed(config.training.seed)
     encoder = build_encoder(config.network, tuple(saved.meta["image_shape"]), config.training.precision)
     if layer:
@@ -103,7 +104,14 @@ class ExportedEncoder(tf.Module):
         Returns:
             h, float32 (B, D).
         """
+        # No kernel takes a batch of no images.
+        return tf.cond(tf.shape(images)[0] > 0, lambda: self._represent(images), self._nothing)
+
+    def _represent(self, images):
         return tf.cast(self._encoder(to_float(images), training=False), tf.float32)
+
+    def _nothing(self):
+        return tf.zeros([0, self._encoder.output_shape[-1]])
 
     def signature(self, dtype: tf.DType):
         """A serving signature for images of one dtype: `images` in, `representation` out."""

@@ -6,6 +6,7 @@ not a library's to touch.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -27,7 +28,9 @@ def save(figure: Figure, out: Path, **options) -> None:
         figure.savefig(file, format="png", metadata={"Software": None}, **options)
 
 
-def finish(axes: Axes, title: str = "", xlabel: str = "", ylabel: str = "", grid: str = "both") -> None:
+def finish(
+    axes: Axes, title: str = "", xlabel: str = "", ylabel: str = "", grid: Literal["both", "x", "y"] = "both"
+) -> None:
     """Gives axes the project's style: a light grid instead of a frame, one ink for all text."""
     axes.set_title(title, loc="left", color=INK)
     axes.set_xlabel(xlabel, color=INK)

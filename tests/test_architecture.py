@@ -1,47 +1,102 @@
-"""The README's rule about imports: one direction, no circle, and settings without TensorFlow."""
+"""The README's rules about imports: one direction, no circle, settings without TensorFlow, private modules in one place."""
 
 import ast
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parent.parent / "simclr_tf"
-WINGS = ("data", "augment", "networks", "objectives", "optimizers", "runs")
-
-
-def imports_of(path):
-    """The modules of this package that a file imports, wherever in the file."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "simclr_tf":
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names if alias.name.split(".")[0] == "simclr_tf"}
-    return {name for name in found if name in MODULES}
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "simclr_tf"
 
 
 def name_of(path):
-    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+def imported(path):
+    """Every name that a file imports, wherever in the file, as far as `import` statements tell."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found
+
+
 MODULES = {name_of(path): path for path in PACKAGE.rglob("*.py")}
-IMPORTS = {name: imports_of(path) - {name} for name, path in MODULES.items()}
+EVERYTHING = {name: imported(path) for name, path in MODULES.items()}
+IMPORTS = {name: {other for other in found if other in MODULES} - {name} for name, found in EVERYTHING.items()}
 
 
-@pytest.mark.parametrize("wing", WINGS)
-def test_wings_import_only_config_and_distribution(wing):
-    room = f"simclr_tf.{wing}"
-    inside = {name for name in MODULES if name == room or name.startswith(f"{room}.")}
-    outside = set().union(*(IMPORTS[name] for name in inside)) - inside - {"simclr_tf"}
-    assert inside and outside <= {"simclr_tf.config", "simclr_tf.distribution"}
+def within(room, names=MODULES):
+    """The modules of a room, given by its dotted name below simclr_tf; the package's own for ''."""
+    full = f"simclr_tf.{room}" if room else "simclr_tf"
+    return {name for name in names if name == full or name.startswith(f"{full}.")}
 
 
-def test_nothing_imports_what_stands_above_it():
-    above = {"simclr_tf.tasks.pretrain", "simclr_tf.inspect.preview", "simclr_tf.launch"}
-    above |= {name for name in MODULES if name.startswith(("simclr_tf.evaluation", "simclr_tf.studies"))}
-    below = set(MODULES) - above
-    assert {name: IMPORTS[name] & above for name in below if IMPORTS[name] & above} == {}
+READERS = {f"simclr_tf.data.{reader}" for reader in ("cifar", "folder", "patterns")}
+WINGS = ("augment", "networks", "objectives", "optimizers")
+PROTOCOLS = ("export", "knn", "linear")
+
+# From a room, or a module, to what it must never import.
+FORBIDDEN = [
+    *[("data", wing) for wing in WINGS],
+    *[(wing, "data") for wing in WINGS],
+    *[(wing, other) for wing in WINGS for other in WINGS if wing != other],
+    *[
+        (wing, above)
+        for wing in WINGS
+        for above in ("training", "tasks", "evaluation", "encoders", "inspect", "studies")
+    ],
+    *[("training", above) for above in ("tasks", "evaluation", "encoders", "inspect", "studies", *WINGS[:3])],
+    *[("training", f"data.{reader}") for reader in ("cifar", "folder", "patterns")],
+    ("evaluation", "tasks"),
+    ("tasks", "evaluation"),
+    *[(f"evaluation.{one}", f"evaluation.{other}") for one in PROTOCOLS for other in PROTOCOLS if one != other],
+    ("studies", "training.engine"),
+    ("studies", "tasks"),
+    ("distribution", "training"),
+    ("files", "training"),
+    ("figures", "training"),
+    *[("config", room) for room in ("data", *WINGS, "training", "tasks", "evaluation", "distribution", "files")],
+]
+
+
+@pytest.mark.parametrize(("room", "other"), FORBIDDEN)
+def test_a_room_does_not_import_another(room, other):
+    assert within(room), f"there is no {room}"
+    assert {name: IMPORTS[name] & within(other) for name in within(room) if IMPORTS[name] & within(other)} == {}
+
+
+def test_the_rooms_of_the_rules_exist():
+    assert all(within(other) for _, other in FORBIDDEN) and set(MODULES) >= READERS
+
+
+# Imported for their settings, checks and records, also where TensorFlow must not be.
+@pytest.mark.parametrize(
+    "module",
+    [*sorted(within("config")), "simclr_tf", "simclr_tf.evaluation.report", "simclr_tf.files", "simclr_tf.launch",
+     "simclr_tf.preflight", "simclr_tf.training.checkpoints", "simclr_tf.training.metrics",
+     "simclr_tf.training.run_folder", "simclr_tf.training.signals"],
+)  # fmt: skip
+def test_no_tensorflow_at_import(module, run_python):
+    code = f"import sys, {module}; sys.exit(bool({{'tensorflow', 'keras'}} & set(sys.modules)))"
+    assert run_python("-c", code).returncode == 0
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_command_lines_are_parsed_in_flags_only(module):
+    assert not {"absl.flags", "argparse", "flags"} & EVERYTHING[module]
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - {"simclr_tf._compat"}))
+def test_private_modules_are_imported_in_one_place(module):
+    private = {
+        name for name in EVERYTHING[module] if name.startswith(("tensorflow.python", "keras.src", "keras_cv.src"))
+    }
+    assert private == set()
 
 
 def test_no_circle():
@@ -62,6 +117,21 @@ def test_no_circle():
     assert done == set(MODULES)
 
 
-def test_settings_do_not_import_tensorflow(run_python):
-    code = "import sys, flags, simclr_tf.config, simclr_tf.data; sys.exit('tensorflow' in sys.modules)"
-    assert run_python("-c", code).returncode == 0
+def test_import_is_quick_and_without_tensorflow(run_python):
+    code = (
+        "import sys, time; start = time.perf_counter(); import simclr_tf; seconds = time.perf_counter() - start;"
+        "assert simclr_tf.__version__ and not {'tensorflow', 'keras', 'numpy'} & set(sys.modules); print(seconds)"
+    )
+    result = run_python("-c", code)
+    assert result.returncode == 0, result.stderr
+    assert float(result.stdout) < 0.2
+
+
+def test_public_names_are_there():
+    import simclr_tf
+
+    assert all(getattr(simclr_tf, name) is not None for name in simclr_tf.__all__)
+    assert {"Config", "pretrain", "evaluate", "load_encoder", "SimCLR", "TwoViews", "Objective", "nt_xent", "LARS",
+            "SyncBatchNormalization", "resnet", "__version__"} <= set(simclr_tf.__all__)  # fmt: skip
+    with pytest.raises(AttributeError, match="nonsense"):
+        getattr(simclr_tf, "nonsense")  # noqa: B009

@@ -1,6 +1,15 @@
 """What a user sees: each in a process of its own."""
 
+import json
+import subprocess
+import sys
+
 import pytest
+
+from simclr_tf.config import MODES, Config
+from tests.conftest import ROOT
+
+TINY = ["--dataset=patterns", "--encoder=resnet18", "--width=0.0625", "--batch_size=32", "--epochs=1", "--max_steps=2"]
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +37,24 @@ def only_line(result):
         (["train.py", "--encoder=resnet19"], "resnet18, resnet34"),
         (["train.py", "--temperature=nan"], "--temperature must be a finite number"),
         (["train.py", "--dataset=folder"], "--dataset=folder needs --data_dir"),
-        (["train.py", "--warmup_epochs=20", "--epochs=10"], "--warmup_epochs"),
+        (["train.py", "--noblur=1"], "noblur"),
+        (["train.py", "--dataset=patterns", "--image_size=100000"], "leave --image_size out"),
+        (["train.py", "--dataset=cifar10", "--image_size=64"], "leave --image_size out"),
+        (["train.py", "--dataset=folder", "--image_size=32", "--data_dir=nonsense"], "--data_dir must be a folder"),
+        (["train.py", "--data_dir=nonsense"], "--data_dir must be a folder or an archive that exists"),
+        (["train.py", "--run_dir=docs"], "--run_dir is not empty"),
+        (["train.py", "--run_dir=docs", "--overwrite"], "--overwrite deletes only the folder of a run"),
+        (["train.py", "--encoder=nosuchmod:f"], "--encoder names a module that cannot be found"),
+        (["train.py", "--flagfile=recipe:nonsense"], "takes one of cifar10_cpu"),
         (["train.py", "--resume"], "--resume needs --run_dir"),
         (["train.py", "--flagfile=nonsense.cfg"], "nonsense.cfg"),
         (["train.py", "cifar10"], "Expected flags only"),
-        (["evaluate.py"], "--run_dir is needed"),
-        (["evaluate.py", "--run_dir=nonsense"], "config.json of a run"),
+        (["evaluate.py", "--mode=knn"], "--run_dir is needed"),
+        (["evaluate.py", "--run_dir=nonsense", "--mode=knn"], "config.json of a run"),
+        (
+            ["evaluate.py", "--run_dir=x", "--mode=export", "--baselines"],
+            "--baselines has no effect with --mode=export",
+        ),
         (["evaluate.py", "--run_dir=x", "--mode=quadratic"], "export|knn|linear"),
     ],
 )
@@ -44,13 +65,58 @@ def test_wrong_flags_are_one_line_before_tensorflow(run_python, without_tensorfl
 
 def test_help_lists_the_flags(run_python, without_tensorflow):
     result = run_python("train.py", "--help", PYTHONPATH=str(without_tensorflow))
+    assert result.returncode == 0 and result.stderr == ""
     assert "--batch_size" in result.stdout and "--temperature" in result.stdout
     assert "python train.py --strategy=tpu" in result.stdout
+
+
+def test_help_and_evaluate_alone_list_the_modes(run_python, without_tensorflow):
+    for words, code in ((["--help"], 0), ([], 1)):
+        result = run_python("evaluate.py", *words, PYTHONPATH=str(without_tensorflow))
+        assert result.returncode == code
+        assert all(f"--mode={name:8} {kind.summary}\n" in result.stdout for name, kind in MODES.items())
+
+
+def test_a_run_without_checkpoint_or_data_is_refused_before_tensorflow(run_python, without_tensorflow, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(Config.of(dataset="patterns").to_dict()))
+    words, environ = ["evaluate.py", f"--run_dir={tmp_path}", "--mode=knn"], {"PYTHONPATH": str(without_tensorflow)}
+    assert "no checkpoint yet" in only_line(run_python(*words, **environ))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "epoch-00001.npz").touch()
+    assert "--dataset=folder needs --data_dir" in only_line(run_python(*words, "--dataset=folder", **environ))
 
 
 def test_tpu_without_one(run_python):
     line = only_line(run_python("train.py", "--strategy=tpu", "--batch_size=1024"))
     assert "requirements-tpu.txt" in line and "--tpu" in line
+
+
+def test_the_same_folder_is_not_trained_in_twice(run_python, tmp_path):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", "import sys, time; from simclr_tf.training.run_folder import open_run_dir;"
+         "open_run_dir(sys.argv[1], 'x', False, False); print('open', flush=True); time.sleep(600)", str(tmp_path)],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert holder.stdout.readline() == "open\n"
+        line = only_line(run_python("train.py", *TINY, f"--run_dir={tmp_path}"))
+        assert "Another process is training in this --run_dir" in line
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def test_a_run_notices_that_its_folder_is_gone(run_python, tmp_path):
+    code = (
+        "import shutil, sys\nfrom simclr_tf.config import Config\nfrom simclr_tf.tasks import pretrain, simclr\n"
+        "step = simclr.SimCLR.test_step\n"
+        "simclr.SimCLR.test_step = lambda *a: (shutil.rmtree(sys.argv[1], ignore_errors=True), step(*a))[1]\n"
+        "pretrain.pretrain(Config.of(dataset='patterns', encoder='resnet18', width=0.0625, batch_size=32, epochs=2,\n"
+        "                            max_steps=2, run_dir=sys.argv[1]))\n"
+    )
+    result = run_python("-c", code, tmp_path / "run")
+    assert "FileNotFoundError: The folder of the run was deleted or moved" in result.stderr
+    assert not (tmp_path / "run" / "config.json").exists()
 
 
 def test_nothing_is_written_when_the_data_is_wrong(run_python, tmp_path):

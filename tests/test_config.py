@@ -6,7 +6,8 @@ from absl import flags as absl_flags
 
 import flags
 from simclr_tf import config as c
-from simclr_tf.config import Config, Evaluation
+from simclr_tf.config import MODES, Config, mode_settings
+from simclr_tf.config import pretraining as names
 
 SECTIONS = list(Config.sections().values())
 
@@ -14,7 +15,8 @@ SECTIONS = list(Config.sections().values())
 def parsed(*arguments):
     """The config that a command line spells."""
     values = absl_flags.FlagValues()
-    flags.define_pretraining(values)
+    for group in flags.pretraining_groups().values():
+        flags.define(group, values)
     values(["train.py", *arguments])
     return flags.config_from_flags(values)
 
@@ -69,14 +71,14 @@ def test_other_files_are_no_config(tmp_path, text):
     [
         lambda: c.Data(dataset="imagenet"),
         lambda: c.Data(validation_fraction=0.0),
-        lambda: c.Augmentation(color_strength=-0.1),
+        lambda: c.Views(color_strength=-0.1),
         lambda: c.Network(width=0.0),
         lambda: c.Network(encoder="resnet19"),
         lambda: c.Network(encoder="nets:"),
         lambda: c.Network(encoder="nets:tiny", width=2.0),
         lambda: c.Network(projection_layers=5),
         lambda: c.Network(projection="linear", projection_layers=2),
-        lambda: c.Objective(temperature=float("nan")),
+        lambda: c.Loss(temperature=float("nan")),
         lambda: c.Optimization(learning_rate=0.0),
         lambda: c.Training(batch_size=1),
         lambda: c.Training(seed=-1),
@@ -86,37 +88,80 @@ def test_other_files_are_no_config(tmp_path, text):
         lambda: Config(data=c.Data(dataset="patterns", data_dir="x")),
         lambda: Config(output=c.Output(resume=True)),
         lambda: Config(output=c.Output(resume=True, overwrite=True, run_dir="x")),
-        lambda: Evaluation(),
-        lambda: Evaluation(run_dir="x", mode="nonsense"),
-        lambda: Evaluation(run_dir="x", layer=-1),
+        lambda: c.Training(epochs="abc"),
+        lambda: c.Training(batch_size=True),
+        lambda: c.Loss(semi_hard="yes"),
+        lambda: Config.of(temperatur=1.0),
+        lambda: Config.of(temperature=-1.0),
+        lambda: mode_settings("quadratic", {}),
+        lambda: mode_settings("linear", {"layer": -1}),
+        lambda: mode_settings("export", {"baselines": True}),
+        lambda: mode_settings("linear", {"k": 5}),
     ],
 )
 def test_impossible_settings_are_named(make):
-    with pytest.raises(ValueError, match=r"--\w+.*Received: "):
+    with pytest.raises(ValueError, match=r"`\w+.*`.*Received: "):
         make()
 
 
 def test_names_are_those_of_the_dicts():
-    from simclr_tf import distribution
     from simclr_tf.data import DATASETS
-    from simclr_tf.evaluation.probing import PROBES
+    from simclr_tf.distribution.strategy import STRATEGIES
     from simclr_tf.networks import ENCODERS, PROJECTIONS
     from simclr_tf.optimizers.factory import OPTIMIZERS, SCALINGS
 
-    assert set(c.DATASETS) == set(DATASETS)
-    assert set(c.ENCODERS) == set(ENCODERS)
-    assert set(c.OPTIMIZERS) == set(OPTIMIZERS)
-    assert set(c.PROJECTIONS) == set(PROJECTIONS)
-    assert set(c.STRATEGIES) == set(distribution.STRATEGIES)
-    assert set(c.MODES) == {"export", *PROBES}
+    assert set(names.DATASET_NAMES) == set(DATASETS)
+    assert set(names.ENCODER_NAMES) == set(ENCODERS)
+    assert set(names.OPTIMIZER_NAMES) == set(OPTIMIZERS)
+    assert set(names.PROJECTION_NAMES) == set(PROJECTIONS)
+    assert set(names.STRATEGY_NAMES) == set(STRATEGIES)
     scaling = next(f for f in dataclasses.fields(c.Optimization) if f.name == "lr_scaling")
     assert set(scaling.metadata["choices"]) == set(SCALINGS)
 
 
-def test_resume_keeps_the_settings_of_the_run(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps(Config().replace("training", batch_size=8, max_steps=3).to_dict()))
-    again = parsed("--resume", f"--run_dir={tmp_path}", "--strategy=mirrored")
+def test_settings_by_name_and_their_values():
+    config = Config.of(dataset="patterns", width=0.25, epochs=3, warmup_epochs=10)
+    assert config == Config().replace("data", dataset="patterns").replace("network", width=0.25).replace(
+        "training", epochs=3
+    )
+    assert config.value("width") == 0.25 and config.value("batch_size") == 1024
+
+
+def test_a_home_folder_is_expanded(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert Config.of(run_dir="~/x", data_dir="~/y").output.run_dir == "/home/someone/x"
+    assert mode_settings("knn", {"data_dir": "~/y"}).data_dir == "/home/someone/y"
+
+
+def test_a_setting_of_the_wrong_type_is_named_with_its_file(tmp_path):
+    path = tmp_path / "config.json"
+    values = Config().to_dict()
+    values["training"]["epochs"] = "abc"
+    path.write_text(json.dumps(values))
+    with pytest.raises(ValueError, match=r"config\.json of a run. Received: .*config.json \(`epochs` must be a int"):
+        Config.load(path)
+
+
+def test_every_mode_says_what_it_does():
+    assert all(kind.summary.endswith(".") for kind in MODES.values())
+    assert len({kind.summary for kind in MODES.values()}) == len(MODES)
+
+
+def test_resume_keeps_what_is_not_given(tmp_path):
+    saved = Config.of(batch_size=8, max_steps=3, checkpoint_epochs=1, strategy="mirrored", logical_cpus=2)
+    (tmp_path / "config.json").write_text(json.dumps(saved.to_dict()))
+    again = parsed("--resume", f"--run_dir={tmp_path}", "--strategy=single")
     assert again.training.batch_size == 8 and again.training.max_steps is None
-    assert again.hardware.strategy == "mirrored" and again.output.resume
-    with pytest.raises(ValueError, match="--batch_size=8.*Received: --batch_size=16"):
+    assert again.hardware.strategy == "single" and again.hardware.logical_cpus == 2
+    assert again.output == c.Output(run_dir=str(tmp_path), resume=True, checkpoint_epochs=1)
+    with pytest.raises(ValueError, match="`batch_size=8`.*Received: `batch_size=16`"):
         parsed("--resume", f"--run_dir={tmp_path}", "--batch_size=16")
+
+
+def test_a_flagfile_repeats_the_checkpoints_but_not_the_folder():
+    text = flags.as_flagfile(Config.of(run_dir="x", resume=True, checkpoint_epochs=3))
+    assert "--checkpoint_epochs=3\n" in text and "run_dir" not in text and "resume" not in text
+
+
+def test_names_of_settings_become_flags():
+    assert flags.as_flags("`dataset=folder` needs `data_dir`") == "--dataset=folder needs --data_dir"

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from simclr_tf.training import metrics, plots
+from simclr_tf import figures
+from simclr_tf.training import curves, metrics
 
-EMPTY = dict.fromkeys(metrics.COLUMNS)
+COLUMNS = ("epoch", "step", "loss", "val_loss", "contrastive_accuracy", "learning_rate", "images_per_second")
 BLUE, ORANGE = (0, 114, 178), (230, 159, 0)
 
 
@@ -16,8 +17,8 @@ BLUE, ORANGE = (0, 114, 178), (230, 159, 0)
 def table(tmp_path):
     def write(epochs, **columns):
         path = tmp_path / "metrics.csv"
-        rows = [EMPTY | {"epoch": i + 1, "step": i} | {k: v[i] for k, v in columns.items()} for i in range(epochs)]
-        metrics.write_rows(path, rows)
+        rows = [{"epoch": i + 1, "step": i} | {k: v[i] for k, v in columns.items()} for i in range(epochs)]
+        metrics.write_rows(path, COLUMNS, rows)
         return path
 
     return write
@@ -40,7 +41,7 @@ def shows(picture, color):
 def test_loss_curves_show_both_losses(tmp_path, table):
     falling = [5.0, 4.5, 4.2, 4.1]
     path = table(4, loss=falling, val_loss=[5.1, None, 4.3, 4.2], contrastive_accuracy=[0.1, 0.2, 0.3, 0.4])
-    plots.loss_curves(path, tmp_path / "plots" / "loss.png")
+    curves.loss_curves(path, tmp_path / "plots" / "loss.png")
     picture = pixels(tmp_path / "plots" / "loss.png")
     half = picture.shape[1] // 2
     assert 400 < picture.shape[0] < 1000 < picture.shape[1] < 2000
@@ -50,28 +51,27 @@ def test_loss_curves_show_both_losses(tmp_path, table):
 
 
 def test_one_epoch_without_validation_is_visible(tmp_path, table):
-    plots.loss_curves(table(1, loss=[5.0]), tmp_path / "loss.png")
+    curves.loss_curves(table(1, loss=[5.0]), tmp_path / "loss.png")
     picture = pixels(tmp_path / "loss.png")
     assert shows(picture, BLUE) and not shows(picture, ORANGE)
 
 
 def test_no_epoch_is_refused(tmp_path, table):
     with pytest.raises(ValueError, match="no epoch.*Received: .*metrics.csv"):
-        plots.loss_curves(table(0), tmp_path / "loss.png")
+        curves.loss_curves(table(0), tmp_path / "loss.png")
     assert not (tmp_path / "loss.png").exists()
 
 
 def test_pyplot_is_left_alone():
-    assert "matplotlib.pyplot" not in vars(plots) and not any(
-        getattr(value, "__name__", "") == "matplotlib.pyplot" for value in vars(plots).values()
-    )
+    names = {getattr(value, "__name__", "") for module in (figures, curves) for value in vars(module).values()}
+    assert "matplotlib.pyplot" not in names
     assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
 
 
 @pytest.mark.parametrize("scale", [1, 3])
 def test_tile_shows_every_pixel_on_white(scale):
     first, second = strip(seed=1), strip(channels=1, seed=2)
-    picture = plots.tile([first, second], scale)
+    picture = figures.tile([first, second], scale)
     height, width = 4 * scale + 2, 5 * scale + 2
     assert picture.shape == (2 * height, 3 * width, 3) and picture.dtype == np.uint8
     for row, images in enumerate([first, second]):
@@ -84,13 +84,23 @@ def test_tile_shows_every_pixel_on_white(scale):
 
 def test_grid_holds_the_tile_exactly_beside_its_labels(tmp_path):
     rows = [strip(6, 32, 32, seed=seed) for seed in range(3)]
-    plots.image_grid(rows, ["original", "view 1", "view 2"], tmp_path / "views.png", scale=2)
-    picture, tile = pixels(tmp_path / "views.png"), plots.tile(rows, 2)
+    figures.image_grid(rows, ["original", "view 1", "view 2"], tmp_path / "views.png", scale=2)
+    picture, tile = pixels(tmp_path / "views.png"), figures.tile(rows, 2)
     margin = picture.shape[1] - tile.shape[1]
     assert picture.shape[0] == tile.shape[0] and 40 < margin < 120
     assert (picture[:, margin:] == tile).all()
     for label in np.array_split(picture[:, :margin], 3):
         assert label.min() < 100 and (label[:, 0] == 255).all()
+
+
+def test_titles_stand_above_their_columns(tmp_path):
+    rows = [strip(4, 32, 32, seed=seed) for seed in range(2)]
+    figures.image_grid(rows, ["crop", "flip"], tmp_path / "grid.png", scale=2, titles=["weak", "strong"])
+    picture, tile = pixels(tmp_path / "grid.png"), figures.tile(rows, 2)
+    head, margin = (whole - part for whole, part in zip(picture.shape[:2], tile.shape[:2], strict=True))
+    assert (picture[head:, margin:] == tile).all()
+    for title in np.array_split(picture[:head, margin:], 2, axis=1):
+        assert title.min() < 100
 
 
 @pytest.mark.parametrize(
@@ -100,12 +110,12 @@ def test_grid_holds_the_tile_exactly_beside_its_labels(tmp_path):
 )
 def test_strips_that_do_not_fit_are_refused(rows):
     with pytest.raises(ValueError, match="Received: "):
-        plots.tile(rows)
+        figures.tile(rows)
 
 
 def test_bad_scale_and_labels_are_refused(tmp_path):
     with pytest.raises(ValueError, match="Received: 0$"):
-        plots.tile([strip()], 0)
+        figures.tile([strip()], 0)
     with pytest.raises(ValueError, match="Received: 1 rows, 2 labels"):
-        plots.image_grid([strip()], ["a", "b"], tmp_path / "views.png")
+        figures.image_grid([strip()], ["a", "b"], tmp_path / "views.png")
     assert list(tmp_path.iterdir()) == []

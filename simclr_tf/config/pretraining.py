@@ -288,4 +288,4 @@ def section_of(name: str) -> str:
     for section, kind in Config.sections().items():
         if name in {field.name for field in dataclasses.fields(kind)}:
             return section
-    raise ValueError(f"There is no such setting. Received: `{name}`")
+    raise ValueError(f"`{name}` is not a setting. Received: {name}")

@@ -45,13 +45,14 @@ def expected_memory(model: keras.Model, batch_size: int) -> dict[str, int] | Non
     images = VIEWS * batch_size // strategy.num_replicas_in_sync
     compiled = model.jit_compile is True or isinstance(strategy, tf.distribute.TPUStrategy)
     dropped = RECOMPUTED if compiled else IN_PLACE
-    outputs = [output for part in (model.encoder, model.head) for output in _outputs(part, dropped)]
-    if any(output is None or None in output.shape[1:] for output in outputs):
+    sizes = [_size(output) for part in (model.encoder, model.head) for output in _outputs(part, dropped)]
+    known = [size for size in sizes if size is not None]
+    if len(known) < len(sizes):
         return None
     variables = [*model.weights, *model.optimizer.variables, *model.trainable_variables]  # the last for the gradients
     pairs, dim = images * VIEWS * batch_size, math.prod(model.head.output_shape[1:])
     return {
-        "activations": images * sum(_bytes(output.shape[1:], output.dtype) for output in outputs),
+        "activations": images * sum(known),
         "variables": sum(_bytes(variable.shape, variable.dtype) for variable in variables),
         # Similarities, their logits, exponentials and gradient; then the candidates and their gradient, in float32.
         "loss": 4 * (4 * min(pairs, BLOCK) + 2 * VIEWS * batch_size * dim),
@@ -65,6 +66,11 @@ def _outputs(model: keras.Model, dropped: tuple[type, ...]) -> Iterator[keras.Ke
             yield from _outputs(layer, dropped)
         elif not isinstance(layer, dropped):
             yield from keras.tree.flatten(getattr(layer, "output", None))
+
+
+def _size(output: keras.KerasTensor | None) -> int | None:
+    """Bytes of one image's output, None where its shape is unknown."""
+    return None if output is None or None in output.shape[1:] else _bytes(output.shape[1:], output.dtype)
 
 
 def _bytes(shape: tuple[int, ...], dtype: str) -> int:

@@ -37,10 +37,21 @@ ADVICE = "take a smaller `batch_size` or `width`, `precision=mixed_bfloat16`, or
 class Settings(Protocol):
     """What the engine reads of a task's settings."""
 
-    training: Training
-    optimization: Optimization
-    hardware: Hardware
-    output: Output
+    @property
+    def training(self) -> Training:
+        """How long, with which batch and precision."""
+
+    @property
+    def optimization(self) -> Optimization:
+        """Of which the learning rate is read."""
+
+    @property
+    def hardware(self) -> Hardware:
+        """Where it runs."""
+
+    @property
+    def output(self) -> Output:
+        """What it writes."""
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Nested plain values, one mapping a section."""

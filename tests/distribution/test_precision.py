@@ -22,9 +22,7 @@ BATCH, STEPS = 64, 30
 def test_all_replicas_skip_the_step_that_overflows_in_one(run_python, launcher):
     """Weight, steps, steps taken, loss scale: halved at each overflow, and the weight left alone."""
     workers = launcher == ["workers"]
-    command = (
-        ["-m", "simclr_tf.launch", "--workers=2", "--", OVERFLOW, 2] if workers else [OVERFLOW, *launcher]
-    )
+    command = ["-m", "simclr_tf.launch", "--workers=2", "--", OVERFLOW, 2] if workers else [OVERFLOW, *launcher]
     done = run_python(*command, CUDA_VISIBLE_DEVICES="-1")
     assert done.returncode == 0, done.stderr
     scale = 2.0**15

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from simclr_tf.studies.estimate import steps_per_epoch
+from simclr_tf.config import Config
 
 FLAGS = ["--encoder=resnet18", "--width=0.125", "--batch_size=8", "--epochs=4", "--warmup_epochs=1",
          "--checkpoint_epochs=1", "--dataset=folder", "--image_size=16", "--validation_fraction=0.25"]  # fmt: skip
@@ -62,7 +63,8 @@ def test_files_of_a_run(finished):
                  "encoder/saved_model.pb"):  # fmt: skip
         assert (run_dir / name).stat().st_size > 0, name
     assert list((run_dir / "tensorboard").glob("events*"))
-    assert steps_per_epoch(result.stdout) == int(rows(run_dir)[0]["step"])  # a dry run of a study reads it there
+    # A dry run of a study reads it there.
+    assert re.search(r"^steps +(\d+) an epoch", result.stdout, re.MULTILINE)[1] == rows(run_dir)[0]["step"]
     assert [row["epoch"] for row in rows(run_dir)] == ["1", "2", "3", "4"]
     assert list(rows(run_dir)[0]) == ["epoch", "step", "loss", "val_loss", "contrastive_accuracy",
                                       "contrastive_entropy", "learning_rate", "images_per_second"]  # fmt: skip
@@ -146,20 +148,59 @@ def test_other_images_do_not_pass_for_the_runs(finished, photos, run_python, tmp
     shutil.copytree(photos, other)
     result = run_python("evaluate.py", f"--run_dir={run_dir}", "--mode=knn", "--dataset=folder", f"--data_dir={other}")
     assert result.returncode == 0, result.stderr
-    assert (run_dir / "evaluation" / "other" / "knn.json").exists()
+    (record,) = (run_dir / "evaluation").glob("other-*/knn.json")
+    assert json.loads(record.read_text())["data_dir"] == str(other.resolve())
 
 
 def test_a_run_that_max_steps_ended_is_complete(monkeypatch):
-    from simclr_tf import pretraining
+    from simclr_tf.training import engine
 
     restored = []
-    monkeypatch.setattr(pretraining.checkpoints, "restore", lambda variables, saved: restored.append(saved))
+    monkeypatch.setattr(engine.checkpoints, "restore", lambda variables, saved: restored.append(saved))
     model = SimpleNamespace(weights=[], optimizer=SimpleNamespace(variables=[]))
     saved = SimpleNamespace(meta={"step": 5}, epoch=1, path="epoch-00001.npz", variables={})
-    pretraining._resume(model, saved, SimpleNamespace(steps_per_epoch=10), max_steps=5)
+    run = SimpleNamespace(plan=SimpleNamespace(steps_per_epoch=10), _settings=Config.of(max_steps=5))
+    engine.Run._restore(run, model, saved)
     assert restored == [{}]
+    run._settings = Config()
     with pytest.raises(ValueError, match="whole epochs"):
-        pretraining._resume(model, saved, SimpleNamespace(steps_per_epoch=10), max_steps=None)
+        engine.Run._restore(run, model, saved)
+
+
+def test_images_that_disappear_end_a_run_in_one_line(finished, photos, run_python, tmp_path):
+    images = tmp_path / "images"
+    shutil.copytree(photos, images)
+    code = (
+        "import pathlib, sys\nimport simclr_tf.training.engine as engine\nfit = engine.Run.fit\n"
+        "images = pathlib.Path(sys.argv[1])\n"
+        "def removing(self, model):\n"
+        "    for path in images.glob('*/*.png'): path.unlink()\n"
+        "    fit(self, model)\n"
+        "engine.Run.fit = removing\n"
+        "sys.argv = ['train.py', *sys.argv[2:]]\nfrom flags.train import main\nmain()\n"
+    )
+    flags = [*FLAGS, f"--data_dir={images}", f"--run_dir={tmp_path / 'run'}"]
+    result = run_python("-c", code, images, *flags)
+    assert result.returncode == 1
+    assert result.stderr.startswith("train.py: error: An image that was readable at start-up no longer is. Received: ")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_run_is_not_continued_on_fewer_images(finished, photos, run_python, tmp_path):
+    run_dir, images = tmp_path / "run", tmp_path / "images"
+    shutil.copytree(finished[0], run_dir)
+    shutil.copytree(photos, images)
+    config = json.loads((run_dir / "config.json").read_text())
+    config["data"]["data_dir"] = str(images)
+    (run_dir / "config.json").write_text(json.dumps(config))
+    same = run_python("train.py", f"--run_dir={run_dir}", "--resume")  # a copy elsewhere: the same images
+    assert same.returncode == 0, same.stderr
+    for name in ("3.png", "5.png"):
+        (images / "red" / name).unlink()
+    result = run_python("train.py", f"--run_dir={run_dir}", "--resume")
+    assert result.returncode == 1
+    assert "can only be continued on the images that it began with: 24 images, digest" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 LOAD = """
@@ -169,14 +210,14 @@ import numpy as np, tensorflow as tf
 encoder = tf.saved_model.load(sys.argv[1])
 images = np.load(sys.argv[2])
 floats, images = tf.constant(images / np.float32(255)), tf.constant(images)
-np.savez(sys.argv[3], uint8=encoder(images), one=encoder(images[:1]), float=encoder(floats),
+np.savez(sys.argv[3], uint8=encoder(images), one=encoder(images[:1]), none=encoder(images[:0]), float=encoder(floats),
     served=encoder.signatures["serving_default"](images=floats)["representation"],
     served_uint8=encoder.signatures["serving_uint8"](images=images)["representation"])
 """
 
 
 def test_exported_encoder_needs_tensorflow_only(finished, run_python, tmp_path):
-    from simclr_tf.tasks.pretrain import load_encoder
+    from simclr_tf.encoders import load_encoder
 
     run_dir, _ = finished
     exported = run_python("evaluate.py", f"--run_dir={run_dir}", "--mode=export")
@@ -193,3 +234,4 @@ def test_exported_encoder_needs_tensorflow_only(finished, run_python, tmp_path):
         assert h[name].dtype == np.float32
         np.testing.assert_allclose(h[name], expected, rtol=1e-5, atol=1e-5, err_msg=name)
     np.testing.assert_allclose(h["one"], expected[:1], rtol=1e-5, atol=1e-5)
+    assert h["none"].shape == (0, expected.shape[1])

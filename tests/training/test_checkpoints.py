@@ -8,7 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-from simclr_tf.training import checkpoints, run_dir
+from simclr_tf import files
+from simclr_tf.training import checkpoints
 
 ARRAYS = {
     "encoder/kernel": np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32),
@@ -113,7 +114,7 @@ def test_interrupted_save_leaves_the_old_one(tmp_path, monkeypatch):
     def killed(source, target):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run_dir.os, "replace", killed)
+    monkeypatch.setattr(files.os, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
         checkpoints.save(tmp_path, 2, {"encoder/kernel": np.zeros(9)}, {}, keep=1)
     assert names(tmp_path) == ["epoch-00001.npz"]

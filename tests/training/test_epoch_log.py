@@ -6,12 +6,18 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from simclr_tf.training import epoch_log, metrics
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from simclr_tf.training import epoch_log, metrics
 from simclr_tf.training.epoch_log import EpochLog
 
 HEADER = "epoch,step,loss,val_loss,contrastive_accuracy,contrastive_entropy,learning_rate,images_per_second"
+MEASURES = {
+    "loss": "loss {:.4f}",
+    "val_loss": "val_loss {:.4f}",
+    "contrastive_accuracy": "contrastive accuracy {:.1%}",
+    "contrastive_entropy": "entropy {:.2f}",
+}
 LOGS = {"loss": 4.8123, "val_loss": 4.9012, "contrastive_accuracy": 0.123, "contrastive_entropy": 5.91}
 
 
@@ -34,7 +40,9 @@ def clock(monkeypatch):
 
 def make_log(folder, stream=None, **options):
     options = {"learning_rate": lambda step: 0.1 * step, "total_epochs": 10, "interactive": False} | options
-    return EpochLog(folder, images_per_step=8, stream=stream or io.StringIO(), **options)
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").touch()  # a run's, without which its folder counts as deleted
+    return EpochLog(folder, MEASURES, images_per_step=8, stream=stream or io.StringIO(), **options)
 
 
 def run_epoch(log, epoch, logs, clock, step_seconds=(10.0, 0.5, 0.5), validation_seconds=100.0):
@@ -118,7 +126,7 @@ def test_loss_that_is_not_finite_raises_before_anything_is_written(tmp_path, clo
     log = make_log(tmp_path, stream)
     run_epoch(log, 0, LOGS, clock)
     before = (tmp_path / "metrics.csv").read_text(), stream.getvalue()
-    with pytest.raises(FloatingPointError, match=rf"epoch 2 \(step 6\).*--learning_rate.*Received: {name}=(nan|inf)$"):
+    with pytest.raises(FloatingPointError, match=rf"epoch 2 \(step 6\).*`learning_rate`.*Received: {name}=(nan|inf)$"):
         run_epoch(log, 1, LOGS | {name: value}, clock)
     assert ((tmp_path / "metrics.csv").read_text(), stream.getvalue()) == before
     assert [event.step for event in events(tmp_path).Tensors("loss")] == [3]
@@ -179,3 +187,9 @@ def test_fit_fills_the_table_and_identical_runs_give_identical_text(tmp_path):
     assert [(row["epoch"], row["step"]) for row in first] == [(1, 3), (2, 6)]
     assert all(row["images_per_second"] > 0 and row["val_loss"] > 0 for row in first)
     assert [row | {"images_per_second": 0} for row in first] == [row | {"images_per_second": 0} for row in second]
+
+
+def test_a_binary_table_is_named(tmp_path):
+    (tmp_path / "metrics.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match=r"Expected a table.*Received: .*metrics\.csv"):
+        make_log(tmp_path)

@@ -1,4 +1,4 @@
-"""Tests of the run folder: nobody's files are lost, no file is ever half written."""
+"""Tests of the run folder: nobody's files are lost, and no two processes write into one."""
 
 import json
 import os
@@ -6,9 +6,9 @@ import re
 import subprocess
 
 import pytest
-from simclr_tf.training import run_folder as run_dir
 
-from simclr_tf.training.run_folder import open_run_dir, write_json, write_text
+from simclr_tf.training import run_folder
+from simclr_tf.training.run_folder import open_run_dir
 
 RUN = json.dumps({"objective": {}, "training": {}})
 
@@ -37,7 +37,7 @@ def test_new_and_empty_folders_are_opened(tmp_path, overwrite):
 
 def test_used_folder_is_refused_and_left_alone(tmp_path):
     make_run(tmp_path)
-    with pytest.raises(ValueError, match=f"--resume.*--overwrite.*Received: {tmp_path}$"):
+    with pytest.raises(ValueError, match=f"`resume`.*`overwrite`.*Received: {tmp_path}$"):
         open_run_dir(str(tmp_path), "x", overwrite=False, resume=False)
     assert (tmp_path / "checkpoints" / "epoch-00001.npz").exists()
 
@@ -56,7 +56,7 @@ def test_overwrite_empties_a_run_but_not_what_it_links_to(tmp_path):
     (precious / "thesis.tex").touch()
     (folder / "link").symlink_to(precious)
     assert open_run_dir(str(folder), "x", overwrite=True, resume=False) == folder
-    assert list(folder.iterdir()) == []
+    assert [path.name for path in folder.iterdir()] == [".lock"]
     assert (precious / "thesis.tex").exists()
 
 
@@ -86,46 +86,45 @@ def test_resume_and_overwrite_exclude_each_other(tmp_path):
     assert (tmp_path / "config.json").exists()
 
 
-def test_text_and_json_round_trip(tmp_path):
-    write_text(tmp_path / "plots" / "note.txt", "τ = 0.5\n")
-    write_json(tmp_path / "value.json", {"a": [1, None, 0.1]})
-    assert (tmp_path / "plots" / "note.txt").read_text(encoding="utf-8") == "τ = 0.5\n"
-    assert json.loads((tmp_path / "value.json").read_text()) == {"a": [1, None, 0.1]}
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_check_refuses_what_opening_would_and_changes_nothing(tmp_path, overwrite):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(ValueError, match="overwrite"):
+        run_folder.check(tmp_path, overwrite, resume=False)
+    run_folder.check(tmp_path / "new", overwrite, resume=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_interrupted_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
-    path = tmp_path / "note.txt"
-    write_text(path, "old")
-
-    def power_cut(source, target):
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(run_dir.os, "replace", power_cut)
-    with pytest.raises(OSError, match="no space"):
-        write_text(path, "new")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
+def test_a_folder_is_open_to_one_process_and_reopened_by_it(tmp_path, run_python):
+    code = "import sys; from simclr_tf.training.run_folder import open_run_dir; open_run_dir(sys.argv[1], 'x', 0, 1)"
+    open_run_dir(str(tmp_path), "x", overwrite=False, resume=True)
+    open_run_dir(str(tmp_path), "x", overwrite=False, resume=True)
+    other = run_python("-c", code, tmp_path)
+    assert (
+        f"Another process is training in this `run_dir`: wait for it or name another folder. Received: {tmp_path}"
+        in (other.stderr)
+    )
+    assert run_python("-c", code, tmp_path / "other").returncode == 0
 
 
-def test_json_refuses_nan(tmp_path):
-    with pytest.raises(ValueError, match="JSON"):
-        write_json(tmp_path / "value.json", {"loss": float("nan")})
-    assert list(tmp_path.iterdir()) == []
+def test_a_deleted_run_is_noticed(tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"deleted or moved.*Received: {tmp_path}$"):
+        run_folder.require(tmp_path)
+    run_folder.require(make_run(tmp_path / "run"))
 
 
 def test_environment_is_json_and_names_versions_and_devices(tmp_path):
-    found = run_dir.environment()
-    write_json(tmp_path / "environment.json", found)
-    assert json.loads((tmp_path / "environment.json").read_text()) == found
-    assert set(found["packages"]) == set(run_dir.PACKAGES) and found["packages"]["keras"].startswith("3.")
+    found = run_folder.environment()
+    assert json.loads(json.dumps(found)) == found
+    assert set(found["packages"]) == set(run_folder.PACKAGES) and found["packages"]["keras"].startswith("3.")
     assert any("CPU" in name for name in found["devices"]["physical"])
     assert any("CPU" in name for name in found["devices"]["logical"])
     assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]", found["started"])
 
 
 def test_missing_package_has_no_version(monkeypatch):
-    monkeypatch.setattr(run_dir, "PACKAGES", ("no-such-package-of-any-name",))
-    assert run_dir.environment()["packages"] == {"no-such-package-of-any-name": None}
+    monkeypatch.setattr(run_folder, "PACKAGES", ("no-such-package-of-any-name",))
+    assert run_folder.environment()["packages"] == {"no-such-package-of-any-name": None}
 
 
 def git(folder, *arguments):
@@ -139,23 +138,23 @@ def git(folder, *arguments):
 def test_source_is_the_commit_and_whether_files_differ(tmp_path, monkeypatch):
     source = tmp_path / "run_dir.py"
     source.write_text("1")
-    monkeypatch.setattr(run_dir, "__file__", str(source))
+    monkeypatch.setattr(run_folder, "__file__", str(source))
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "that of a hook"))
-    assert run_dir.environment()["source"] == {"commit": None, "dirty": None}
+    assert run_folder.environment()["source"] == {"commit": None, "dirty": None}
     git(tmp_path, "init")
     git(tmp_path, "commit", "--allow-empty", "-m", "something else")
-    assert run_dir.environment()["source"] == {"commit": None, "dirty": None}
+    assert run_folder.environment()["source"] == {"commit": None, "dirty": None}
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-m", "ours")
     commit = git(tmp_path, "rev-parse", "HEAD").strip()
-    assert run_dir.environment()["source"] == {"commit": commit, "dirty": False}
+    assert run_folder.environment()["source"] == {"commit": commit, "dirty": False}
     source.write_text("2")
-    assert run_dir.environment()["source"] == {"commit": commit, "dirty": True}
+    assert run_folder.environment()["source"] == {"commit": commit, "dirty": True}
 
 
 def test_source_is_unknown_without_git(monkeypatch):
     def absent(*args, **kwargs):
         raise FileNotFoundError("git")
 
-    monkeypatch.setattr(run_dir.subprocess, "run", absent)
-    assert run_dir.environment()["source"] == {"commit": None, "dirty": None}
+    monkeypatch.setattr(run_folder.subprocess, "run", absent)
+    assert run_folder.environment()["source"] == {"commit": None, "dirty": None}

@@ -1,0 +1,63 @@
+"""Files and folders are written whole or not at all, and errors name them."""
+
+import errno
+import json
+
+import pytest
+
+from simclr_tf import files
+from simclr_tf.files import replacing, replacing_folder, write_json, write_text
+
+
+def test_text_and_json_round_trip(tmp_path):
+    write_text(tmp_path / "plots" / "note.txt", "τ = 0.5\n")
+    write_json(tmp_path / "value.json", {"a": [1, None, 0.1]})
+    assert (tmp_path / "plots" / "note.txt").read_text(encoding="utf-8") == "τ = 0.5\n"
+    assert json.loads((tmp_path / "value.json").read_text()) == {"a": [1, None, 0.1]}
+
+
+def test_interrupted_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
+    path = tmp_path / "note.txt"
+    write_text(path, "old")
+
+    def power_cut(source, target):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(files.os, "replace", power_cut)
+    with pytest.raises(OSError, match="no space"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_refuses_nan(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "value.json", {"loss": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_without_a_name_gets_that_of_the_file(tmp_path):
+    path = tmp_path / "note.txt"
+    with pytest.raises(OSError, match=f"No space left.*{path}"):
+        with replacing(path):
+            raise OSError(errno.ENOSPC, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bytes_that_are_no_text_are_escaped(tmp_path):
+    write_text(tmp_path / "notes.txt", "caf\udce9.jpg")
+    assert (tmp_path / "notes.txt").read_text() == "caf\\udce9.jpg"
+
+
+def test_a_folder_is_replaced_whole_or_kept(tmp_path):
+    folder = tmp_path / "encoder"
+    for name in ("old", "new"):
+        with replacing_folder(folder) as temporary:
+            temporary.mkdir()
+            (temporary / name).touch()
+    assert [path.name for path in folder.iterdir()] == ["new"]
+    with pytest.raises(RuntimeError, match="half"), replacing_folder(folder) as temporary:
+        temporary.mkdir()
+        raise RuntimeError("half")
+    assert [path.name for path in folder.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [folder]

@@ -1,0 +1,124 @@
+"""The engine trains what is no SimCLR, resumes it bit for bit, and says in one line what ends it."""
+
+import ast
+import csv
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from simclr_tf.training import engine
+from tests.conftest import ROOT
+
+SCRIPT = Path(__file__).with_name("classifier.py")
+
+
+def rows(folder):
+    with (folder / "metrics.csv").open() as file:
+        return [{k: v for k, v in row.items() if k != "images_per_second"} for row in csv.DictReader(file)]
+
+
+def variables(folder):
+    with np.load(max((folder / "checkpoints").glob("*.npz"))) as archive:
+        return {name: archive[name] for name in archive.files if name != "meta"}
+
+
+def require_equal(ours, theirs):
+    assert rows(ours) == rows(theirs)
+    ours, theirs = variables(ours), variables(theirs)
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def train(run_python):
+    def run(folder, *words):
+        result = run_python(SCRIPT, folder, *words)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    return run
+
+
+@pytest.fixture(scope="module", params=["", "--stream"])
+def whole(request, train, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("engine") / "whole"
+    train(folder, *filter(None, [request.param]))
+    return folder, [request.param] if request.param else []
+
+
+def test_a_classifier_learns_and_logs_its_own_measures(whole):
+    folder, _ = whole
+    found = rows(folder)
+    assert list(found[0]) == ["epoch", "step", "loss", "accuracy", "val_loss", "learning_rate"]
+    assert [row["step"] for row in found] == ["3", "6", "9", "12"]
+    assert float(found[-1]["loss"]) < 0.5 * float(found[0]["loss"])
+
+
+def test_a_resumed_classifier_is_the_uninterrupted_one(whole, train, tmp_path):
+    folder, words = whole
+    train(tmp_path / "run", "--max_steps=6", *words)
+    assert len(rows(tmp_path / "run")) == 2
+    train(tmp_path / "run", "--resume", *words)
+    require_equal(tmp_path / "run", folder)
+
+
+def test_a_finished_run_is_left_as_it_is(whole, train, tmp_path):
+    folder, words = whole
+    shutil.copytree(folder, tmp_path / "run")
+    assert "nothing left to train" in train(tmp_path / "run", "--resume", *words)
+    require_equal(tmp_path / "run", folder)
+
+
+def test_the_classifier_needs_nothing_of_simclr():
+    names = {
+        node.module for node in ast.walk(ast.parse(SCRIPT.read_text())) if isinstance(node, ast.ImportFrom)
+    }  # fmt: skip
+    assert {name for name in names if name.startswith("simclr_tf")} == {
+        "simclr_tf.config", "simclr_tf.data.source", "simclr_tf.training",
+    }  # fmt: skip
+
+
+def test_other_images_are_not_continued_on(whole, tmp_path, run_python):
+    folder, words = whole
+    shutil.copytree(folder, tmp_path / "run")
+    other = run_python(SCRIPT, tmp_path / "run", "--resume", *([] if words else ["--stream"]))
+    assert other.returncode == 1
+    assert "only be continued on the images that it began with: 60 images, digest" in other.stderr
+
+
+def run_of(**attributes):
+    """A `Run` that was never set up, for what it does by itself."""
+    return SimpleNamespace(folder=Path("runs/x"), _strategy=tf.distribute.get_strategy(), **attributes)
+
+
+def test_lack_of_memory_is_one_line_with_advice():
+    run = run_of(_settings=SimpleNamespace(training=SimpleNamespace(batch_size=64)))
+    with pytest.raises(ValueError, match="`precision=mixed_bfloat16`.*Received: `batch_size=64`"):
+        with engine.Run._naming_failures(run):
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+
+@pytest.mark.parametrize(("number", "name"), [(signal.SIGTERM, "143"), (signal.SIGINT, "130")])
+def test_a_signal_ends_a_run_with_a_line_that_says_how_to_go_on(tmp_path, number, name):
+    flags = ["--dataset=patterns", "--encoder=resnet18", "--width=0.0625", "--batch_size=32", "--epochs=50"]
+    command = [sys.executable, "train.py", *flags, f"--run_dir={tmp_path / 'run'}", "--checkpoint_epochs=1"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("run/checkpoints/*")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == int(name), errors
+    assert errors.splitlines() == [
+        "train.py: error: interrupted: continue from the newest checkpoint with "
+        f"--run_dir={tmp_path / 'run'} --resume"
+    ]  # fmt: skip

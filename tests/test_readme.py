@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,11 @@ def test_every_flag_is_in_the_table():
 
 def test_every_flag_that_is_shown_exists():
     known = {field.name for section in SECTIONS for field in dataclasses.fields(section)} | {"mode", "run_dir"}
-    commands = re.findall(r"^python (?:train|evaluate)\.py.*$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    commands = re.findall(
+        r"^(?:python (?:train|evaluate)\.py|simclr-(?:train|evaluate)).*$",
+        (ROOT / "README.md").read_text(),
+        re.MULTILINE,
+    )
     assert commands
     for command in commands:
         flags = set(re.findall(r"--(\w+)", command.split("#")[0])) - {"flagfile", "preview", "help"}
@@ -35,14 +40,28 @@ def test_links_lead_somewhere(page):
         assert link.startswith("http") or (page.parent / link).exists(), link
 
 
-def test_requirements_and_constraints_agree():
+def requirements():
+    """What is declared: requirements.txt, and the extras of pyproject.toml that `make` installs."""
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    return [line for line in [*lines, *extras["dev"]] if line and not line.startswith("#")]
+
+
+@pytest.mark.parametrize("line", requirements())
+def test_requirements_and_constraints_agree(line):
     from packaging.requirements import Requirement
 
     pinned = dict(
         line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")
     )
-    for name in ("requirements.txt", "requirements-dev.txt"):
-        for line in (ROOT / name).read_text().splitlines():
-            if line and not line.startswith(("#", "-")):
-                requirement = Requirement(line)
-                assert pinned[requirement.name.lower()] in requirement.specifier, line
+    requirement = Requirement(line)
+    assert pinned[requirement.name.lower()] in requirement.specifier
+
+
+def test_every_dependency_has_its_reason():
+    from packaging.requirements import Requirement
+
+    rows = re.findall(r"^\| ([\w, -]+) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    shown = {name.strip() for row in rows for name in row.split(",")}
+    declared = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#"]
+    assert {Requirement(line).name for line in declared} <= shown

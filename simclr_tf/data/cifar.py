@@ -1,7 +1,7 @@
 """CIFAR-10 and CIFAR-100 (Krizhevsky, 2009, https://www.cs.toronto.edu/~kriz/cifar.html).
 
-Read from the official binary or Python version, extracted or as the official `.tar.gz`, in memory; downloaded when it
-is nowhere.
+Read into memory from the official binary or Python version, extracted or as the official `.tar.gz`; downloaded where
+there is neither.
 """
 
 import contextlib
@@ -105,15 +105,15 @@ def load_cifar(name: str, data_dir: str | Path | None = None) -> Dataset:
 
     Args:
         name: 'cifar10', or 'cifar100' with its fine labels.
-        data_dir: the folder of the batch files, a folder that holds that folder or an official archive, or the path of
-            an archive. An empty one is downloaded into; None means `~/.cache/simclr_tf`.
+        data_dir: Folder of the batch files, folder that holds that folder or an official archive, or path of an
+            archive. An empty or new folder is downloaded into; None means `~/.cache/simclr_tf`.
 
     Returns:
         Splits of uint8 (N, 32, 32, 3) images with int32 (N,) labels.
 
     Raises:
-        ValueError: for another name, or files that are missing, damaged or something else.
-        OSError: when the download fails.
+        ValueError: If the name is another one, or files are missing, damaged or of another kind.
+        OSError: If the download fails.
     """
     if name not in _VERSIONS:
         raise ValueError(f"The data set must be one of {sorted(_VERSIONS)}. Received: {name!r}")
@@ -143,7 +143,7 @@ def load_cifar(name: str, data_dir: str | Path | None = None) -> Dataset:
 
 
 def _find(name: str, data_dir: str | Path | None) -> tuple[_Version, Path]:
-    """The version at hand, and its folder or archive; downloads it where there is none."""
+    """The version that is there, and its folder or archive; downloads it where there is none."""
     root = Path(CACHE if data_dir is None else data_dir).expanduser()
     for version in _VERSIONS[name]:
         if root.name == version.archive and root.is_file():
@@ -164,7 +164,7 @@ def _require_free(name: str, root: Path) -> None:
     """Raises ValueError unless `root` is, or can become, a folder with nothing in it but other CIFAR files."""
     ours = {entry for versions in _VERSIONS.values() for v in versions for entry in (v.folder, v.archive)}
     expected = sorted(entry for v in _VERSIONS[name] for entry in (v.folder, v.archive))
-    rule = f"data_dir must hold {name} as one of {expected}, or be empty to have it downloaded there."
+    rule = f"`data_dir` must hold {name} as one of {expected}, or be empty to have it downloaded there."
     if root.is_dir():
         foreign = sorted(e.name for e in root.iterdir() if e.name not in ours and not e.name.startswith("."))
         if foreign:
@@ -179,7 +179,7 @@ def _download(archive: str, folder: Path) -> Path:
     """Fetches an official archive into `folder`, whole and verified or not at all."""
     target = folder / archive
     by_hand = f"Without a network, put {URL}{archive} into {folder} by hand."
-    # Hidden, and no other process's: several may start at once, and the last of them to finish wins.
+    # Hidden, and unlike any other process's: several may start at once, and the last of them to finish wins.
     part = folder / f".{archive}.{uuid.uuid4().hex}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -258,7 +258,7 @@ def _parse_pickled(content: bytes, version: _Version, where: str) -> _Arrays:
             f"Received: {where}, with {sorted(fields)}"
         )
     if not all(isinstance(label, int) for label in labels):
-        raise ValueError(f"Labels must be integers. Received: {where}, with other ones")
+        raise ValueError(f"Labels must be integers. Received: {where}, with others")
     return pixels, np.array(labels)
 
 
@@ -274,7 +274,7 @@ def _class_names(content: bytes | None, version: _Version, where: str) -> tuple[
     return tuple(line.decode() if isinstance(line, bytes) else str(line) for line in lines)
 
 
-# --- Pickles. These stand in for all that a CIFAR file refers to, so that nothing else is ever called. ---
+# --- Pickles. These stand in for everything that a CIFAR file refers to, so that nothing else is ever called. ---
 
 
 class _PickledArray:

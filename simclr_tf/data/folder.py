@@ -1,9 +1,10 @@
-"""A folder of image files, labelled by their folders or unlabelled."""
+"""A folder of image files, labeled by their folders or unlabeled."""
 
 import functools
 import hashlib
 import os
 import warnings
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,15 +13,16 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
+from simclr_tf.data import check
 from simclr_tf.data.source import LOST, Dataset, Split, hold_out
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 TEST_FRACTION = 0.2
 
-# By content, not by name. A short list also keeps Pillow from handing a file to one of its rarer parsers.
+# Formats by content, not by name. A short list also keeps Pillow from handing a file to one of its rarer parsers.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
 _SPLIT_FOLDERS = {"train", "test", "val", "valid", "validation"}
-# Fixed: were it the run's seed, an evaluation with another seed would test on images that were trained on.
+# Fixed: with the run's seed, an evaluation with another seed would test on images that were trained on.
 _HOLD_OUT_SEED = 0
 _NAMED_AT_MOST = 10
 
@@ -29,19 +31,18 @@ class FileImages:
     """Image files, decoded whenever they are read.
 
     An image is turned upright (EXIF), made RGB, scaled until its shorter side is `image_size`, and cropped to the
-    centre square. Of an animation it is the first frame.
+    center square. Only the first frame of an animation is read.
 
     Args:
         paths: The N files.
         image_size: Side of the square images, in pixels.
-        root: Folder that the fingerprint names the files relative to.
+        root: Folder relative to which the fingerprint names the files.
     """
 
-    random_access = True
     original_size = None
 
     def __init__(self, paths: Sequence[str], image_size: int, root: str | Path = "") -> None:
-        """Keeps the paths only."""
+        """Reads nothing yet."""
         self._paths = tuple(paths)
         self._size = image_size
         self._root = root
@@ -83,63 +84,68 @@ class FileImages:
 def load_folder(data_dir: str | Path, image_size: int) -> Dataset:
     """Reads a folder of images.
 
-    `data_dir` has either folders of images, one for each class (labelled in the sorted order of their names), or images
-    only (unlabelled), or `train/` and `test/`, each of them like that. Without `test/`, a fifth of every class is
-    held out as test images, always the same ones.
+    `data_dir` has either folders of images, one for each class (labeled in the sorted order of their names), or images
+    only (unlabeled), or `train/` and `test/` in any case, each of them like that. Without `test/`, a fifth of every
+    class is held out as test images, always the same ones.
 
     Every file is decoded once, so that broken ones are found, left out and named in the notes before a run begins.
 
     Args:
-        data_dir: the folder.
-        image_size: side of the square images, in pixels.
+        data_dir: Folder to read.
+        image_size: Side of the square images, in pixels.
 
     Raises:
-        ValueError: when there is no such folder, no readable image, or a test class without training images.
+        ValueError: If there is no such folder, no readable image, or a test class without training images.
     """
-    root = Path(data_dir)
-    if not root.is_dir():
-        raise ValueError(f"data_dir must be a folder of images. Received: {str(data_dir)!r}, which is no folder")
-    if image_size < 1:
-        raise ValueError(f"image_size must be at least 1 pixel. Received: {image_size}")
+    check("folder", data_dir, image_size)
     # Pillow warns of odd metadata and of very large images, from threads and once for each file.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    split_root = _has_splits(root)
+    root = Path(data_dir)
+    splits = _splits(root)
     notes: list[str] = []
-    train, names = _read_split(root / "train" if split_root else root, image_size, None, notes)
+    train, names = _read_split(splits.get("train", root), image_size, None, notes)
     test = None
-    if split_root and (root / "test").is_dir():
-        test, _ = _read_split(root / "test", image_size, names or (), notes)
+    if "test" in splits:
+        test, _ = _read_split(splits["test"], image_size, names or (), notes)
     elif names is not None and len(train) > 1:
         train, test = hold_out(train, TEST_FRACTION, _HOLD_OUT_SEED)
         notes.append(f"folder: there is no test folder, so {len(test)} images of {root} were held out as test images")
-    if split_root and (ignored := sorted({d.name for d in _folders(root)} - {"train", "test"})):
+    if splits and (ignored := [folder.name for folder in _folders(root) if folder not in splits.values()]):
         notes.append(f"folder: beside train and test, these folders are not read: {', '.join(ignored)}")
-    return Dataset("folder", train, test, names, tuple(notes))
+    class_names = None if names is None else tuple(map(_printable, names))
+    return Dataset("folder", train, test, class_names, tuple(map(_printable, notes)))
 
 
-def _has_splits(root: Path) -> bool:
-    """Whether `train` is a split and not the class of a data set of vehicles."""
-    folders = {folder.name for folder in _folders(root)}
-    return "train" in folders and (folders <= _SPLIT_FOLDERS or bool(_folders(root / "train")))
+def _splits(root: Path) -> dict[str, Path]:
+    """The folders `train` and `test`; none where `train` is a class, as in a data set of vehicles."""
+    folders = {folder.name.lower(): folder for folder in _folders(root)}
+    if "train" in folders and (folders.keys() <= _SPLIT_FOLDERS or _folders(folders["train"])):
+        return {name: folders[name] for name in ("train", "test") if name in folders}
+    return {}
 
 
 def _read_split(
     root: Path, image_size: int, known: tuple[str, ...] | None, notes: list[str]
 ) -> tuple[Split, tuple[str, ...] | None]:
     """One split and the names of its classes, which must be among `known` unless that is None; adds to `notes`."""
-    classes = {folder.name: _images_under(folder) for folder in _folders(root)}
+    left_out: dict[str, list[str]] = defaultdict(list)
+    classes = {folder.name: _images_under(folder, left_out) for folder in _folders(root)}
     classes = {name: files for name, files in classes.items() if files}
-    loose = _image_files(root, os.listdir(root))
+    loose = _image_files(root, [entry.name for entry in os.scandir(root) if not entry.is_dir()], left_out)
+    if classes:
+        left_out["image{s} in no class folder"] = loose
+    for what, files in left_out.items():
+        if files:
+            count = f"{len(files)} {what.format(s='s' * (len(files) > 1))}"
+            notes.append(f"folder: left out {count} in {root}, such as {os.path.relpath(min(files), root)}")
     if known is not None and (strange := sorted(set(classes) - set(known))):
         raise ValueError(
-            f"Every class in {root} must be a class of the training images, {sorted(known)}. Received: {strange}"
+            f"Every class in {str(root)!r} must be a class of the training images, {sorted(known)}. Received: {strange}"
         )
     if not classes:
         if known:
             notes.append(f"folder: the images in {root} are in no class folders, so they have no labels")
         return Split(FileImages(_readable(root, loose, notes), image_size, root)), None
-    if loose:
-        notes.append(f"folder: {len(loose)} images in {root} are in no class folder and were left out")
     names = known or tuple(sorted(classes))
     label_of = {path: names.index(name) for name, files in classes.items() for path in files}
     paths = _readable(root, label_of, notes)
@@ -151,18 +157,24 @@ def _folders(root: Path) -> list[Path]:
     return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _images_under(root: Path) -> list[str]:
-    """The visible image files in `root` and the folders below it, sorted."""
+def _images_under(root: Path, left_out: dict[str, list[str]]) -> list[str]:
+    """The visible image files in `root` and the folders below it, sorted; adds to `left_out`, by kind."""
     found: list[str] = []
     for folder, below, files in os.walk(root):
         below[:] = [name for name in below if not name.startswith(".")]
-        found += _image_files(folder, files)
+        left_out["linked folder{s}"] += filter(os.path.islink, (os.path.join(folder, name) for name in below))
+        found += _image_files(folder, files, left_out)
     return sorted(found)
 
 
-def _image_files(folder: str | Path, names: Iterable[str]) -> list[str]:
-    wanted = (name for name in names if not name.startswith(".") and name.lower().endswith(EXTENSIONS))
-    return sorted(path for path in (os.path.join(folder, name) for name in wanted) if os.path.isfile(path))
+def _image_files(folder: str | Path, names: Iterable[str], left_out: dict[str, list[str]]) -> list[str]:
+    """The visible images among the files of a folder, sorted; adds to `left_out`, by kind."""
+    paths = [os.path.join(folder, name) for name in sorted(names) if not name.startswith(".")]
+    named = [path for path in paths if path.lower().endswith(EXTENSIONS)]
+    images = [path for path in named if os.path.isfile(path)]
+    left_out[f"file{{s}} not ending in {', '.join(EXTENSIONS)}"] += set(paths) - set(named)
+    left_out["dangling link{s}"] += set(named) - set(images)
+    return images
 
 
 def _readable(root: Path, paths: Iterable[str], notes: list[str]) -> list[str]:
@@ -173,12 +185,18 @@ def _readable(root: Path, paths: Iterable[str], notes: list[str]) -> list[str]:
     if len(broken) == len(paths):
         problem = "no image" if not paths else f"{len(paths)} unreadable files, such as {broken[0]}"
         raise ValueError(
-            f"A folder of images must hold files that end in {', '.join(EXTENSIONS)}. Received: {root}, with {problem}"
+            f"A folder of images must hold files that end in {', '.join(EXTENSIONS)}. "
+            f"Received: {_printable(f'{root}, with {problem}')}"
         )
     notes += [f"folder: left out an unreadable file in {root}: {line}" for line in broken[:_NAMED_AT_MOST]]
     if len(broken) > _NAMED_AT_MOST:
         notes.append(f"folder: left out {len(broken) - _NAMED_AT_MOST} more unreadable files in {root}")
     return [path for path in paths if not faults[path]]
+
+
+def _printable(text: str) -> str:
+    """Escapes the bytes of file names that the locale cannot decode, since Python refuses to print them."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 @functools.cache
@@ -200,7 +218,7 @@ def _decode_named(path: str, size: int) -> np.ndarray:
     try:
         return _decode(path, size)
     except Exception as error:
-        raise ValueError(f"{LOST}. Received: {path} ({type(error).__name__})") from error
+        raise ValueError(f"{LOST}. Received: {_printable(path)} ({type(error).__name__})") from error
 
 
 def _decode(path: str, size: int) -> np.ndarray:

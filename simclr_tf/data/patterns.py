@@ -1,13 +1,12 @@
 """The embedded data set `patterns`: ten procedural textures, drawn with NumPy, nothing to download.
 
-It exists so that a whole run (pretrain, evaluate, plot) works offline in minutes and still has something to
-learn. Three decisions make it a test of contrastive learning rather than of bookkeeping:
+It exists so that a whole run (pretrain, evaluate, plot) works offline in minutes and still has something to learn.
+Three decisions make it a test of contrastive learning rather than of bookkeeping:
 
-* Colours are muted and shared: greys with a slight tint. With vivid random colours the colour alone tells two
-  images apart, the contrastive loss is solved by it, and the texture is never learned.
-* Orientation, frequency, phase and polarity are random for every image, and all images have nearly the same
-  mean and contrast. No pixel means anything by itself: a linear classifier on raw pixels stays near chance
-  (16 %).
+* Colors are muted and shared: grays with a slight tint. With vivid random colors, color alone would tell two images
+  apart and solve the contrastive task, and the texture would never be learned.
+* Orientation, frequency, phase and polarity are random for every image, and all images have nearly the same mean and
+  contrast. No pixel means anything by itself: a linear classifier on raw pixels stays near chance (16 %).
 * Periods are 4 to 16 pixels: several fit into the image, and a crop of 8 % of the area still shows about one.
 """
 
@@ -27,12 +26,12 @@ def load_patterns(n_train: int = 5000, n_test: int = 1000, seed: int = 0) -> Dat
 
     Args:
         n_train: Number of training images.
-        n_test: Number of test images, drawn from a random stream independent of the training one.
+        n_test: Number of test images, from a random stream independent of that of the training images.
         seed: Non-negative integer. The same seed and NumPy release give the same data set.
 
     Returns:
-        A `Dataset` of uint8 images `(n, 32, 32, 3)` and int32 labels `(n,)`, balanced and shuffled; classes
-        in the order of `TEXTURES`.
+        A `Dataset` of uint8 images (n, 32, 32, 3) and int32 labels (n,), balanced and shuffled; classes in the order of
+        `TEXTURES`.
 
     Raises:
         ValueError: If a size is not positive or the seed is negative.
@@ -42,7 +41,6 @@ def load_patterns(n_train: int = 5000, n_test: int = 1000, seed: int = 0) -> Dat
         train=_split(n_train, seed, _TRAIN_STREAM),
         test=_split(n_test, seed, _TEST_STREAM),
         class_names=tuple(TEXTURES),
-        notes=(),
     )
 
 
@@ -52,11 +50,11 @@ def make_patterns(n: int, seed: int, stream: int = _TRAIN_STREAM) -> tuple[np.nd
     Args:
         n: Number of images. Class counts differ by at most one.
         seed: Non-negative integer.
-        stream: Non-negative integer; streams of one seed are independent. Training images are stream 0, test
-            images stream 1.
+        stream: Non-negative integer; the streams of one seed are independent. Training images are stream 0, test images
+            stream 1.
 
     Returns:
-        Images, uint8 `(n, 32, 32, 3)`, and labels, int32 `(n,)`.
+        Images, uint8 (n, 32, 32, 3), and labels, int32 (n,).
 
     Raises:
         ValueError: If `n` is not positive, or `seed` or `stream` is negative.
@@ -65,7 +63,7 @@ def make_patterns(n: int, seed: int, stream: int = _TRAIN_STREAM) -> tuple[np.nd
         raise ValueError(f"The number of images must be positive. Received: n={n}")
     if seed < 0 or stream < 0:
         raise ValueError(f"Seed and stream must not be negative. Received: seed={seed}, stream={stream}")
-    # Always three words: SeedSequence pads with zeros, so [s] and [s, 0] would be one and the same generator.
+    # Always three words: SeedSequence pads with zeros, so [s] and [s, 0] would be the same generator.
     labels = np.arange(n, dtype=np.int32) % len(TEXTURES)
     np.random.default_rng([seed, stream, len(TEXTURES)]).shuffle(labels)
     images = np.empty((n, SIZE, SIZE, 3), np.uint8)
@@ -83,25 +81,25 @@ def _split(n: int, seed: int, stream: int) -> Split:
 
 
 def _develop(rng: np.random.Generator, texture: np.ndarray) -> np.ndarray:
-    """Turns textures `(n, 32, 32)` of any scale into muted uint8 images `(n, 32, 32, 3)`."""
+    """Turns textures (n, 32, 32) of any scale into muted uint8 images (n, 32, 32, 3)."""
     n = len(texture)
-    # Zero mean and unit deviation: otherwise the share of ink would give the class away in the mean grey.
+    # Zero mean and unit deviation: otherwise the share of ink would give the class away in the mean gray.
     texture = texture - texture.mean(axis=(1, 2), keepdims=True)
     texture /= texture.std(axis=(1, 2), keepdims=True) + 1e-6
     polarity = rng.choice([-1.0, 1.0], (n, 1, 1))
-    grey = polarity * _uniform(rng, n, 0.13, 0.21) * texture
+    gray = polarity * _uniform(rng, n, 0.13, 0.21) * texture
     across, _ = _rotated(rng, n, jitter=0.0)
     light = _uniform(rng, n, 0.0, 0.08) * across / (SIZE / 2)  # uneven illumination, as a slope
-    # One tint for the paper and another for the ink, both so slight that the image stays grey.
+    # One tint for the paper and another for the ink, both so slight that the image stays gray.
     paper = rng.normal(0.0, 0.01, (n, 1, 1, 3))
     ink = rng.normal(1.0, 0.06, (n, 1, 1, 3))
     level = rng.normal(0.5, 0.02, (n, 1, 1, 1))
-    image = level + paper + light[..., None] + ink * grey[..., None]
+    image = level + paper + light[..., None] + ink * gray[..., None]
     image += rng.normal(0.0, 0.02, image.shape)
     return np.rint(255 * np.clip(image, 0.0, 1.0)).astype(np.uint8)
 
 
-# --- Coordinates and edges. Every array is (n, 32, 32), or (n, 1, 1) for one number an image. ---
+# --- Coordinates and edges. Every array is (n, 32, 32), or (n, 1, 1) for one number per image. ---
 
 
 def _uniform(rng: np.random.Generator, n: int, low: float, high: float) -> np.ndarray:
@@ -109,7 +107,7 @@ def _uniform(rng: np.random.Generator, n: int, low: float, high: float) -> np.nd
 
 
 def _rotated(rng: np.random.Generator, n: int, jitter: float = SIZE) -> tuple[np.ndarray, np.ndarray]:
-    """Pixel coordinates in a frame of random angle, its origin up to `jitter` pixels off the centre."""
+    """Pixel coordinates in a frame of random angle, its origin up to `jitter` pixels off the center."""
     y, x = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
     x = x + _uniform(rng, n, -jitter, jitter)
     y = y + _uniform(rng, n, -jitter, jitter)
@@ -123,12 +121,12 @@ def _to_line(x: np.ndarray, period: np.ndarray) -> np.ndarray:
 
 
 def _edge(distance: np.ndarray) -> np.ndarray:
-    """Signed distance in pixels -> -1 to 1, about one pixel wide: drawn hard, slanted edges would alias."""
+    """Signed distance in pixels -> -1 to 1, about one pixel wide: hard slanted edges would alias."""
     return np.tanh(1.5 * distance)
 
 
 def _smooth_noise(rng: np.random.Generator, n: int, gain: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """White noise filtered by `gain`, a function of the frequency in cycles per pixel; unit deviation."""
+    """White noise of unit deviation, filtered by `gain`, a function of the frequency in cycles per pixel."""
     frequency = np.hypot(np.fft.fftfreq(SIZE)[:, None], np.fft.rfftfreq(SIZE))  # (32, 17)
     spectrum = np.fft.rfft2(rng.standard_normal((n, SIZE, SIZE))) * gain(frequency)
     spectrum[:, 0, 0] = 0.0
@@ -136,7 +134,7 @@ def _smooth_noise(rng: np.random.Generator, n: int, gain: Callable[[np.ndarray],
     return noise / noise.std(axis=(1, 2), keepdims=True)
 
 
-# --- The textures: (rng, n) -> (n, 32, 32), any scale and offset; `_develop` takes both away. ---
+# --- The textures: (rng, n) -> (n, 32, 32), of any scale and offset, which `_develop` removes. ---
 
 
 def _stripes(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -168,7 +166,7 @@ def _rays(rng: np.random.Generator, n: int) -> np.ndarray:
     x, y = _rotated(rng, n, jitter=8.0)
     rays = rng.integers(7, 15, (n, 1, 1))
     period = 2 * np.pi / rays
-    # Radians times the radius are pixels; so towards the centre the rays fade to grey instead of aliasing.
+    # Radians times the radius are pixels, so toward the center the rays fade to gray instead of aliasing.
     return _edge(np.hypot(x, y) * (_to_line(np.arctan2(y, x), period) - period / 4))
 
 

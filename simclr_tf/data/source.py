@@ -1,7 +1,7 @@
 """The contract between readers and everything else: a `Dataset` of `Split`s, whose images come from a `Source`.
 
-A source says how many images it has, how large they are stored, and whether any of them can be read at any time
-(`read`) or only all of them in an order of the source's own (`stream`). `pipeline` makes batches of either.
+A source says how many images it has, how large they are, and which they are. Any of `Images` can be read at any time;
+`StreamImages` come one after another, in an order of their own. `pipeline` makes batches of either.
 """
 
 import hashlib
@@ -17,8 +17,8 @@ LOST = "An image that was readable at start-up no longer is"  # how a source's m
 Order = tuple[int, tf.Tensor]  # the seed, and the epoch as an int64 scalar
 
 
-class Source(Protocol):
-    """N images of one size."""
+class Images(Protocol):
+    """N images of one size, any of which can be read at any time."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -28,24 +28,27 @@ class Source(Protocol):
     def original_size(self) -> tuple[int, int] | None:
         """(height, width) of every image as it is stored; None where they differ."""
 
-    @property
-    def random_access(self) -> bool:
-        """Whether there are `read` and `take`; otherwise there is `stream`."""
-
     def __len__(self) -> int:
         """The number of images."""
 
     def fingerprint(self) -> str:
         """A digest that tells these images, in this order, from others."""
 
-    def take(self, indices: np.ndarray) -> "Source":
+    def take(self, indices: np.ndarray) -> "Images":
         """The chosen images, in the order of `indices`, int (M,)."""
 
     def read(self, indices: tf.Tensor) -> tf.Tensor:
-        """Int64 (B,) -> uint8 (B, H, W, C), inside a tf.data map or eagerly."""
+        """Int64 (B,) -> uint8 (B, H, W, C), eagerly or inside a tf.data map; static in H, W, C, and in B if given."""
 
-    def stream(self, order: Order | None) -> tf.data.Dataset:
-        """Every image once, uint8 (H, W, C), or with its label, int32 (); shuffled by `order`, a pure function of it."""
+
+def on_cpu(array: np.ndarray) -> tf.Tensor:
+    """Copies an array into an eager tensor, on the CPU because that is where tf.data runs.
+
+    A tf.data map captures the tensor, whereas it would write the array into its graph as a constant, which every
+    rewrite of the graph copies.
+    """
+    with tf.init_scope(), tf.device("CPU:0"):
+        return tf.constant(array)
 
 
 class ArrayImages:
@@ -58,18 +61,13 @@ class ArrayImages:
         ValueError: If they are of another rank or dtype.
     """
 
-    random_access = True
-
     def __init__(self, images: np.ndarray) -> None:
         """Copies the images into one tensor."""
         if images.ndim != 4 or images.dtype != np.uint8:
             raise ValueError(
                 f"Images must be a uint8 array of shape (N, H, W, C). Received: {images.dtype} of shape {images.shape}"
             )
-        # An eager tensor is captured by a tf.data map, where an array would be written into its graph as a constant,
-        # with every rewrite of the graph copying it. On the CPU, because that is where tf.data runs.
-        with tf.init_scope(), tf.device("CPU:0"):
-            self._tensor = tf.constant(images)
+        self._tensor = on_cpu(images)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -105,21 +103,35 @@ class StreamImages:
     """Images that come in an order of their own, such as those of a `tf.data.Dataset`.
 
     Args:
-        make: From an `Order`, or from None for the images' own order, to a finite dataset of uint8 images (H, W, C), or
-            of such images with their int32 labels. The same order must give the same sequence.
-        count: Images in it.
+        stream: From an `Order`, or from None for the images' own order, to a finite dataset of uint8 images (H, W, C),
+            or of pairs of such an image and its label, int32 (). Equal orders must give equal sequences.
+        count: Number of images in it.
         image_shape: (H, W, C) of every image.
-        name: What tells these images from others, when a run is continued.
+        name: Name that tells these images from others when a run is resumed.
+
+    Attributes:
+        labeled: Whether each image comes with its label.
+
+    Raises:
+        ValueError: If the dataset has elements of another kind.
     """
 
-    random_access = False
     original_size = None
 
     def __init__(
-        self, make: Callable[[Order | None], tf.data.Dataset], count: int, image_shape: tuple[int, int, int], name: str
+        self,
+        stream: Callable[[Order | None], tf.data.Dataset],
+        count: int,
+        image_shape: tuple[int, int, int],
+        name: str,
     ) -> None:
-        """Reads nothing yet."""
-        self.stream, self.image_shape, self._count, self._name = make, image_shape, count, name
+        """Reads no image yet."""
+        self.stream, self.image_shape, self._count, self._name = stream, image_shape, count, name
+        image, label = tf.TensorSpec(image_shape, tf.uint8), tf.TensorSpec((), tf.int32)
+        found = stream(None).element_spec
+        if found not in (image, (image, label)):
+            raise ValueError(f"A stream must be of {image}, alone or with {label}. Received: {found}")
+        self.labeled = isinstance(found, tuple)
 
     def __len__(self) -> int:
         """The number of images."""
@@ -130,13 +142,16 @@ class StreamImages:
         return hashlib.sha256(f"{self._name} {self._count}".encode()).hexdigest()
 
 
+Source = Images | StreamImages
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """Images and their labels.
 
     Args:
         images: Source of N images.
-        labels: int32 (N,), each at least 0; None for unlabelled images, and for a stream, which yields its own.
+        labels: int32 (N,), each at least 0; None for unlabeled images and for a stream, which brings its own.
 
     Raises:
         ValueError: If images and labels do not belong together.
@@ -149,6 +164,8 @@ class Split:
         """Checks the labels."""
         if self.labels is None:
             return
+        if isinstance(self.images, StreamImages):
+            raise ValueError("A stream brings its own labels. Received: a stream, and labels beside it")
         if self.labels.dtype != np.int32 or self.labels.shape != (len(self.images),):
             raise ValueError(
                 f"Labels must be int32 of shape ({len(self.images)},), one for each image. "
@@ -164,8 +181,13 @@ class Split:
         """(H, W, C) of every image."""
         return self.images.image_shape
 
+    @property
+    def labeled(self) -> bool:
+        """Whether every image has a label."""
+        return self.labels is not None or (isinstance(self.images, StreamImages) and self.images.labeled)
+
     def take(self, indices: np.ndarray) -> "Split":
-        """The sub-split of the chosen images.
+        """The chosen images with their labels.
 
         Args:
             indices: int (M,), in the order wanted.
@@ -173,37 +195,33 @@ class Split:
         Raises:
             ValueError: If the images can only be streamed.
         """
-        if not self.images.random_access:
-            raise ValueError("Images that can only be streamed cannot be chosen one by one. Received: a stream")
         labels = None if self.labels is None else self.labels[indices]
-        return Split(self.images.take(indices), labels)
-
-    def read(self, indices: tf.Tensor) -> tf.Tensor:
-        """The images at `indices`, for use in a tf.data map.
-
-        Args:
-            indices: int64 (B,).
-
-        Returns:
-            uint8 (B, H, W, C), with H, W and C static, and B where it is static in `indices`.
-        """
-        return self.images.read(indices)
+        return Split(self._random_access().take(indices), labels)
 
     def array(self) -> np.ndarray:
-        """All images at once, uint8 (N, H, W, C): for a few of them, as for a picture."""
-        return self.read(tf.range(len(self), dtype=tf.int64)).numpy()
+        """All images at once, uint8 (N, H, W, C): for a few of them, as for a picture.
+
+        Raises:
+            ValueError: If the images can only be streamed.
+        """
+        return self._random_access().read(tf.range(len(self), dtype=tf.int64)).numpy()
+
+    def _random_access(self) -> Images:
+        if isinstance(self.images, StreamImages):
+            raise ValueError("Images that can only be streamed cannot be chosen one by one. Received: a stream")
+        return self.images
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A training split, mostly a test split, and what there is to say about them.
+    """A training split, usually a test split, and what there is to say about them.
 
     Args:
-        name: the name it was asked for by.
-        train: the images to learn from.
-        test: the images to judge on, or None.
-        class_names: the name of each label, or None for unlabelled images.
-        notes: warnings to print at start-up, one sentence each.
+        name: Name by which it was loaded.
+        train: Images to learn from.
+        test: Images to evaluate on, or None.
+        class_names: Name of each label, or None for unlabeled images.
+        notes: Warnings to print at start-up, one sentence each.
     """
 
     name: str
@@ -214,26 +232,26 @@ class Dataset:
 
     @property
     def num_classes(self) -> int | None:
-        """The number of classes, or None for unlabelled images."""
+        """The number of classes, or None for unlabeled images."""
         return None if self.class_names is None else len(self.class_names)
 
 
 def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
     """Sets a part of a split aside, every class in proportion.
 
-    Class counts are rounded by largest remainders, so that the part held out is as large as asked. The last image of
+    Class counts are rounded by largest remainders, so that the part held out has the requested size. The last image of
     a class is held out only if nothing else is left.
 
     Args:
-        split: at least 2 images.
-        fraction: the part to hold out, above 0 and below 1; at least one image, and never all.
-        seed: decides which; the same seed, the same images.
+        split: At least 2 images.
+        fraction: Part to hold out, above 0 and below 1; at least one image, and never all.
+        seed: Seed of the random choice.
 
     Returns:
         (kept, held), both in the order of `split`.
 
     Raises:
-        ValueError: for another fraction, or fewer than 2 images.
+        ValueError: If the fraction is outside that range, there are fewer than 2 images, or they can only be streamed.
     """
     if not 0 < fraction < 1:
         raise ValueError(f"The fraction to hold out must be above 0 and below 1. Received: {fraction}")
@@ -251,7 +269,7 @@ def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
 
 
 def _held_counts(sizes: np.ndarray, fraction: float) -> np.ndarray:
-    """How many of each class to hold out: largest remainders, all in all `fraction` of the images."""
+    """How many images of each class to hold out, by largest remainders; together `fraction` of all images."""
     total = int(np.clip(round(fraction * sizes.sum()), 1, sizes.sum() - 1))
     counts = np.floor(fraction * sizes).astype(int)
     remainders = fraction * sizes - counts

@@ -22,15 +22,15 @@ def evaluate(run_dir: str | Path, mode: str = "linear", **settings: Any) -> Any:
 
     Args:
         run_dir: Folder of the run.
-        mode: A key of `simclr_tf.config.MODES`.
-        **settings: Those of the mode's section there, such as `baselines=True`.
+        mode: One of `simclr_tf.config.MODES`.
+        **settings: Settings of the mode's section there, such as `baselines=True`.
 
     Returns:
-        What the protocol returns: the record of a probe, which is also in `RUN_DIR/evaluation/<mode>.json`; the path of
-        an export.
+        What the protocol returns: the record of a probe, which is also written to `RUN_DIR/evaluation/<mode>.json`, or
+        the path of an export.
 
     Raises:
-        ValueError: On settings that the mode does not have, a folder without a checkpoint, or data that does not fit.
+        ValueError: If the mode has no such setting, the folder no checkpoint, or the data does not fit the encoder.
     """
     config, chosen = preflight.check_evaluation(run_dir, mode, settings)
     return importlib.import_module(PROTOCOLS[mode]).run(Path(run_dir), config, chosen)

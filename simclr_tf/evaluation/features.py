@@ -1,4 +1,4 @@
-"""What the probes look at: frozen features of a split, its raw pixels, and the encoder's fingerprint."""
+"""What the probes are given: frozen features of a split, its raw pixels, and the encoder's fingerprint."""
 
 import hashlib
 
@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf.data.pipeline import ordered_batches
+from simclr_tf.data.pipeline import naming_lost_images, ordered_batches
 from simclr_tf.data.source import Split
 
 
@@ -14,11 +14,11 @@ from simclr_tf.data.source import Split
 def represent(encoder: keras.Model, images: tf.Tensor) -> tf.Tensor:
     """Representation h = f(x) of a batch, with batch norm's moving statistics.
 
-    One function for all encoders: TensorFlow keys its traces by the encoder and the shape, so that the three splits of
-    a data set share one graph.
+    One function serves all encoders: TensorFlow keys its traces by encoder and shape, so that the three splits of a
+    data set share one graph.
 
     Args:
-        encoder: float32 images in [0, 1] to float32 (B, D).
+        encoder: Model of float32 images in [0, 1] to float32 (B, D).
         images: uint8 (B, H, W, C).
 
     Returns:
@@ -27,19 +27,20 @@ def represent(encoder: keras.Model, images: tf.Tensor) -> tf.Tensor:
     return tf.cast(encoder(tf.cast(images, tf.float32) / 255.0, training=False), tf.float32)
 
 
+@naming_lost_images()
 def extract(encoder: keras.Model, split: Split, batch_size: int = 256) -> np.ndarray:
     """Features of every image of a split, in its order.
 
     Args:
-        encoder: float32 images in [0, 1] to float32 (B, D); not changed.
+        encoder: Model of float32 images in [0, 1] to float32 (B, D); not changed.
         split: N uint8 images.
-        batch_size: images a step.
+        batch_size: Images per step.
 
     Returns:
         float32 (N, D).
 
     Raises:
-        ValueError: when the encoder takes images of another shape.
+        ValueError: If the encoder takes images of another shape, or an image can no longer be read.
     """
     expected = encoder.input_shape[1:]
     if any(side not in (None, size) for side, size in zip(expected, split.image_shape, strict=True)):
@@ -50,31 +51,35 @@ def extract(encoder: keras.Model, split: Split, batch_size: int = 256) -> np.nda
 
 
 def _padded(images: tf.Tensor, batch_size: int) -> tf.Tensor:
-    """(b, H, W, C) -> (batch_size, H, W, C), with black images at the end."""
+    """(b, H, W, C) -> (batch_size, H, W, C), black images added at the end."""
     return tf.pad(images, [[0, batch_size - images.shape[0]], [0, 0], [0, 0], [0, 0]])
 
 
+@naming_lost_images()
 def pixels(split: Split) -> np.ndarray:
-    """The images themselves as features, the baseline without an encoder.
+    """The images themselves as features: the baseline without an encoder.
 
     Args:
         split: N uint8 images of shape (H, W, C).
 
     Returns:
         float32 (N, H * W * C) in [0, 1].
+
+    Raises:
+        ValueError: If an image can no longer be read.
     """
     batches = [images.numpy() for images in ordered_batches(split, 256)]
     return np.concatenate(batches).reshape(len(split), -1).astype(np.float32) / np.float32(255)
 
 
 def weights_digest(model: keras.Model) -> str:
-    """Fingerprint of everything a model has learnt, batch norm's moving statistics included.
+    """Fingerprint of everything a model has learned, batch norm's moving statistics included.
 
     Args:
-        model: a built model.
+        model: Built model.
 
     Returns:
-        SHA-256 over path, dtype, shape and bytes of every weight, in hexadecimal digits.
+        SHA-256 of the path, dtype, shape and bytes of every weight, as hexadecimal digits.
     """
     digest = hashlib.sha256()
     for weight in model.weights:

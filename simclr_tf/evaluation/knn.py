@@ -1,4 +1,4 @@
-"""The k-nearest-neighbour probe: nothing is learnt, the geometry of the features is all there is."""
+"""The k-nearest-neighbors probe: nothing is learned, only the geometry of the features counts."""
 
 from functools import partial
 from pathlib import Path
@@ -27,15 +27,15 @@ def knn_probe(features: Features, k: int = Knn.k) -> Result:
         sum over its k nearest i with y_i = c of exp(s_i / tau).
 
     As https://arxiv.org/abs/1805.01978 with its tau of 0.07, and k = 20 rather than 200, which suits sets of thousands
-    of images. Nothing is tuned, so neighbours come from the training and validation split together, as many as the
-    linear probe learns from. Classes without a vote score 0 and rank by number in top 5.
+    of images. Nothing is tuned, so neighbors come from the training and validation splits together, the images that the
+    linear probe learns from. Classes without a vote score 0 and rank by number in the top 5.
 
     Args:
-        features: Those of the three splits.
-        k: How many neighbors vote; where there are fewer, all of them do.
+        features: Features of the three splits.
+        k: Number of neighbors that vote; all of them where there are fewer.
 
     Returns:
-        Accuracy on the test split. Hyper-parameters: `k`, `temperature`.
+        Accuracy on the test split. Hyperparameters: `k`, `temperature`.
     """
     bank = features.train_and_validation()
     k = min(k, len(bank))
@@ -61,16 +61,16 @@ def vote(
         queries: float (M, D).
         bank: float (N, D).
         labels: int (N,), the classes of `bank`.
-        num_classes: number of classes.
-        k: neighbours that vote, at most N.
-        temperature: tau; the smaller, the more the nearest count.
-        block: similarities to hold in memory at a time; does not change what is computed.
+        num_classes: Number of classes.
+        k: Number of neighbors that vote, at most N.
+        temperature: tau; the smaller it is, the more the nearest neighbors count.
+        block: Number of similarities to hold in memory at a time; does not change the result.
 
     Returns:
         float64 (M, num_classes).
 
     Raises:
-        ValueError: when k is not in 1 .. N, or the temperature not above 0.
+        ValueError: If k is not in 1 .. N, or the temperature not above 0.
     """
     if not 1 <= k <= len(bank):
         raise ValueError(f"k must be in 1 .. {len(bank)}, the rows to choose from. Received: {k}")
@@ -97,5 +97,5 @@ def _vote_block(
 
 
 def _normalized(rows: np.ndarray) -> np.ndarray:
-    """Rows of length 1; a row of zeros (every unit dead) stays, similar to none."""
+    """Rows of length 1; a row of zeros (every unit dead) stays as it is, with similarity 0 to every other."""
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(rows.dtype).tiny)

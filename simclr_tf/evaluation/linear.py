@@ -1,4 +1,4 @@
-"""The linear probe: multinomial logistic regression on frozen features (Chen et al., 2020, section 2.3 and B.8)."""
+"""The linear probe: multinomial logistic regression on frozen features (Chen et al., 2020, sections 2.3 and B.8)."""
 
 import warnings
 from pathlib import Path
@@ -12,13 +12,13 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from simclr_tf.config import Config, Linear
-from simclr_tf.evaluation.probe import Features, Labelled, Result, judge
+from simclr_tf.evaluation.probe import Features, Labeled, Result, judge
 from simclr_tf.evaluation.probing import judge_run
 
-# Inverse strengths, from strongly to weakly regularised: each fit starts where the last one, a simpler one, ended.
+# Inverse strengths, from strongly to weakly regularized: each fit starts from the simpler solution before it.
 GRID = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-# L-BFGS stops once no component of the mean loss's gradient exceeds this. Features are standardised, so that is a
-# correlation of residual and feature below 0.001. A tenth of it doubles the time and moves the accuracy on CIFAR-10's
+# L-BFGS stops once no component of the mean loss's gradient exceeds this. Features are standardized, so that means a
+# correlation of residual and feature below 0.001. A tenth of it doubles the time and changes the accuracy on CIFAR-10's
 # pixels by 0.05 points.
 TOLERANCE = 1e-3
 SEARCH_ITERATIONS = 100
@@ -31,42 +31,42 @@ def run(run_dir: Path, config: Config, settings: Linear) -> dict[str, Any]:
 
 
 def linear_probe(features: Features) -> Result:
-    """Test accuracy of a linear classifier on frozen, standardised features.
+    """Test accuracy of a linear classifier on frozen, standardized features.
 
-    Minimises over weights w and biases b, with x standardised to mean 0 and variance 1 by training statistics,
+    Minimizes over weights w and biases b, with x standardized to mean 0 and variance 1 by training statistics,
 
         sum_i -log softmax(w x_i + b)[y_i] + |w|^2 / (2 C).
 
-    C is the one of `GRID` with the highest accuracy on the validation split, the smallest of equals. Standardisation
-    and classifier are then fitted again on training and validation split together; the test split is looked at once.
-    There is no randomness in it.
+    C is the value of `GRID` with the highest accuracy on the validation split, the smallest in case of a tie. The
+    standardization and the classifier are then fitted again on the training and validation splits together, and the
+    test split is used once. Nothing is random.
 
-    The paper tunes the L2 strength on a validation split in the same way (appendix B.8, no standardising mentioned).
-    Standardising makes one grid of C serve representations of any scale, raw pixels included.
+    The paper tunes the L2 strength on a validation split in the same way (appendix B.8, which mentions no
+    standardization). Standardization lets one grid of C serve representations of any scale, raw pixels included.
 
     Args:
-        features: of the three splits.
+        features: Features of the three splits.
 
     Returns:
-        Accuracy on the test split. Hyper-parameters: `C`, `validation_top1` (of each C that was tried),
-        `iterations` and `converged` of the final fit.
+        Accuracy on the test split. Hyperparameters: `C`, `validation_top1` (of each C that was tried), `iterations` and
+        `converged` of the final fit.
 
     Raises:
-        ValueError: when the training split has fewer than two classes.
+        ValueError: If the training split has fewer than two classes.
     """
     if len(np.unique(features.train.labels)) < 2:
         raise ValueError("A linear classifier needs at least two classes in the training split. Received: 1")
     model = LogisticRegression(tol=TOLERANCE, warm_start=True)
     tried = _search(model, features)
-    learnt_from = features.train_and_validation()
-    scaler = StandardScaler().fit(learnt_from.features)
-    # A class of the validation split alone gives the final fit one more row of weights than there is to start from.
-    model.set_params(warm_start=len(model.classes_) == len(np.unique(learnt_from.labels)))
-    converged = _fit(model, scaler, learnt_from, FINAL_ITERATIONS)
+    learned_from = features.train_and_validation()
+    scaler = StandardScaler().fit(learned_from.features)
+    # A class that only the validation split has gives the final fit a row of weights with nothing to start from.
+    model.set_params(warm_start=len(model.classes_) == len(np.unique(learned_from.labels)))
+    converged = _fit(model, scaler, learned_from, FINAL_ITERATIONS)
     return judge(
         _scores(model, scaler, features.test.features, features.num_classes),
         features.test.labels,
-        len(learnt_from),
+        len(learned_from),
         {
             "C": model.C,
             "validation_top1": {f"{strength:g}": accuracy for strength, accuracy in tried},
@@ -89,7 +89,8 @@ def _search(model: LogisticRegression, features: Features) -> list[tuple[float, 
         tried.append((strength, accuracy))
         if accuracy > best:
             best, solution = accuracy, (strength, model.coef_.copy(), model.intercept_.copy())
-        # Past the peak the fits take longest and are of no use. One standard error, lest noise pass for a peak.
+        # Past the maximum the fits take longest and are of no use. One standard error, so that noise is not taken for a
+        # maximum.
         elif best - accuracy > np.sqrt(best * (1 - best) / len(features.validation)):
             break
     strength, model.coef_, model.intercept_ = solution
@@ -97,10 +98,10 @@ def _search(model: LogisticRegression, features: Features) -> list[tuple[float, 
     return tried
 
 
-def _fit(model: LogisticRegression, scaler: StandardScaler, split: Labelled, iterations: int) -> bool:
-    """Fits from where the model is; True if it converged. The user reads that in the report, not in a warning."""
-    # BLAS threads wait for each other by spinning. With as many as cores, any other load on the machine makes the many
-    # small products of a fit three times as slow as with half as many (measured on 2 cores), and once 25 times.
+def _fit(model: LogisticRegression, scaler: StandardScaler, split: Labeled, iterations: int) -> bool:
+    """Fits from where the model is; True if it converged, which the record says instead of a warning."""
+    # BLAS threads wait for each other by spinning. With one per core, any other load on the machine makes the many
+    # small products of a fit three times as slow as with half as many threads (measured on 2 cores), and once 25 times.
     threads = max(1, joblib.cpu_count() // 2)
     with threadpool_limits(threads), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
@@ -109,7 +110,7 @@ def _fit(model: LogisticRegression, scaler: StandardScaler, split: Labelled, ite
 
 
 def _scores(model: LogisticRegression, scaler: StandardScaler, features: np.ndarray, num_classes: int) -> np.ndarray:
-    """Logits (N, num_classes); minus infinity for classes that the model has never seen."""
+    """Logits (N, num_classes); minus infinity for classes that the model was not fitted on."""
     logits = model.decision_function(scaler.transform(features))
     if logits.ndim == 1:  # two classes: the logit of the second
         logits = np.stack([-logits, logits], axis=1)

@@ -1,4 +1,4 @@
-"""What every probe takes and gives: `Features` of the three splits in, a `Result` on the test split out."""
+"""What every probe takes and returns: `Features` of the three splits in, a `Result` on the test split out."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,15 +9,15 @@ TOP = 5
 
 
 @dataclass(frozen=True, eq=False)
-class Labelled:
+class Labeled:
     """Features of one split with their labels.
 
     Args:
         features: float32 (N, D).
-        labels: int (N,), values 0 .. classes - 1.
+        labels: int (N,), from 0 to the number of classes - 1.
 
     Raises:
-        ValueError: on shapes that do not belong together, no rows, or values that are not finite.
+        ValueError: If the shapes do not belong together, there are no rows, or a value is not finite.
     """
 
     features: np.ndarray
@@ -33,7 +33,7 @@ class Labelled:
         finite = np.isfinite(self.features).all(axis=1)
         if not finite.all():
             raise ValueError(
-                "Features must be finite; an encoder that gives others has diverged. "
+                "Features must be finite; otherwise the encoder has diverged. "
                 f"Received: {np.count_nonzero(~finite)} of {len(finite)} rows with NaN or infinity"
             )
 
@@ -47,18 +47,18 @@ class Features:
     """Frozen features of the three splits of a data set.
 
     Args:
-        train: what a probe learns from.
-        validation: what a probe's hyper-parameters are chosen on, and nothing else.
-        test: what a probe is judged on, once.
-        num_classes: number of classes; every label is below it.
+        train: Rows that a probe learns from.
+        validation: Rows on which a probe's hyperparameters are chosen, and nothing else.
+        test: Rows on which a probe is judged, once.
+        num_classes: Number of classes; every label is below it.
 
     Raises:
-        ValueError: when the splits differ in D, or a label is outside 0 .. num_classes - 1.
+        ValueError: If the splits differ in D, or a label is outside 0 .. num_classes - 1.
     """
 
-    train: Labelled
-    validation: Labelled
-    test: Labelled
+    train: Labeled
+    validation: Labeled
+    test: Labeled
     num_classes: int
 
     def __post_init__(self) -> None:
@@ -71,9 +71,9 @@ class Features:
         if low < 0 or high >= self.num_classes:
             raise ValueError(f"Labels must be in 0 .. {self.num_classes - 1}. Received: {low} .. {high}")
 
-    def train_and_validation(self) -> Labelled:
-        """All rows that a probe may learn from once its hyper-parameters are chosen."""
-        return Labelled(
+    def train_and_validation(self) -> Labeled:
+        """All rows that a probe may learn from once its hyperparameters are chosen."""
+        return Labeled(
             np.concatenate([self.train.features, self.validation.features]),
             np.concatenate([self.train.labels, self.validation.labels]),
         )
@@ -84,24 +84,24 @@ class Result:
     """How well a probe does on the test split.
 
     Args:
-        top1: fraction of test images whose class has the highest score.
-        top5: fraction of test images whose class is among the five highest scores, ties going to the class with the
-            lower number; with fewer than five classes, among min(5, classes) of them and so always 1.0.
-        n_train: images learnt from.
-        n_test: images judged on.
-        hyper_parameters: what the probe fixed or chose; plain values.
+        top1: Fraction of test images whose class has the highest score.
+        top5: Fraction of test images whose class is among the five highest scores, ties going to the class with the
+            lower number; None with five classes or fewer, where it would always be 1.
+        n_train: Number of images that the probe learned from.
+        n_test: Number of test images.
+        hyper_parameters: Plain values that the probe fixed or chose.
         predictions: int (n_test,), the class with the highest score.
     """
 
     top1: float
-    top5: float
+    top5: float | None
     n_train: int
     n_test: int
     hyper_parameters: dict[str, Any]
     predictions: np.ndarray
 
     def to_dict(self) -> dict[str, Any]:
-        """The plain values for a report: everything but the predictions."""
+        """The plain values for a report: everything except the predictions."""
         return {
             "top1": self.top1,
             "top5": self.top5,
@@ -115,10 +115,10 @@ def judge(scores: np.ndarray, labels: np.ndarray, n_train: int, hyper_parameters
     """Compares scores with the true classes.
 
     Args:
-        scores: float (N, classes), higher is likelier.
+        scores: float (N, classes), higher for more likely classes.
         labels: int (N,), the true classes.
-        n_train: images that the scores were learnt from.
-        hyper_parameters: plain values to report.
+        n_train: Number of images that the scores were learned from.
+        hyper_parameters: Plain values to report.
 
     Returns:
         The `Result` on these N images.
@@ -127,7 +127,7 @@ def judge(scores: np.ndarray, labels: np.ndarray, n_train: int, hyper_parameters
     hits = ranked == labels[:, None]
     return Result(
         top1=float(hits[:, 0].mean()),
-        top5=float(hits.any(axis=1).mean()),
+        top5=float(hits.any(axis=1).mean()) if scores.shape[1] > TOP else None,
         n_train=n_train,
         n_test=len(labels),
         hyper_parameters=hyper_parameters,

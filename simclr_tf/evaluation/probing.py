@@ -14,7 +14,7 @@ from simclr_tf.config import Config, Data, Probe
 from simclr_tf.data.source import Dataset, Split, hold_out
 from simclr_tf.evaluation import report
 from simclr_tf.evaluation.features import extract, pixels, weights_digest
-from simclr_tf.evaluation.probe import Features, Labelled, Result
+from simclr_tf.evaluation.probe import Features, Labeled, Result
 from simclr_tf.preflight import data_source
 
 
@@ -25,20 +25,20 @@ def judge_run(
 
     Args:
         mode: Name of the probe, which the files are named after.
-        probe: From features to a result.
+        probe: Function from features to a result.
         run_dir: Folder of the run.
-        config: Its configuration.
-        settings: On what, and beside which baselines.
+        config: Configuration of the run.
+        settings: Data to judge on, and whether to add baselines.
 
     Returns:
-        The record, as `judge_encoder`.
+        The record, as from `judge_encoder`.
 
     Raises:
         ValueError: If there is no checkpoint, or the data does not fit the encoder.
     """
     name, data_dir = data_source(settings, config.data)
     encoder = encoders.load_encoder(run_dir, settings.layer)
-    # Only a folder's images can be resized; a run on other images tells by its encoder which size that has to be.
+    # Only a folder's images can be resized; where the run's were not, the encoder tells the size.
     size = (config.data.image_size or encoder.input_shape[1]) if name == "folder" else None
     dataset = data.load(name, data_dir, size, config.training.seed)
     for note in dataset.notes:
@@ -58,7 +58,7 @@ def judge_run(
 
 
 def results_folder(run_dir: Path, layer: int, judged_on: tuple[str, str | None], pretrained_on: Data) -> Path:
-    """Where the results go: those on other data than the run's get a folder of their own."""
+    """Where the results go: results on other data than the run's get a folder of their own."""
     folder, (name, data_dir) = run_dir / "evaluation" / (f"layer{layer}" if layer else ""), judged_on
     if name == "folder" and data_dir != pretrained_on.data_dir:
         path = Path(data_dir or "").resolve()
@@ -83,31 +83,32 @@ def judge_encoder(
 
     Args:
         mode: Name of the probe, which the files are named after.
-        probe: From features to a result.
-        encoder: float32 images in [0, 1], (B, H, W, C), to float32 (B, D); not changed.
-        make_random_encoder: gives the same architecture at its initial weights; called only for the baselines.
-        dataset: labelled training and test images.
-        validation_fraction: part of the training images to choose hyper-parameters on. With the seed and fraction of
-            the pretraining, they are the images that it held out.
-        seed: decides which those are.
-        out_dir: folder for `<mode>.json` and `<mode>_confusion.png`.
-        baselines: also judge the random encoder and raw pixels.
-        data_dir: where the dataset was read from, for the record.
+        probe: Function from features to a result.
+        encoder: Model of float32 images in [0, 1], (B, H, W, C), to float32 (B, D); not changed.
+        make_random_encoder: Function that returns the same architecture at its initial weights; called only for the
+            baselines.
+        dataset: Labeled training and test images.
+        validation_fraction: Part of the training images on which to choose hyperparameters. With the seed and fraction
+            of the pretraining, they are the images that it held out.
+        seed: Seed that decides which images those are.
+        out_dir: Folder for `<mode>.json` and `<mode>_confusion.png`.
+        baselines: Whether to judge the random encoder and raw pixels, too.
+        data_dir: Folder that the dataset was read from, for the record.
 
     Returns:
-        The record: `mode`, `dataset`, `data_dir`, `top1` and `top5` (fractions), `n_train`, `n_test`, `hyper_parameters`,
-        `baselines` (name to the last five), `encoder_parameters` (how many, statistics included),
-        `encoder_digest_before`, `encoder_digest_after`.
+        The record: `mode`, `dataset`, `data_dir`, `top1` and `top5` (fractions; top5 None with five classes or fewer),
+        `n_train`, `n_test`, `hyper_parameters`, `baselines` (from a name to the last five), `encoder_parameters` (their
+        number, moving statistics included), `encoder_digest_before`, `encoder_digest_after`.
 
     Raises:
-        ValueError: on data that the encoder cannot be judged on.
-        RuntimeError: if the evaluation changed the encoder.
+        ValueError: If the encoder cannot be judged on the data.
+        RuntimeError: If the evaluation changed the encoder.
     """
     splits = _splits(dataset, validation_fraction, seed)
     class_names = dataset.class_names or ()
 
     def judge(features_of: Callable[[Split], np.ndarray]) -> Result:
-        train, validation, test = (Labelled(features_of(split), _labels(split, dataset.name)) for split in splits)
+        train, validation, test = (Labeled(features_of(split), _labels(split, dataset.name)) for split in splits)
         return probe(Features(train, validation, test, len(class_names)))
 
     before = weights_digest(encoder)
@@ -115,7 +116,7 @@ def judge_encoder(
     compared = _baselines(judge, make_random_encoder) if baselines else {}
     after = weights_digest(encoder)
     if before != after:
-        raise RuntimeError(f"The evaluation changed the encoder it was to judge. Received: {before}, then {after}")
+        raise RuntimeError(f"The evaluation changed the encoder that it judges. Received: {before}, then {after}")
     record = {
         "mode": mode,
         "dataset": dataset.name,
@@ -135,13 +136,13 @@ def _baselines(
     judge: Callable[[Callable[[Split], np.ndarray]], Result], make_random_encoder: Callable[[], keras.Model]
 ) -> dict[str, dict[str, Any]]:
     return {
-        "random initialisation": judge(partial(extract, make_random_encoder())).to_dict(),
+        "random initialization": judge(partial(extract, make_random_encoder())).to_dict(),
         "raw pixels": judge(pixels).to_dict(),
     }
 
 
 def _splits(dataset: Dataset, validation_fraction: float, seed: int) -> tuple[Split, Split, Split]:
-    """Training, validation and test split, all of them labelled and fit for judging."""
+    """The training, validation and test splits, all of them labeled and fit for judging."""
     known = np.unique(_labels(dataset.train, dataset.name))
     if dataset.test is None or not len(dataset.test):
         raise ValueError(f"Judging needs a test split. Received: {dataset.name} without one")
@@ -156,5 +157,5 @@ def _splits(dataset: Dataset, validation_fraction: float, seed: int) -> tuple[Sp
 
 def _labels(split: Split, name: str) -> np.ndarray:
     if split.labels is None:
-        raise ValueError(f"Judging needs labelled images: one folder a class. Received: {name} without labels")
+        raise ValueError(f"Judging needs labeled images, such as one folder per class. Received: {name} without labels")
     return split.labels

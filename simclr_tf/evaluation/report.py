@@ -19,14 +19,14 @@ NAMED = 100  # classes up to which the names can
 def write(
     record: dict[str, Any], labels: np.ndarray, predictions: np.ndarray, class_names: Sequence[str], out_dir: str | Path
 ) -> Path:
-    """Writes `<mode>.json` and `<mode>_confusion.png`; a reader sees the old files or the new ones, never half of one.
+    """Writes `<mode>.json` and `<mode>_confusion.png`, each of them whole or not at all.
 
     Args:
-        record: plain values, with the keys `mode`, `dataset` and `top1` among them.
+        record: Plain values, with the keys `mode`, `dataset` and `top1` among them.
         labels: int (N,), true classes of the test split.
-        predictions: int (N,), predicted ones.
-        class_names: name of each class.
-        out_dir: folder to write into; made if needed.
+        predictions: int (N,), predicted classes.
+        class_names: Name of each class.
+        out_dir: Folder to write into; created if needed.
 
     Returns:
         Path of the JSON file.
@@ -43,15 +43,15 @@ def write(
 
 
 def confusion_figure(labels: np.ndarray, predictions: np.ndarray, class_names: Sequence[str]) -> Figure:
-    """Confusion matrix, each row in per cent of the images of that class; rows without images are 0.
+    """Confusion matrix, each row in percent of the images of that class; rows without images are 0.
 
     Args:
         labels: int (N,), true classes.
-        predictions: int (N,), predicted ones.
-        class_names: name of each class.
+        predictions: int (N,), predicted classes.
+        class_names: Name of each class.
 
     Returns:
-        A figure that no window or global state of matplotlib knows of.
+        A figure outside of any window and of matplotlib's global state.
     """
     count = len(class_names)
     matrix = confusion_matrix(labels, predictions, labels=np.arange(count)).astype(float)
@@ -65,7 +65,7 @@ def confusion_figure(labels: np.ndarray, predictions: np.ndarray, class_names: S
     if count <= NAMED:
         size = float(np.clip(250 / count, 5, 10))
         names = [name if len(name) <= 24 else f"{name[:23]}…" for name in class_names]
-        # A dollar sign in a folder's name is no formula.
+        # A dollar sign in a folder's name does not begin a formula.
         axes.set_xticks(range(count), names, rotation=90, fontsize=size, parse_math=False)
         axes.set_yticks(range(count), names, fontsize=size, parse_math=False)
     if count <= ANNOTATED:
@@ -79,15 +79,19 @@ def table(record: dict[str, Any]) -> Table:
     """The results as a table: the pretrained encoder, then the baselines.
 
     Args:
-        record: as written by `write`.
+        record: Record as written by `write`.
+
+    Returns:
+        A table with a column for top-5 only where there are more than five classes.
     """
     result = Table(title=f"{record['mode']} probe on {record['dataset']}")
-    for heading in ("features", "top-1 %", "top-5 %", "training images", "test images"):
-        result.add_column(heading, justify="left" if heading == "features" else "right")
+    accuracies = ["top1"] if record["top5"] is None else ["top1", "top5"]
+    result.add_column("features")
+    for heading in (*(f"top-{accuracy[-1]} %" for accuracy in accuracies), "training images", "test images"):
+        result.add_column(heading, justify="right")
     for name, row in {"pretrained encoder": record, **record["baselines"]}.items():
-        result.add_row(
-            name, f"{100 * row['top1']:.1f}", f"{100 * row['top5']:.1f}", f"{row['n_train']:,}", f"{row['n_test']:,}"
-        )
+        percent = (f"{100 * row[accuracy]:.1f}" for accuracy in accuracies)
+        result.add_row(name, *percent, f"{row['n_train']:,}", f"{row['n_test']:,}")
     return result
 
 
@@ -95,9 +99,9 @@ def show(record: dict[str, Any], path: Path, console: Console | None = None) -> 
     """Prints the table and where the record is.
 
     Args:
-        record: as written by `write`.
-        path: of its JSON file.
-        console: where to print; standard output when not given.
+        record: Record as written by `write`.
+        path: Path of its JSON file.
+        console: Console to print to; standard output by default.
     """
     console = console or Console()
     console.print(table(record))

@@ -327,7 +327,7 @@ def test_real_images(shared_data):
     data = load_cifar("cifar10", shared_data)
     assert (len(data.train), len(data.test)) == (10_000, 2_000) and len(data.notes) == 2
     assert data.class_names[:2] == ("airplane", "automobile")
-    # Neighbouring pixels of photographs are alike: a wrong order of the axes would show.
+    # Neighboring pixels of photographs are alike: a wrong order of the axes would show.
     images = data.test.array()[:200].astype(int)
     unlike = np.abs(np.roll(images, 7, axis=0) - images).mean()
     assert max(np.abs(np.diff(images, axis=axis)).mean() for axis in (1, 2)) < unlike / 3

@@ -1,16 +1,21 @@
 """Folders of images: layouts, decoding, damaged files."""
 
+import io
+import os
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
 from simclr_tf.data.folder import EXTENSIONS, FileImages, load_folder
-from simclr_tf.data.pipeline import ordered_batches, training_batches
+from simclr_tf.data.pipeline import naming_lost_images, ordered_batches, training_batches
+from simclr_tf.data.source import LOST, Split
 
 
 def paint(path, color=(200, 30, 60), size=(12, 10), **options):
-    """Writes an image of one colour."""
+    """Writes an image of one color."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, color).save(path, **options)
     return path
@@ -25,7 +30,7 @@ def classes(root, **counts):
 
 def only(path, size=8):
     """The one image of a file."""
-    return FileImages([str(path)], size).array()[0]
+    return Split(FileImages([str(path)], size)).array()[0]
 
 
 def test_class_folders_are_labels_in_sorted_order(tmp_path):
@@ -53,6 +58,22 @@ def test_train_and_test_folders_share_their_labels(tmp_path):
     assert data.test.labels.tolist() == [1, 1, 1] and data.notes == ()
 
 
+@pytest.mark.parametrize(("train", "test"), [("Train", "Test"), ("TRAIN", "test")])
+def test_splits_are_recognized_whatever_the_case(tmp_path, train, test):
+    classes(tmp_path / train, a=2, b=2)
+    classes(tmp_path / test, b=3)
+    data = load_folder(tmp_path, 8)
+    assert data.class_names == ("a", "b") and (len(data.train), len(data.test)) == (4, 3)
+    assert data.notes == ()
+
+
+def test_of_two_folders_that_differ_in_case_one_is_read_and_the_other_noted(tmp_path):
+    classes(tmp_path / "train", a=2)
+    classes(tmp_path / "Train", b=3)
+    data = load_folder(tmp_path, 8)
+    assert data.class_names == ("a",) and any("not read: Train" in note for note in data.notes)
+
+
 def test_a_test_class_without_training_images_is_refused(tmp_path):
     classes(tmp_path / "train", a=2)
     classes(tmp_path / "test", a=1, c=1)
@@ -60,7 +81,7 @@ def test_a_test_class_without_training_images_is_refused(tmp_path):
         load_folder(tmp_path, 8)
 
 
-def test_flat_folders_are_unlabelled(tmp_path):
+def test_flat_folders_are_unlabeled(tmp_path):
     paint(tmp_path / "train" / "1.png")
     paint(tmp_path / "test" / "2.png")
     for data, has_test in ((load_folder(tmp_path, 8), True), (load_folder(tmp_path / "train", 8), False)):
@@ -68,7 +89,7 @@ def test_flat_folders_are_unlabelled(tmp_path):
         assert (data.test is not None) == has_test
 
 
-def test_unlabelled_test_images_of_a_labelled_training_set_are_noted(tmp_path):
+def test_unlabeled_test_images_of_a_labeled_training_set_are_noted(tmp_path):
     classes(tmp_path / "train", a=2)
     paint(tmp_path / "test" / "2.png")
     data = load_folder(tmp_path, 8)
@@ -99,7 +120,68 @@ def test_hidden_and_other_files_are_skipped_and_classes_read_to_the_bottom(tmp_p
 def test_images_beside_class_folders_are_left_out_and_noted(tmp_path):
     paint(classes(tmp_path, a=2) / "loose.png")
     data = load_folder(tmp_path, 8)
-    assert len(data.train) + len(data.test) == 2 and "1 images" in data.notes[0]
+    assert len(data.train) + len(data.test) == 2
+    assert data.notes[0] == f"folder: left out 1 image in no class folder in {tmp_path}, such as loose.png"
+
+
+def test_what_is_no_image_is_left_out_and_counted(tmp_path):
+    classes(tmp_path, a=2, b=2)
+    for i in range(40):
+        (tmp_path / "a" / f"{i:02}.tif").write_bytes(b"")
+    (tmp_path / "README").write_text("not an image")
+    (tmp_path / "b" / ".DS_Store").write_bytes(b"")  # hidden, so not worth a word
+    for i in range(3):
+        (tmp_path / "b" / f"gone{i}.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    (tmp_path / "b" / "more").symlink_to(tmp_path / "a")
+    data = load_folder(tmp_path, 8)
+    assert len(data.train) + len(data.test) == 4
+    left_out = [note for note in data.notes if "left out" in note]
+    endings = "not ending in .bmp, .gif, .jpeg, .jpg, .png, .webp"
+    assert set(left_out) == {
+        f"folder: left out 41 files {endings} in {tmp_path}, such as README",
+        f"folder: left out 3 dangling links in {tmp_path}, such as b/gone0.jpg",
+        f"folder: left out 1 linked folder in {tmp_path}, such as b/more",
+    }
+
+
+def test_linked_images_are_read(tmp_path):
+    target = paint(tmp_path / "elsewhere" / "1.png")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "link.png").symlink_to(target)
+    data = load_folder(tmp_path / "data", 8)
+    assert len(data.train) == 1 and data.notes == ()
+
+
+def test_names_may_hold_spaces_dollar_signs_and_any_letters(tmp_path):
+    root = tmp_path / "my $photos, übung"
+    paint(root / "rot und weiß" / "ein bild $1.png", (200, 0, 0))
+    paint(root / "$HOME {x}" / "图 %s.png", (0, 200, 0))
+    data = load_folder(root, 8)
+    assert data.class_names == ("$HOME {x}", "rot und weiß")
+    assert len(data.train) + len(data.test) == 2 and len(data.notes) == 1  # that there is no test folder
+    for split in (data.train, data.test):
+        np.testing.assert_array_equal(split.array()[:, 0, 0, 0], 200 * split.labels)
+
+
+def test_names_that_the_locale_cannot_decode_are_escaped(tmp_path):
+    root = tmp_path / os.fsdecode(b"r\xfft")
+    try:
+        paint(root / os.fsdecode(b"clas\xe9") / "1.png")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    for name in (b"bad\xff.png", b"not\xff.tif"):
+        (root / os.fsdecode(b"clas\xe9") / os.fsdecode(name)).write_text("not an image")
+    data = load_folder(root, 8)
+    strict = io.TextIOWrapper(io.BytesIO(), "utf-8", "strict")
+    print(*data.notes, *data.class_names, file=strict, flush=True)
+    assert data.class_names == (r"clas\udce9",)
+    assert sum(r"bad\udcff.png" in note for note in data.notes) == sum(r"not\udcff.tif" in n for n in data.notes) == 1
+    assert len(data.train.images.fingerprint()) == 64
+
+    with pytest.raises(ValueError, match=r"Received: .*r\\udcfft.*, with no image") as caught:
+        shutil.rmtree(root / os.fsdecode(b"clas\xe9"))
+        load_folder(root, 8)
+    print(caught.value, file=strict, flush=True)
 
 
 @pytest.mark.parametrize("extension", [*EXTENSIONS, ".JPG", ".Png"])
@@ -111,13 +193,13 @@ def test_every_extension_is_decoded(tmp_path, extension):
 
 
 def test_modes_become_rgb(tmp_path):
-    Image.new("L", (8, 8), 77).save(tmp_path / "grey.png")
+    Image.new("L", (8, 8), 77).save(tmp_path / "gray.png")
     Image.new("RGBA", (8, 8), (1, 2, 3, 128)).save(tmp_path / "alpha.png")
     Image.new("1", (8, 8), 1).save(tmp_path / "bit.png")
     Image.fromarray(np.full((8, 8), 77 << 8, np.uint16)).save(tmp_path / "deep.png")
     Image.new("P", (8, 8), 0).save(tmp_path / "palette.png", transparency=b"\x80")
     images = {path.stem: only(path) for path in tmp_path.iterdir() if path.stem != "palette"}
-    assert (images["grey"] == 77).all() and (images["deep"] == 77).all() and (images["bit"] == 255).all()
+    assert (images["gray"] == 77).all() and (images["deep"] == 77).all() and (images["bit"] == 255).all()
     assert (images["alpha"] == (1, 2, 3)).all()
     assert len(load_folder(tmp_path, 8).train) == 5
 
@@ -128,7 +210,7 @@ def test_only_the_first_frame_is_read(tmp_path):
     assert (only(tmp_path / "1.gif") == (255, 0, 0)).all()
 
 
-def test_the_centre_square_is_kept(tmp_path):
+def test_the_center_square_is_kept(tmp_path):
     pixels = np.zeros((10, 30, 3), np.uint8)
     pixels[:, 10:20] = 255
     Image.fromarray(pixels).save(tmp_path / "1.png")
@@ -228,6 +310,37 @@ def test_a_file_that_breaks_later_is_an_error_with_its_name(tmp_path):
         next(iter(ordered_batches(train, 1)))
     with pytest.raises(ValueError, match=r"Received: .*later\.png"):
         train.array()
+
+
+@pytest.mark.parametrize("name", [b"2.png", b"caf\xe9 $2.png"])
+def test_an_image_lost_while_it_is_read_is_an_error_of_one_line(tmp_path, name):
+    path = tmp_path / os.fsdecode(name)
+    paint(tmp_path / "1.png")
+    try:
+        paint(path)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    train = load_folder(tmp_path, 8).train
+    path.unlink()
+    with pytest.raises(ValueError) as caught, naming_lost_images():
+        list(ordered_batches(train, 2))
+    shown = str(path).replace("\udce9", r"\udce9")
+    assert str(caught.value) == f"{LOST}. Received: {shown} (FileNotFoundError)"
+
+
+def test_fingerprints_tell_files_and_their_order_wherever_the_folder_is(tmp_path):
+    classes(tmp_path / "here", a=3, b=3)
+    train = load_folder(tmp_path / "here", 8).train.images
+    digest, part = train.fingerprint(), train.take(np.array([0, 1]))
+    assert part.fingerprint() == train.take(np.array([0, 1])).fingerprint()
+    assert len({digest, part.fingerprint(), train.take(np.array([1, 0])).fingerprint()}) == 3
+
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert load_folder(tmp_path / "there", 8).train.images.fingerprint() == digest
+    kept = load_folder(tmp_path / "there", 8).train.labels
+    paint(tmp_path / "there" / "b" / "03.png")
+    more = load_folder(tmp_path / "there", 8).train
+    assert len(more) > len(kept) and more.images.fingerprint() != digest
 
 
 def test_photographs(shared_data):

@@ -1,4 +1,4 @@
-"""Tests of the embedded textures: deterministic, balanced, muted; neither colour nor raw pixels tell."""
+"""Tests of the embedded textures: deterministic, balanced, muted; neither color nor raw pixels tell."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def test():
 
 
 def linear_accuracy(train_features, train_labels, test_features, test_labels):
-    """Test accuracy of a regularised logistic regression on standardised features."""
+    """Test accuracy of a regularized logistic regression on standardized features."""
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, tol=1e-2, max_iter=1000))
     return classifier.fit(train_features, train_labels).score(test_features, test_labels)
 
@@ -91,7 +91,7 @@ def test_no_training_image_is_a_test_image_and_none_occurs_twice(train, test):
     assert len(seen) == 4000
 
 
-def test_colours_are_muted(train):
+def test_colors_are_muted(train):
     images, _ = train
     means = images.mean(axis=(1, 2))  # (n, 3)
     assert np.ptp(means, axis=1).mean() < 8
@@ -101,7 +101,7 @@ def test_colours_are_muted(train):
     assert np.ptp(images, axis=-1).mean() < 16
 
 
-def test_colour_and_contrast_do_not_separate_the_classes(train, test):
+def test_color_and_contrast_do_not_separate_the_classes(train, test):
     def statistics(images):
         return np.concatenate([images.mean(axis=(1, 2)), images.std(axis=(1, 2))], axis=1)
 

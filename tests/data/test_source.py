@@ -1,4 +1,4 @@
-"""Splits, the in-memory store, and holding out."""
+"""Sources, splits, holding out, and the arguments of `load`."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf import data
-from simclr_tf.data.source import ArrayImages, Dataset, Split, hold_out
+from simclr_tf.data.source import ArrayImages, Dataset, Split, StreamImages, hold_out
 
 
 def numbered(n, labels=None):
@@ -23,26 +23,26 @@ def numbers(split):
 
 def test_read_gathers_in_the_order_asked_for():
     split = numbered(6)
-    images = split.read(tf.constant([4, 0, 4], tf.int64))
+    images = split.images.read(tf.constant([4, 0, 4], tf.int64))
     assert images.dtype == tf.uint8 and images.shape == (3, 2, 3, 3)
     assert images.numpy()[:, 0, 0, 0].tolist() == [4, 0, 4]
     assert split.image_shape == (2, 3, 3) and len(split) == 6
 
 
 def test_read_in_a_map_keeps_the_static_shape_and_embeds_no_pixels():
-    split = Split(ArrayImages(np.zeros((2000, 8, 8, 3), np.uint8)))
-    stream = tf.data.Dataset.range(2000).batch(10, drop_remainder=True).map(split.read)
-    assert stream.element_spec == tf.TensorSpec((10, 8, 8, 3), tf.uint8)
-    graph = tf.function(split.read).get_concrete_function(tf.TensorSpec((None,), tf.int64)).graph
+    images = ArrayImages(np.zeros((2000, 8, 8, 3), np.uint8))
+    batches = tf.data.Dataset.range(2000).batch(10, drop_remainder=True).map(images.read)
+    assert batches.element_spec == tf.TensorSpec((10, 8, 8, 3), tf.uint8)
+    graph = tf.function(images.read).get_concrete_function(tf.TensorSpec((None,), tf.int64)).graph
     assert graph.as_graph_def().ByteSize() < 10_000
 
 
-def test_store_does_not_follow_later_changes_of_the_array():
+def test_images_do_not_follow_later_changes_of_the_array():
     images = np.zeros((2, 2, 2, 3), np.uint8)
     split = Split(ArrayImages(images))
     images[:] = 9
     assert split.array().max() == 0
-    assert split.read(tf.constant([0, 1], tf.int64)).numpy().max() == 0
+    assert split.images.read(tf.constant([0, 1], tf.int64)).numpy().max() == 0
 
 
 def test_take_chooses_images_and_labels_alike():
@@ -63,20 +63,65 @@ def test_labels_that_do_not_fit_are_refused(labels):
         numbered(2, labels)
 
 
+def test_fingerprints_tell_images_and_their_order():
+    def digest(*order, shape=(2, 3, 3)):
+        return ArrayImages(np.array(order, np.uint8)[:, None, None, None] * np.ones(shape, np.uint8)).fingerprint()
+
+    assert digest(0, 1, 2) == digest(0, 1, 2) == numbered(5).images.take(np.array([0, 1, 2])).fingerprint()
+    others = [digest(1, 0, 2), digest(0, 1, 3), digest(0, 1), digest(0, 1, 2, shape=(3, 2, 3)), digest(0, 1, 2, 2)]
+    assert len({digest(0, 1, 2), *others}) == 6
+
+
+def streamed(dtype=tf.uint8, shape=(2, 3, 3), label=tf.int32, count=4, name="zeros"):
+    zeros = tf.data.Dataset.from_tensors(tf.zeros(shape, dtype)).repeat(4)
+    pairs = zeros if label is None else zeros.map(lambda image: (image, tf.zeros((), label)))
+    return StreamImages(lambda order: pairs, count, (2, 3, 3), name)
+
+
+def test_a_stream_says_how_many_images_it_has_and_whether_they_are_labeled():
+    images = streamed()
+    assert (len(images), images.image_shape, images.original_size) == (4, (2, 3, 3), None)
+    assert Split(images).labeled and not Split(streamed(label=None)).labeled
+    assert numbered(2, np.zeros(2, np.int32)).labeled and not numbered(2).labeled
+
+
+def test_a_stream_is_told_by_its_name_and_its_length():
+    assert streamed().fingerprint() == streamed(label=None).fingerprint()
+    assert len({streamed(name=name, count=count).fingerprint() for name in "ab" for count in (3, 4)}) == 4
+
+
+@pytest.mark.parametrize("faulty", [{"dtype": tf.float32}, {"shape": (3, 2, 3)}, {"label": tf.int64}])
+def test_a_stream_of_other_elements_is_refused(faulty):
+    with pytest.raises(ValueError, match=r"A stream must be of .*\(2, 3, 3\).*uint8.*int32.* Received: "):
+        streamed(**faulty)
+
+
+def test_images_of_a_stream_cannot_be_chosen():
+    split = Split(streamed())
+    for choose in (lambda: split.take(np.array([0])), lambda: hold_out(split, 0.5, seed=0), split.array):
+        with pytest.raises(ValueError, match="only be streamed.* Received: a stream"):
+            choose()
+
+
+def test_a_stream_takes_no_labels_beside_its_own():
+    with pytest.raises(ValueError, match="its own labels. Received: "):
+        Split(streamed(), np.zeros(4, np.int32))
+
+
 def test_number_of_classes():
     assert Dataset("x", numbered(2), class_names=("a", "b", "c")).num_classes == 3
     assert Dataset("x", numbered(2)).num_classes is None
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.1, 0.37, 0.5, 0.99])
-@pytest.mark.parametrize("labelled", [True, False])
-def test_hold_out_splits_every_image_once_and_in_proportion(fraction, labelled):
+@pytest.mark.parametrize("labeled", [True, False])
+def test_hold_out_splits_every_image_once_and_in_proportion(fraction, labeled):
     labels = np.random.default_rng(0).integers(0, 4, 100).astype(np.int32)
-    kept, held = hold_out(numbered(100, labels if labelled else None), fraction, seed=1)
+    kept, held = hold_out(numbered(100, labels if labeled else None), fraction, seed=1)
     assert sorted(numbers(kept) + numbers(held)) == list(range(100))
     assert numbers(kept) == sorted(numbers(kept)) and numbers(held) == sorted(numbers(held))
     assert len(held) == round(100 * fraction)
-    if labelled:
+    if labeled:
         assert held.labels.tolist() == labels[numbers(held)].tolist()
         assert np.all(np.abs(np.bincount(held.labels, minlength=4) - fraction * np.bincount(labels)) < 1)
 
@@ -113,16 +158,24 @@ def test_load_names_the_data_sets_it_knows():
 @pytest.mark.parametrize(
     ("name", "data_dir", "image_size", "message"),
     [
-        ("folder", None, 32, "needs data_dir"),
-        ("folder", ".", None, "needs image_size"),
-        ("patterns", "somewhere", None, "are generated"),
+        ("folder", None, 32, "needs `data_dir`"),
+        ("folder", ".", None, "needs `image_size`"),
+        ("folder", ".", 0, "needs `image_size`"),
+        ("folder", "absent", 32, "a folder of images"),
+        ("patterns", "somewhere", None, "is generated"),
         ("patterns", None, 64, "32 x 32"),
         ("cifar10", None, 224, "32 x 32"),
+        ("cifar10", "absent/deeper", None, "a folder or an archive"),
     ],
 )
 def test_load_refuses_settings_that_do_not_go_together(name, data_dir, image_size, message):
-    with pytest.raises(ValueError, match=f"{message}.* Received: "):
-        data.load(name, data_dir, image_size)
+    for refuse in (data.load, data.check):
+        with pytest.raises(ValueError, match=f"{message}.* Received: "):
+            refuse(name, data_dir, image_size)
+
+
+def test_a_new_folder_may_be_named_to_download_into(tmp_path):
+    data.check("cifar10", tmp_path / "new")
 
 
 def test_the_names_can_be_listed_without_tensorflow():

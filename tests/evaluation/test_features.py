@@ -1,8 +1,10 @@
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
-from simclr_tf.data.source import ArrayImages, Split
+from simclr_tf.data.folder import FileImages
+from simclr_tf.data.source import LOST, ArrayImages, Split
 from simclr_tf.evaluation.features import extract, pixels, represent, weights_digest
 
 
@@ -76,6 +78,18 @@ def test_digest_changes_when_the_encoder_is_called_in_training(encoder, images):
 def test_images_of_another_size_are_refused(encoder):
     with pytest.raises(ValueError, match=r"\(8, 8, 3\). Received: \(9, 8, 3\)"):
         extract(encoder, Split(ArrayImages(np.zeros((2, 9, 8, 3), np.uint8))))
+
+
+def test_a_lost_image_is_an_error_of_one_line(encoder, tmp_path):
+    path = tmp_path / "1.png"
+    Image.new("RGB", (8, 8)).save(path)
+    split = Split(FileImages([str(path)], 8))
+    assert extract(encoder, split).shape == (1, 6)
+    path.unlink()
+    for read in (lambda: extract(encoder, split), lambda: pixels(split)):
+        with pytest.raises(ValueError) as caught:
+            read()
+        assert str(caught.value) == f"{LOST}. Received: {path} (FileNotFoundError)"
 
 
 def test_pixels_are_the_images_between_0_and_1(images):

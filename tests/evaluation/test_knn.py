@@ -3,8 +3,9 @@ import math
 import numpy as np
 import pytest
 
-from simclr_tf.evaluation.knn import NEIGHBOURS, TEMPERATURE, knn_probe, vote
-from simclr_tf.evaluation.probe import Features, Labelled
+from simclr_tf.config import Knn
+from simclr_tf.evaluation.knn import TEMPERATURE, knn_probe, vote
+from simclr_tf.evaluation.probe import Features, Labeled
 
 
 def by_hand(queries, bank, labels, num_classes, k, temperature):
@@ -70,13 +71,23 @@ def test_rows_of_zeros_are_similar_to_none():
 def split(rows, seed):
     rng = np.random.default_rng(seed)
     labels = np.arange(rows) % 3
-    return Labelled((np.eye(3, 8)[labels] + 0.05 * rng.normal(size=(rows, 8))).astype(np.float32), labels)
+    return Labeled((np.eye(3, 8)[labels] + 0.05 * rng.normal(size=(rows, 8))).astype(np.float32), labels)
 
 
 def test_separable_classes_are_all_found():
     result = knn_probe(Features(split(60, 0), split(15, 1), split(30, 2), num_classes=3))
-    assert (result.top1, result.top5, result.n_train, result.n_test) == (1.0, 1.0, 75, 30)
-    assert result.hyper_parameters == {"k": NEIGHBOURS, "temperature": TEMPERATURE}
+    assert (result.top1, result.top5, result.n_train, result.n_test) == (1.0, None, 75, 30)
+    assert result.hyper_parameters == {"k": Knn().k, "temperature": TEMPERATURE}
+
+
+@pytest.mark.parametrize("k", [1, 7, 75])
+def test_as_many_neighbors_vote_as_asked_for(k):
+    features = Features(split(60, 0), split(15, 1), split(30, 2), num_classes=3)
+    bank = features.train_and_validation()
+    expected = vote(features.test.features, bank.features, bank.labels, 3, k=k, temperature=TEMPERATURE)
+    result = knn_probe(features, k)
+    assert result.hyper_parameters["k"] == k
+    np.testing.assert_array_equal(result.predictions, expected.argmax(axis=1))
 
 
 def test_few_training_images_all_vote():

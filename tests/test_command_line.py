@@ -41,7 +41,7 @@ def only_line(result):
         (["train.py", "--dataset=patterns", "--image_size=100000"], "leave --image_size out"),
         (["train.py", "--dataset=cifar10", "--image_size=64"], "leave --image_size out"),
         (["train.py", "--dataset=folder", "--image_size=32", "--data_dir=nonsense"], "--data_dir must be a folder"),
-        (["train.py", "--data_dir=nonsense"], "--data_dir must be a folder or an archive that exists"),
+        (["train.py", "--data_dir=nonsense/x"], "--data_dir must be a folder or an archive"),
         (["train.py", "--run_dir=docs"], "--run_dir is not empty"),
         (["train.py", "--run_dir=docs", "--overwrite"], "--overwrite deletes only the folder of a run"),
         (["train.py", "--encoder=nosuchmod:f"], "--encoder names a module that cannot be found"),

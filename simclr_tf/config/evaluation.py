@@ -22,7 +22,7 @@ class Mode(Section):
 class Probe(Mode):
     """A probe of frozen features: what it is judged on, and beside which baselines."""
 
-    dataset: str | None = setting(None, "Labelled data to judge on, when not that of the run.", choices=DATASET_NAMES)
+    dataset: str | None = setting(None, "Labeled data to judge on, when not that of the run.", choices=DATASET_NAMES)
     data_dir: str | None = setting(None, "Folder of that data, when not that of the run.", path=True)
     baselines: bool = setting(False, "Judge the encoder at random initialization and raw pixels, too.")
 

@@ -117,7 +117,7 @@ class Network(Section):
 
 @dataclasses.dataclass(frozen=True)
 class Loss(Section):
-    """What is minimised."""
+    """What is minimized."""
 
     loss: str = setting("nt_xent", "Contrastive loss.", choices=LOSS_NAMES)
     similarity: str = setting("cosine", "Similarity of two projections.", choices=SIMILARITY_NAMES)
@@ -129,7 +129,7 @@ class Loss(Section):
 
 @dataclasses.dataclass(frozen=True)
 class Optimization(Section):
-    """How it is minimised."""
+    """How it is minimized."""
 
     optimizer: str = setting("lars", "Optimizer.", choices=OPTIMIZER_NAMES)
     learning_rate: float = setting(1.0, "Base learning rate, before `lr_scaling`.", above=0)

@@ -1,0 +1,77 @@
+"""CIFAR-10 from PNG files, such as those of https://github.com/cyizhuo/CIFAR-10-dataset, to the official binary layout.
+
+    python -m simclr_tf.data.from_png PNG_FOLDER DATA_DIR
+
+PNG_FOLDER has `train/CLASS/*.png` and `test/CLASS/*.png` of 32 x 32 pixels; DATA_DIR gets `cifar-10-batches-bin`, which
+`--data_dir=DATA_DIR` reads.
+"""
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from simclr_tf.files import replacing_folder
+
+FOLDER = "cifar-10-batches-bin"
+BATCHES = 5  # the official number of training files
+
+
+def convert(png_folder: str | Path, data_dir: str | Path) -> Path:
+    """Writes the images of a tree of PNG files as CIFAR-10's binary version, whole or not at all.
+
+    Training images are spread over the five files in an order drawn once and for all, so that each file has all classes.
+
+    Args:
+        png_folder: Folder with `train` and `test`, each with one folder for each of the ten classes.
+        data_dir: Folder to write `cifar-10-batches-bin` into.
+
+    Returns:
+        The path of `cifar-10-batches-bin`.
+
+    Raises:
+        ValueError: If a split or a class is missing, or an image is not 32 x 32 pixels.
+        OSError: If a file cannot be read or written.
+    """
+    root, target = Path(png_folder), Path(data_dir) / FOLDER
+    classes = sorted(path.name for path in root.glob("train/*/"))
+    if len(classes) != 10 or classes != sorted(path.name for path in root.glob("test/*/")):
+        raise ValueError(f"Expected train/ and test/ with the same ten classes. Received: {root}, with {classes}")
+    train, test = (_records(root / split, classes) for split in ("train", "test"))
+    train = train[np.random.RandomState(0).permutation(len(train))]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with replacing_folder(target) as folder:
+        folder.mkdir()
+        for number, part in enumerate(np.array_split(train, BATCHES), start=1):
+            (folder / f"data_batch_{number}.bin").write_bytes(part.tobytes())
+        (folder / "test_batch.bin").write_bytes(test.tobytes())
+        (folder / "batches.meta.txt").write_text("\n".join(classes) + "\n")
+    return target
+
+
+def _records(split: Path, classes: list[str]) -> np.ndarray:
+    """The images of a split, uint8 (N, 3073): a label, then the pixels channel by channel."""
+    paths = [(label, path) for label, name in enumerate(classes) for path in sorted((split / name).glob("*.png"))]
+    if not paths:
+        raise ValueError(f"Expected PNG files in class folders. Received: {split}, without any")
+    with ThreadPoolExecutor() as workers:
+        return np.stack(list(workers.map(lambda pair: _record(*pair), paths)))
+
+
+def _record(label: int, path: Path) -> np.ndarray:
+    with Image.open(path, formats=["PNG"]) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    if pixels.shape != (32, 32, 3):
+        raise ValueError(f"Expected images of 32 x 32 pixels. Received: {path}, of {image.width} x {image.height}")
+    return np.concatenate([[np.uint8(label)], pixels.transpose(2, 0, 1).reshape(-1)])
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(f"usage: python -m simclr_tf.data.from_png PNG_FOLDER DATA_DIR. Received: {' '.join(sys.argv[1:])}")
+    try:
+        print(convert(*sys.argv[1:]))
+    except (ValueError, OSError) as error:
+        sys.exit(f"from_png: error: {error}")

@@ -70,7 +70,7 @@ def test_other_files_are_no_config(tmp_path, text):
     "make",
     [
         lambda: c.Data(dataset="imagenet"),
-        lambda: c.Data(validation_fraction=0.0),
+        lambda: c.Data(validation_fraction=-0.1),
         lambda: c.Views(color_strength=-0.1),
         lambda: c.Network(width=0.0),
         lambda: c.Network(encoder="resnet19"),

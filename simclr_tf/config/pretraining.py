@@ -41,8 +41,8 @@ class Data(Section):
     image_size: int | None = setting(None, "Side of the square images, in pixels; needed for folder.", low=8)
     validation_fraction: float = setting(
         0.1,
-        "Part of the training images held out for the validation loss and the probe's tuning.",
-        above=0,
+        "Part of the training images held out for the validation loss; 0 trains on all, as published recipes do.",
+        low=0,
         high=0.5,
     )
 

@@ -18,6 +18,9 @@ from simclr_tf.evaluation.probe import Features, Labeled, Result
 from simclr_tf.preflight import data_source
 
 
+VALIDATION_FRACTION = 0.1  # of the labeled images, where the pretraining held none out
+
+
 def judge_run(
     mode: str, probe: Callable[[Features], Result], run_dir: Path, config: Config, settings: Probe
 ) -> dict[str, Any]:
@@ -49,7 +52,7 @@ def judge_run(
         encoder,
         partial(encoders.random_encoder, run_dir, settings.layer),
         dataset,
-        config.data.validation_fraction,
+        config.data.validation_fraction or VALIDATION_FRACTION,
         config.training.seed,
         results_folder(run_dir, settings.layer, (name, data_dir), config.data),
         settings.baselines,

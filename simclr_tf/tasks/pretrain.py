@@ -42,7 +42,9 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
     preflight.check(config)
     strategy = engine.start(config.training, config.hardware)
     dataset = data.load(config.data.dataset, config.data.data_dir, config.data.image_size, config.training.seed)
-    train, validation = hold_out(dataset.train, config.data.validation_fraction, config.training.seed)
+    train, validation = dataset.train, None
+    if config.data.validation_fraction:
+        train, validation = hold_out(train, config.data.validation_fraction, config.training.seed)
 
     run = engine.Run(config, strategy, train, validation, MEASURES)
     with run.building():

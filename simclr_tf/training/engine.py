@@ -82,7 +82,7 @@ class Run:
         settings: Sections that say how long, how, where and into which folder.
         strategy: As made by `start`.
         train: Images to learn from.
-        validation: Images for the validation loss; may be empty.
+        validation: Images for the validation loss, if any.
         measures: Names of the logs that an epoch reports, in the order of metrics.csv, each with the pattern by which a
             line shows it; `loss` is among them.
         labels: Whether the model takes (images, labels) instead of images.
@@ -102,7 +102,7 @@ class Run:
         settings: Settings,
         strategy: tf.distribute.Strategy,
         train: Split,
-        validation: Split,
+        validation: Split | None,
         measures: Mapping[str, str],
         labels: bool = False,
     ):
@@ -119,7 +119,7 @@ class Run:
             settings.training,
             settings.optimization,
             len(train),
-            len(validation),
+            len(validation) if validation else 0,
             strategy.num_replicas_in_sync,
             self._saved.epoch if self._saved else 0,
         )
@@ -204,15 +204,17 @@ class Run:
         train = partial(
             training_batches, self._train, training.batch_size, training.seed, plan.first_epoch, labels=self._labels
         )
-        validation = partial(ordered_batches, self._validation, batch, True, labels=self._labels)
+        validation = None
+        if self._validation and batch:
+            validation = shares(partial(ordered_batches, self._validation, batch, True, labels=self._labels))
         with self._naming_failures():
             model.fit(
                 shares(train),
                 steps_per_epoch=plan.steps_per_epoch,
                 epochs=training.epochs,
                 initial_epoch=plan.first_epoch,
-                validation_data=shares(validation) if batch else None,
-                validation_steps=len(self._validation) // batch if batch else None,
+                validation_data=validation,
+                validation_steps=plan.validation_images // batch if validation else None,
                 callbacks=callbacks,
                 shuffle=False,  # the stream is shuffled already
                 verbose=1 if self.chief and sys.stdout.isatty() else 0,

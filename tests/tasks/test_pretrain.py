@@ -102,6 +102,16 @@ def test_resumed_is_uninterrupted_bit_for_bit(finished, train, tmp_path):
         np.testing.assert_array_equal(value, theirs[name], err_msg=name)
 
 
+def test_nothing_is_held_out_on_request(train, run_python, tmp_path):
+    """Then there is no validation loss, and probes hold out images of their own."""
+    result = train(tmp_path / "run", "--validation_fraction=0", "--max_steps=4")
+    assert "32 images to train on, 0 for validation" in result.stdout
+    assert [row["val_loss"] for row in rows(tmp_path / "run")] == [""]
+    judged = run_python("evaluate.py", f"--run_dir={tmp_path / 'run'}", "--mode=linear")
+    assert judged.returncode == 0, judged.stderr
+    assert json.loads((tmp_path / "run" / "evaluation" / "linear.json").read_text())["n_train"] == 32
+
+
 def test_an_existing_run_is_not_touched(finished, photos, run_python):
     run_dir, _ = finished
     before = (run_dir / "metrics.csv").read_text()

@@ -1,29 +1,102 @@
-"""The paper's comparisons, one command each: `python -m simclr_tf.studies NAME`.
+"""The paper's comparisons, one command each: `simclr-study NAME`. To add one, give it a row in `STUDIES`."""
 
-To add one, write a file with a `STUDY` and give it a row in `STUDIES`.
-"""
+from simclr_tf.studies.study import Study, grid, multiples, top1, values
 
-from simclr_tf.studies import (
-    augmentation_pairs,
-    base_network,
-    batch_epochs,
-    color_strength,
-    depth_width,
-    head,
-    loss,
-    similarity,
-    temperature,
-)
-from simclr_tf.studies.study import Study
+# Those of figure 5, and the flip, which the paper's crop includes; figure 4 rotates by 90, 180 or 270 degrees.
+TRANSFORMATIONS = {name: name for name in ("crop", "cutout", "color", "sobel", "noise", "blur", "rotate", "flip")}
+TRANSFORMATIONS |= {"color": "jitter,gray", "rotate": "rotate90"}
 
-STUDIES: dict[str, Study] = {
-    "augmentation_pairs": augmentation_pairs.STUDY,
-    "base_network": base_network.STUDY,
-    "batch_epochs": batch_epochs.STUDY,
-    "color_strength": color_strength.STUDY,
-    "depth_width": depth_width.STUDY,
-    "head": head.STUDY,
-    "loss": loss.STUDY,
-    "similarity": similarity.STUDY,
-    "temperature": temperature.STUDY,
+# fmt: off
+STUDIES = {
+    "augmentation_pairs": Study(
+        title="Compositions of two transformations", axes=("first", "second"), figure="heatmap",
+        question="Each image is cropped once; then one branch gets the first transformation and after it the second, on "
+        "the diagonal one alone, and the other is left as it is (`--asymmetric`). Color is jitter and gray at "
+        "`--color_strength`.",
+        cells={(one, two): {"augmentations": ",".join(dict.fromkeys([first, second])), "asymmetric": True}
+               for one, first in TRANSFORMATIONS.items() for two, second in TRANSFORMATIONS.items()},
+        source="Figure 5: ImageNet, ResNet-50, linear evaluation",
+        paper=top1(("crop", "cutout", "color", "sobel", "noise", "blur", "rotate"), {
+            "crop": (33.1, 33.9, 56.3, 46.0, 39.9, 35.0, 30.2),
+            "cutout": (32.2, 25.6, 33.9, 40.0, 26.5, 25.2, 22.4),
+            "color": (55.8, 35.5, 18.8, 21.0, 11.4, 16.5, 20.8),
+            "sobel": (46.2, 40.6, 20.9, 4.0, 9.3, 6.2, 4.2),
+            "noise": (38.8, 25.8, 7.5, 7.6, 9.8, 9.8, 9.6),
+            "blur": (35.1, 25.2, 16.6, 5.8, 9.7, 2.6, 6.7),
+            "rotate": (30.0, 22.5, 20.7, 4.3, 9.7, 6.5, 2.6),
+        }),
+    ),
+    "base_network": Study(
+        title="Base networks", axes=("encoder",), figure="parameters",
+        question="Encoders of different families, all at `--width`. The paper does not make this comparison.",
+        cells=grid(values("encoder", "resnet18", "resnet34", "resnet50", "vgg11", "mobilenet_v2")),
+    ),
+    "batch_epochs": Study(
+        title="Batch size and epochs", axes=("batch", "epochs"),
+        question="Multiples of `--batch_size` and `--epochs`; the learning rate follows the batch as `--lr_scaling` says, "
+        "and `--warmup_epochs` stays. In the paper larger batches are ahead, the less so the longer the training; its "
+        "numbers stand beside cells of the same batch and epochs, such as those of `--batch_size=1024 --epochs=400`.",
+        cells=grid(multiples("batch_size", 1 / 4, 1 / 2, 1, 2), multiples("epochs", 1 / 4, 1 / 2, 1)),
+        source="Table B.1, linear scaling of the learning rate: ImageNet, ResNet-50, linear evaluation",
+        paper=top1(("100", "200", "400", "800"), {
+            "256": (57.5, 61.9, 64.7, 66.6), "512": (60.7, 64.0, 66.2, 67.8), "1024": (62.8, 65.3, 67.2, 68.5),
+            "2048": (64.0, 66.1, 68.1, 68.9), "4096": (64.6, 66.5, 68.2, 68.9), "8192": (64.8, 66.6, 67.8, 69.0),
+        }),
+    ),
+    "color_strength": Study(
+        title="Strength of the color distortion", axes=("blur", "strength"),
+        question="The paper's augmentation with stronger and stronger color distortion, without and with blur, and the "
+        "policy that supervised learning chose, AutoAugment.",
+        cells=grid({"no": {"blur": False}, "yes": {"blur": True}}, values("color_strength", 0.125, 0.25, 0.5, 1))
+        | {("no", "AutoAugment"): {"augmentations": "autoaugment"}},
+        source="Table 1, row SimCLR: ImageNet, ResNet-50, linear evaluation",
+        paper=top1(("0.125", "0.25", "0.5", "1", "AutoAugment"), {"no": (59.6, 61.0, 62.6, 63.2, 61.1)})
+        | {("yes", "1"): (64.5,)},
+    ),
+    "depth_width": Study(
+        title="Depth and width of the ResNet", axes=("encoder", "width"), figure="parameters",
+        question="ResNets of multiples of `--width`. The paper's figure 7 prints no numbers; there, deeper and wider is "
+        "better throughout. Its table 6 has numbers for three of them.",
+        cells=grid(values("encoder", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
+                   multiples("width", 1, 2, 4)),
+        source="Table 6: ImageNet, 1000 epochs, linear evaluation",
+        paper=top1(("1", "2", "4"), {"resnet50": (69.3, 74.2, 76.5)}),
+    ),
+    "head": Study(
+        title="Projection heads", axes=("head", "dimension"),
+        question="Heads of different kinds and output dimensions; without a head, z is h. The paper's figure 8 prints no "
+        "numbers; its text says that nonlinear is ahead of linear by 3 points and of none by more than 10, whatever the "
+        "dimension. It is h that is judged; `evaluate.py --layer=2` judges z, which the paper finds more than 10 points "
+        "behind.",
+        cells={("none", "of h"): {"projection": "none"}}
+        | grid(values("projection", "linear", "nonlinear"), values("projection_dim", 32, 64, 128, 256, 512, 1024, 2048)),
+    ),
+    "loss": Study(
+        title="Contrastive losses", axes=("semi-hard", "loss"),
+        question="Losses with all negatives and with semi-hard ones only. Temperature, margin and learning rate are those "
+        "of the command line, where the paper tuned them for each loss (appendix B.10); `decoupled` is not of the paper.",
+        cells=grid({"no": {"semi_hard": False}, "yes": {"semi_hard": True}},
+                   values("loss", "margin_triplet", "nt_logistic", "nt_xent", "decoupled")),
+        source="Table 4: ImageNet, ResNet-50, linear evaluation",
+        paper=top1(("margin_triplet", "nt_logistic"), {"no": (50.9, 51.6), "yes": (57.5, 57.9)})
+        | {("no", "nt_xent"): (63.9,)},
+    ),
+    "similarity": Study(
+        title="Similarities", axes=("temperature", "similarity"),
+        question="Similarities of the projections at two temperatures, since their ranges differ. The paper does not make "
+        "this comparison.",
+        cells=grid(values("temperature", 0.1, 0.5), values("similarity", "cosine", "dot", "negative_euclidean",
+                                                           "negative_manhattan", "angular", "bilinear")),
+    ),
+    "temperature": Study(
+        title="Temperature and normalization", axes=("l2 norm", "temperature"),
+        question="NT-Xent with and without normalized projections. Entropy and contrastive accuracy are those of the last "
+        "epoch, over batches of `--batch_size`, and so not to be compared with the paper's; only their order is.",
+        cells=grid({"yes": {"normalize": True}}, values("temperature", 0.05, 0.1, 0.5, 1))
+        | grid({"no": {"normalize": False}}, values("temperature", 10, 100)),
+        source="Table 5: ImageNet, ResNet-50, linear evaluation",
+        measures=("contrastive_entropy", "contrastive_accuracy", "top1"),
+        paper={("yes", "0.05"): (1.0, 90.5, 59.7), ("yes", "0.1"): (4.5, 87.8, 64.4), ("yes", "0.5"): (8.2, 68.2, 60.7),
+               ("yes", "1"): (8.3, 59.1, 58.0), ("no", "10"): (0.5, 91.7, 57.2), ("no", "100"): (0.5, 92.1, 57.0)},
+    ),
 }

@@ -1,122 +1,111 @@
-"""What a study comes to: a table of all runs, and one of means and standard deviations with the paper's beside."""
+"""The report of a study: tables with the paper's values beside, the figure, and HParams for TensorBoard."""
 
 import csv
 import io
-import json
 import math
-import statistics
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from statistics import fmean, stdev
 
-from simclr_tf.studies.runs import Run
-from simclr_tf.studies.study import MEASURES, Study
-from simclr_tf.training.run_folder import write_text
+from simclr_tf.files import write_text
+from simclr_tf.studies.figures import draw
+from simclr_tf.studies.study import MEASURES, Labels, Study, Summary, Trial
 
 COLUMNS = ("top1", "top5", "train_loss", "val_loss", "contrastive_accuracy", "contrastive_entropy",
            "train_seconds", "evaluate_seconds", "train_mib", "whole")  # fmt: skip
-Labels = tuple[str, ...]
 
 
-class Spread(NamedTuple):
-    """Mean of a measure over the seeds of a cell.
+def write(study: Study, trials: Sequence[Trial], command: str, stem: Path, tensorboard: Path) -> None:
+    """Writes the tables `stem`.csv and .md, the figure .png and the HParams of what is done so far."""
+    write_csv(study, trials, stem.with_suffix(".csv"))
+    draw(study, summarize(study, trials), stem.with_suffix(".png"))
+    write_markdown(study, trials, command, stem.with_suffix(".md"))
+    write_hparams(study, trials, tensorboard)
 
-    Attributes:
-        mean: of them.
-        std: the standard deviation of a sample, None for a single one.
-        seeds: how many.
+
+def summarize(study: Study, trials: Sequence[Trial]) -> Summary:
+    """The values of each measure and the encoder's size, for each cell with a finished trial."""
+    cells: dict[Labels, list] = {trial.labels: [] for trial in trials}
+    for trial in trials:
+        cells[trial.labels] += [trial.measures()] if trial.state() == "done" else []
+    names = (*study.measures, "encoder_parameters")
+    return {labels: {name: [row[name] for row in rows] for name in names} for labels, rows in cells.items() if rows}
+
+
+def pooled(cells: Iterable[Sequence[float]]) -> float | None:
+    """Standard deviation of a trial about its cell's mean, from all cells together; None where no cell has two seeds.
+
+    With a few seeds, that of a single cell is little more than a guess; compare differences with this one.
     """
-
-    mean: float
-    std: float | None
-    seeds: int
-
-
-def summarize(study: Study, runs: Sequence[Run]) -> dict[Labels, dict[str, Spread]]:
-    """Each measure of each cell, in the order of the grid; cells without a finished run are left out."""
-    found: dict[Labels, list[dict]] = {}
-    for run in runs:
-        if run.state() == "done":
-            found.setdefault(run.cell.labels, []).append(run.measures())
-    order = dict.fromkeys(run.cell.labels for run in runs)
-    return {
-        labels: {name: spread([row[name] for row in found[labels]]) for name in study.measures}
-        for labels in order
-        if labels in found
-    }
+    cells = list(cells)
+    squares = sum((value - fmean(cell)) ** 2 for cell in cells for value in cell)
+    freedom = sum(len(cell) - 1 for cell in cells)
+    return math.sqrt(squares / freedom) if freedom else None
 
 
-def parameters(study: Study, runs: Sequence[Run]) -> dict[Labels, int]:
-    """The size of each cell's encoder, for figures over it; nothing for others."""
-    if study.figure != "parameters":
-        return {}
-    records = {run.cell.labels: json.loads(run.record.read_text()) for run in runs if run.state() == "done"}
-    return {labels: record["encoder_parameters"] for labels, record in records.items()}
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """Mean and standard deviation."""
-    return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
-
-
-def pooled(spreads: Iterable[Spread]) -> float | None:
-    """Standard deviation of a run about its cell's mean, from all cells together; None where no cell has two seeds.
-
-    Of a few seeds a single cell's is little more than a guess; all cells' together is what differences are to be held
-    against.
-    """
-    known = [(spread.std**2, spread.seeds - 1) for spread in spreads if spread.std is not None]
-    if not known:
-        return None
-    return math.sqrt(sum(variance * freedom for variance, freedom in known) / sum(freedom for _, freedom in known))
-
-
-def write_csv(study: Study, runs: Sequence[Run], path: Path) -> None:
-    """One row a finished run: labels, seed, measures, what it took, its folder."""
+def write_csv(study: Study, trials: Sequence[Trial], path: Path) -> None:
+    """One row for each finished trial: labels, seed, measures, usage, folder."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*study.axes, "seed", *COLUMNS, "run_dir"])
-    for run in runs:
-        if run.state() == "done":
-            measures = run.measures()
-            writer.writerow([*run.cell.labels, run.seed, *(measures.get(name) for name in COLUMNS), run.folder])
+    for trial in trials:
+        if trial.state() == "done":
+            measures = map(trial.measures().get, COLUMNS)
+            writer.writerow([*trial.labels, trial.settings["seed"], *measures, trial.folder])
     write_text(path, text.getvalue())
 
 
-def write_markdown(study: Study, runs: Sequence[Run], command: str, figure: str, path: Path) -> None:
+def write_markdown(study: Study, trials: Sequence[Trial], command: str, path: Path) -> None:
     """The report: question, command, table, figure."""
-    summary = summarize(study, runs)
-    done = sum(run.state() == "done" for run in runs)
+    summary = summarize(study, trials)
+    done = sum(trial.state() == "done" for trial in trials)
     noise = pooled(measures["top1"] for measures in summary.values())
     lines = [
         f"# {study.title}", "", study.question, "", "```", command, "```", "",
-        f"{done} of {len(runs)} runs are done. Mean ± standard deviation over seeds; top-1 is that of the "
-        f"{runs[0].mode} probe on the test images."
+        f"{done} of {len(trials)} runs are done. Mean ± standard deviation over seeds; top-1 is that of the "
+        f"{trials[0].mode} probe on the test images."
         + (f" Pooled over all cells, the standard deviation of top-1 is {noise:.1f} points." if noise else ""),
-        "", *table(study, runs, summary), "",
+        "", *table(study, trials, summary), "",
     ]  # fmt: skip
-    if study.beside(run.cell.labels for run in runs):
+    if any(trial.labels in study.paper for trial in trials):
         lines += [f"Of the paper: {study.source}. Another data set, network and length: compare the order.", ""]
-    lines += [f"![{study.title}]({figure})", ""]
-    write_text(path, "\n".join(lines))
+    write_text(path, "\n".join([*lines, f"![{study.title}]({path.with_suffix('.png').name})", ""]))
 
 
-def table(study: Study, runs: Sequence[Run], summary: dict[Labels, dict[str, Spread]]) -> list[str]:
-    """The lines of a Markdown table, one a cell, with cells that have no result yet."""
-    cells = list(dict.fromkeys(run.cell.labels for run in runs))
-    headings, paper = [MEASURES[name][0] for name in study.measures], study.beside(cells)
-    theirs = [f"paper: {heading}" for heading in headings] if paper else []
+def table(study: Study, trials: Sequence[Trial], summary: Summary) -> list[str]:
+    """The lines of a Markdown table, one a cell, including cells without a result yet."""
+    cells = {trial.labels: study.paper.get(trial.labels) for trial in trials}
+    headings, patterns = zip(*(MEASURES[name] for name in study.measures), strict=True)
+    theirs = [f"paper: {heading}" for heading in headings] if any(cells.values()) else []
     rows = [[*study.axes, *headings, "seeds", *theirs]]
     rows.append(["---"] * len(study.axes) + ["---:"] * (len(rows[0]) - len(study.axes)))
-    for labels in cells:
-        ours = [shown(name, summary[labels][name]) if labels in summary else "" for name in study.measures]
-        count = str(summary[labels][study.measures[-1]].seeds) if labels in summary else "0"
-        beside = [f"{value:.1f}" for value in paper[labels]] if labels in paper else [""] * len(theirs)
-        rows.append([*labels, *ours, count, *beside])
+    for labels, paper in cells.items():
+        ours = [summary[labels][name] if labels in summary else [] for name in study.measures]
+        beside = [f"{value:.1f}" for value in paper] if paper else [""] * len(theirs)
+        # The mean needs one seed, the standard deviation two.
+        shown = [
+            " ± ".join(pattern.format(of(seeds)) for of in (fmean, stdev)[: len(seeds)])
+            for pattern, seeds in zip(patterns, ours, strict=True)
+        ]
+        rows.append([*labels, *shown, str(len(ours[-1])), *beside])
     return [f"| {' | '.join(row)} |" for row in rows]
 
 
-def shown(name: str, value: Spread) -> str:
-    """`mean ± std`, as many digits as the measure deserves."""
-    pattern = MEASURES[name][1]
-    return pattern.format(value.mean) + ("" if value.std is None else f" ± {pattern.format(value.std)}")
+def write_hparams(study: Study, trials: Sequence[Trial], folder: Path) -> None:
+    """Labels, settings and measures of the finished trials for TensorBoard; replaces what is in the folder."""
+    import simclr_tf.quiet  # noqa: F401, I001
+    import tensorflow as tf
+    from tensorboard.plugins.hparams import api as hp
+
+    shutil.rmtree(folder, ignore_errors=True)
+    varied = {"seed"}.union(*study.cells.values())
+    for trial in trials:
+        if trial.state() == "done":
+            hparams = dict(zip(study.axes, trial.labels, strict=True))
+            hparams |= {f"--{name}": value for name, value in trial.settings.items() if name in varied}
+            with tf.summary.create_file_writer(str(folder / trial.folder.name)).as_default():
+                hp.hparams(hparams, trial_id=trial.folder.name)
+                for name in MEASURES:
+                    if (value := trial.measures()[name]) is not None:
+                        tf.summary.scalar(name, value, step=0)

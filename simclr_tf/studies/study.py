@@ -1,14 +1,21 @@
-"""What a study is: cells that differ in a few flags, and what is compared among them. Plain data; no TensorFlow."""
+"""A study as plain data, a grid of cells that differ in a few settings; and its trials, each a cell with a seed."""
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Mapping
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from simclr_tf.config import Config
-from simclr_tf.studies import settings
+from simclr_tf.config import PLACES, Config
+from simclr_tf.training.metrics import read_rows
 
-# Measures of a run, and how a table writes them.
+Labels = tuple[Any, ...]  # a cell's place on each axis
+Settings = Mapping[str, Any]  # values by name
+Summary = Mapping[Labels, Mapping[str, Sequence[float]]]  # of each cell, the values of each measure, one a seed
+
+# Measures of a trial, and how tables show them.
 MEASURES = {
     "top1": ("top-1 %", "{:.1f}"),
     "contrastive_accuracy": ("contrastive accuracy %", "{:.1f}"),
@@ -17,86 +24,152 @@ MEASURES = {
 
 
 class Times(NamedTuple):
-    """So many times what the command line, or the default, says of a flag.
+    """A multiple of the value that a setting has on the command line, or by default."""
 
-    Attributes:
-        flag: its name.
-        factor: what to multiply its value by.
-    """
-
-    flag: str
+    name: str
     factor: float
 
-    def of(self, base: Config) -> int | float:
-        """The value; a whole number of one or more where the flag's is whole."""
-        value = settings.value(base, self.flag)
-        return max(1, round(value * self.factor)) if isinstance(value, int) else value * self.factor
+
+def values(name: str, *choices: Any) -> dict[Any, Settings]:
+    """An axis of values of one setting, which are their own labels."""
+    return {choice: {name: choice} for choice in choices}
 
 
-@dataclasses.dataclass(frozen=True)
-class Cell:
-    """One point of the grid.
-
-    Attributes:
-        labels: its place on each axis.
-        flags: by name, what is different here.
-    """
-
-    labels: tuple[Any, ...]
-    flags: Mapping[str, Any]
-
-    def of(self, base: Config) -> "Cell":
-        """The cell with `Times` worked out."""
-        labels = tuple(f"{x.of(base):g}" if isinstance(x, Times) else str(x) for x in self.labels)
-        return Cell(labels, {k: v.of(base) if isinstance(v, Times) else v for k, v in self.flags.items()})
+def multiples(name: str, *factors: float) -> dict[Any, Settings]:
+    """An axis of multiples of the value on the command line."""
+    return values(name, *(Times(name, factor) for factor in factors))
 
 
-Axis = Mapping[Any, Mapping[str, Any]]
+def grid(*axes: Mapping[Any, Settings]) -> dict[Labels, Settings]:
+    """The cells of all combinations."""
+    points = [zip(*point, strict=True) for point in itertools.product(*(axis.items() for axis in axes))]
+    return {labels: {name: cell[name] for cell in cells for name in cell} for labels, cells in points}
 
 
-def values(flag: str, *choices: Any) -> Axis:
-    """An axis of values of one flag, which are their own labels."""
-    return {choice if isinstance(choice, (str, Times)) else f"{choice:g}": {flag: choice} for choice in choices}
-
-
-def multiples(flag: str, *factors: float) -> Axis:
-    """An axis of multiples of what the command line says."""
-    return values(flag, *(Times(flag, factor) for factor in factors))
-
-
-def grid(*axes: Axis) -> tuple[Cell, ...]:
-    """All combinations."""
-    points = itertools.product(*(axis.items() for axis in axes))
-    return tuple(
-        Cell(tuple(label for label, _ in point), {k: v for _, flags in point for k, v in flags.items()})
-        for point in points
-    )
+def top1(columns: Sequence[str], rows: Mapping[str, Sequence[float]]) -> dict[Labels, tuple[float, ...]]:
+    """A table of the paper, as `Study.paper` takes it."""
+    return {(row, column): (value,) for row in rows for column, value in zip(columns, rows[row], strict=True)}
 
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """A comparison of the paper's.
+    """A comparison: a grid of cells, and the paper's results for some of them."""
 
-    Attributes:
-        title: of the report.
-        question: what is compared, and what is different from the paper.
-        axes: names of the labels.
-        cells: the grid.
-        measures: keys of `MEASURES`, the last of which is drawn.
-        paper: labels, and the paper's values of the measures.
-        source: where in the paper these are, and of which setting.
-        figure: "bars"; "heatmap", rows being the first axis; "parameters", over the encoder's size.
+    title: str  # of the report
+    question: str  # what is compared, and what differs from the paper
+    axes: tuple[str, ...]  # names of the labels
+    cells: Mapping[Labels, Settings]  # by label; the settings in which a cell differs
+    measures: tuple[str, ...] = ("top1",)  # keys of `MEASURES`, the last of which is drawn
+    paper: Mapping[Labels, tuple[float, ...]] = dataclasses.field(default_factory=dict)  # its measures of a cell
+    source: str = ""  # where the paper has them, and for which setting
+    figure: str = "bars"  # or "heatmap", rows being the first axis, or "parameters", over the encoder's size
+
+    def cells_of(self, base: Config) -> dict[Labels, Settings]:
+        """The cells with `Times` resolved; multiples of whole numbers are whole and at least one."""
+
+        def of(value: Any) -> Any:
+            if not isinstance(value, Times):
+                return value
+            before = base.value(value.name)
+            return max(1, round(before * value.factor)) if isinstance(before, int) else before * value.factor
+
+        return {
+            tuple(x if isinstance(x, str) else f"{of(x):g}" for x in labels): {name: of(x) for name, x in cell.items()}
+            for labels, cell in self.cells.items()
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """A cell with a seed: its labels, the settings of its run, the run's folder, and the mode of the evaluation."""
+
+    labels: tuple[str, ...]
+    settings: Settings
+    folder: Path
+    mode: str
+
+    def __str__(self) -> str:
+        """Its name in messages."""
+        return f"{', '.join(self.labels)}, seed {self.settings['seed']}"
+
+    @property
+    def record(self) -> Path:
+        """The file that exists once the trial is done."""
+        return self.folder / "evaluation" / f"{self.mode}.json"
+
+    @property
+    def log(self) -> Path:
+        """The file for the output of its processes."""
+        return self.folder.with_name(f"{self.folder.name}.log")
+
+    def state(self) -> str:
+        """`done`, `trained`, `begun` or `to do`."""
+        if self.record.exists():
+            return "done"
+        if (self.folder / "encoder" / "saved_model.pb").exists():  # the last file of a training run
+            return "trained"
+        return "begun" if (self.folder / "config.json").exists() else "to do"
+
+    def usage(self) -> dict[str, Any]:
+        """Seconds and memory, as recorded by `execution`; empty for a run by other means."""
+        path = self.folder / "study.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def measures(self) -> dict[str, Any]:
+        """Everything that is known of a finished trial: its record, last epoch and usage; accuracies in percent."""
+        last = read_rows(self.folder / "metrics.csv")[-1]
+        found = {**json.loads(self.record.read_text()), **last, **self.usage(), "train_loss": last["loss"]}
+        for name in ("top1", "top5", "contrastive_accuracy"):
+            found[name] = None if found[name] is None else round(100 * found[name], 10)
+        return found
+
+
+def plan(
+    study: Study, given: Settings, folder: Path, seeds: int = 1, mode: str = "linear", only: Sequence[str] = ()
+) -> list[Trial]:
+    """The trials of a study, all of them checked.
+
+    Args:
+        study: The study.
+        given: Settings of all runs; those of a cell go first.
+        folder: Folder of the study, with a folder for each trial.
+        seeds: How often to repeat each cell, from the given `seed` on.
+        mode: Mode of the evaluation.
+        only: Labels; if given, cells with any other label are left out.
+
+    Raises:
+        ValueError: If a cell's settings are illegal, a folder holds another run, or `only` leaves nothing.
     """
+    base = Config.of(**given)
+    cells = study.cells_of(base)
+    known = {label for labels in cells for label in labels}
+    cells = {labels: cell for labels, cell in cells.items() if not only or set(labels) <= set(only)}
+    if not (cells and known.issuperset(only)):
+        raise ValueError(
+            f"`only` takes labels of {', '.join(sorted(known))}, one at least on each axis: {', '.join(study.axes)}. "
+            f"Received: {', '.join(sorted(set(only) - known) or only)}"
+        )
+    trials = []
+    # Seed by seed, so that the whole grid is there as soon as possible.
+    for seed, (labels, cell) in itertools.product(range(seeds), cells.items()):
+        settings = {**given, **cell, "seed": base.training.seed + seed}
+        name = re.sub(r"[^\w.]+", "_", "-".join(labels))
+        trial = Trial(labels, settings, folder / f"{name}-seed{settings['seed']}", mode)
+        try:
+            _require_same(Config.of(**settings), trial.folder)
+        except ValueError as error:
+            raise ValueError(f"{trial}: {error}") from error
+        trials.append(trial)
+    return trials
 
-    title: str
-    question: str
-    axes: tuple[str, ...]
-    cells: tuple[Cell, ...]
-    measures: tuple[str, ...] = ("top1",)
-    paper: Mapping[tuple[str, ...], tuple[float, ...]] = dataclasses.field(default_factory=dict)
-    source: str = ""
-    figure: str = "bars"
 
-    def beside(self, cells: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], tuple[float, ...]]:
-        """The paper's values of those of the cells, given by their labels, that it has, too."""
-        return {labels: self.paper[labels] for labels in cells if labels in self.paper}
+def _require_same(wanted: Config, folder: Path) -> None:
+    """Raises ValueError if the folder holds another run."""
+    saved = Config.load(folder / "config.json") if (folder / "config.json").exists() else wanted
+    for section, settings in wanted.to_dict().items():
+        for name, value in settings.items():
+            if section not in PLACES and value != saved.value(name):
+                raise ValueError(
+                    f"{folder} was run with `{name}={saved.value(name)}`; give this study another `runs_dir`. "
+                    f"Received: `{name}={value}`"
+                )

@@ -1,20 +1,26 @@
+import dataclasses
 import json
 
 import pytest
 
+from simclr_tf.config import Config
 from simclr_tf.training import metrics
+
+MEASURES = ("loss", "val_loss", "contrastive_accuracy", "contrastive_entropy")
 
 
 @pytest.fixture
 def finish():
-    """Leaves in a run's folder what a finished run leaves there, as far as studies look at it."""
+    """Leaves in a trial's folder what a finished one leaves there, as far as studies look at it."""
 
-    def write(run, top1=0.5, accuracy=0.25, entropy=3.0):
-        run.record.parent.mkdir(parents=True)
-        run.record.write_text(json.dumps({"top1": top1, "top5": 0.9, "encoder_parameters": 10**6}))
-        (run.folder / "config.json").write_text(json.dumps(run.config.to_dict()))
-        row = dict.fromkeys(metrics.COLUMNS, 1.0)
+    def write(trial, top1=0.5, accuracy=0.25, entropy=3.0, top5=0.9):
+        trial.record.parent.mkdir(parents=True)
+        trial.record.write_text(json.dumps({"top1": top1, "top5": top5, "encoder_parameters": 10**6}))
+        config = Config.of(**trial.settings)
+        (trial.folder / "config.json").write_text(json.dumps(dataclasses.asdict(config)))
+        columns = (*metrics.FIRST, *MEASURES, *metrics.LAST)
+        row = dict.fromkeys(columns, 1.0)
         row |= {"epoch": 1, "step": 4, "contrastive_accuracy": accuracy, "contrastive_entropy": entropy}
-        metrics.write_rows(run.folder / "metrics.csv", [row])
+        metrics.write_rows(trial.folder / "metrics.csv", columns, [row])
 
     return write

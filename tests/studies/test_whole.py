@@ -1,6 +1,7 @@
 """A study, a user's encoder and a head's layers by the commands that a user gives."""
 
 import csv
+import fcntl
 import json
 import os
 
@@ -59,7 +60,7 @@ def test_a_wrong_encoder_deletes_nothing(run, tmp_path):
 
 @pytest.mark.slow
 def test_a_study_from_start_to_end(run, tmp_path):
-    study = ["-m", "simclr_tf.studies", "temperature", "--only=yes,0.1,0.5", f"--runs_dir={tmp_path}", "--jobs=2"]
+    study = ["-m", "flags.study", "temperature", "--only=yes,0.1,0.5", f"--runs_dir={tmp_path}", "--jobs=2"]
     first = run(*study, *FLAGS)
     assert first.returncode == 0, first.stderr + first.stdout
     assert "[2/2]" in first.stdout and "| yes | 0.1 |" in first.stdout
@@ -76,6 +77,10 @@ def test_a_study_from_start_to_end(run, tmp_path):
     (cut / "evaluation" / "linear.json").unlink()
     (cut / "encoder" / "saved_model.pb").unlink()
     (cut / "checkpoints" / "epoch-00002.npz").unlink()
+    with (cut / ".lock").open("a") as lock:  # as a process holds it that outlived a killed study
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        left_alone = run(*study, *FLAGS)
+    assert left_alone.returncode == 1 and "failed: train.py: error: Another process is training" in left_alone.stdout
     again = run(*study, *FLAGS)
     assert again.returncode == 0 and "1 of 2 runs are done" in again.stdout
     assert "continued after epoch 1" in (folder / "yes_0.5-seed0.log").read_text()
@@ -98,7 +103,7 @@ def test_a_study_from_start_to_end(run, tmp_path):
 
 @pytest.mark.slow
 def test_a_dry_run_measures_and_leaves_nothing(run, tmp_path):
-    result = run("-m", "simclr_tf.studies", "loss", "--only=no,nt_xent,decoupled", f"--runs_dir={tmp_path}",
+    result = run("-m", "flags.study", "loss", "--only=no,nt_xent,decoupled", f"--runs_dir={tmp_path}",
                  "--dry_run", *FLAGS)  # fmt: skip
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
@@ -109,7 +114,7 @@ def test_a_dry_run_measures_and_leaves_nothing(run, tmp_path):
 
 @pytest.mark.slow
 def test_a_dry_run_tells_what_would_fail(run, tmp_path):
-    result = run("-m", "simclr_tf.studies", "loss", "--only=no,nt_xent,decoupled", f"--runs_dir={tmp_path}",
+    result = run("-m", "flags.study", "loss", "--only=no,nt_xent,decoupled", f"--runs_dir={tmp_path}",
                  "--dry_run", *FLAGS, "--encoder=my_nets:maps")  # fmt: skip
     assert result.returncode == 1
     lines = result.stdout.splitlines()

@@ -1,0 +1,110 @@
+"""Runs one of the paper's comparisons: a grid of pretraining runs, their evaluations, and a report.
+
+    python -m flags.study temperature --flagfile=recipe:cifar10_cpu --data_dir=DIR --epochs=10
+    python -m flags.study augmentation_pairs --only=crop,color,blur --seeds=3 --dry_run
+
+All flags of train.py apply to every run. Started again, it goes on where it was: finished runs are not repeated,
+half-finished ones are resumed. An installed copy has the same command as `simclr-study`.
+"""
+
+import dataclasses
+import os
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from simclr_tf.config import MODES, Probe, Section
+from simclr_tf.config.base import setting
+from simclr_tf.studies import STUDIES, estimate, execution
+from simclr_tf.studies.study import Study, Times, Trial, plan
+from simclr_tf.training.signals import interruptible
+
+from . import FLAGS, as_word, define, fields, given, pretraining_groups, run, words
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(Section):
+    """The flags of a study."""
+
+    seeds: int = setting(1, "How often to repeat each cell, from `seed` on.", low=1)
+    jobs: int = setting(1, "Runs at once.")
+    gpus: str | None = setting(None, "CUDA devices to deal out to the jobs, like 0,1.")
+    only: str | None = setting(None, "Labels, like yes,0.1,0.5: run the cells that have no others.")
+    mode: str = setting(
+        "linear", "Probe that judges the encoders.", choices=tuple(m for m in MODES if issubclass(MODES[m], Probe))
+    )
+    runs_dir: str = setting("runs/studies", "Folder of the runs; the study gets RUNS_DIR/NAME.", path=True)
+    report_dir: str | None = setting(None, "Folder of the report, NAME.csv, NAME.md and NAME.png.", path=True)
+    dry_run: bool = setting(False, "Print the cells, the expected time and memory, and stop.")
+
+
+def main() -> None:
+    """The command."""
+    groups = {"study": fields(Options)} | pretraining_groups()
+    for group in groups.values():
+        define(group)
+    FLAGS.set_gnu_getopt()  # flags may follow the name
+    run(_study, f"{__doc__}\nStudies: {', '.join(STUDIES)}.", groups, positional=1)
+
+
+def _study() -> None:
+    options = Options(**given(fields(Options)))
+    if not words or words[0] not in STUDIES:
+        raise ValueError(f"Expected a study, one of {', '.join(STUDIES)}. Received: {' '.join(words) or 'none'}")
+    study, folder = STUDIES[words[0]], Path(options.runs_dir) / words[0]
+    settings = given(name for group in pretraining_groups().values() for name in group)
+    for name, value in settings.items():
+        if name in ("overwrite", "resume", "run_dir"):
+            raise ValueError(f"A study decides where its runs go, in `runs_dir`. Received: `{name}={value}`")
+        varied = any(name in cell and not isinstance(cell[name], Times) for cell in study.cells.values())
+        # A flagfile may set it, since recipes serve all studies.
+        if varied and any(re.match(rf"--?(no)?{name}(=|$)", word) for word in sys.argv):
+            raise ValueError(f"`{name}` is what this study varies: leave it out. Received: `{name}={value}`")
+    gpus, only = (re.findall("[^,]+", listed or "") for listed in (options.gpus, options.only))
+    trials = plan(study, settings, folder, options.seeds, options.mode, only)
+    places = execution.environments(options.jobs, gpus)
+    name = (words[0] if options.report_dir else "results") + (f"-{options.mode}" if options.mode != "linear" else "")
+    stem = Path(options.report_dir or folder) / name
+    # This process imports TensorFlow to write HParams, and must not take the memory of the runs' GPUs.
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    with interruptible("the same command goes on"):
+        failed = estimate.forecast(trials, _commands, places) if options.dry_run else _run(study, trials, places, stem)
+    sys.exit(failed > 0)
+
+
+def _commands(trial: Trial) -> dict[str, list[str]]:
+    """The command lines of a trial."""
+    python, folder = [sys.executable, "-m"], as_word("run_dir", trial.folder)
+    settings = [as_word(name, value) for name, value in trial.settings.items()]
+    return {
+        "train": [*python, f"{__package__}.train", *settings, folder, "--resume"],
+        "evaluate": [*python, f"{__package__}.evaluate", folder, as_word("mode", trial.mode)],
+    }
+
+
+def _run(study: Study, trials: Sequence[Trial], places: Sequence[execution.Environment], stem: Path) -> int:
+    """Runs what is left and reports after each trial; returns how many are not done."""
+    from simclr_tf.studies import results  # imports matplotlib, which a refused command line need not wait for
+
+    folder, command = trials[0].folder.parent, f"simclr-study {shlex.join(sys.argv[1:])}"
+
+    def done() -> int:
+        return sum(trial.state() == "done" for trial in trials)
+
+    def report(trial: Trial, error: OSError | None) -> None:
+        outcome = f"failed: {error}; {trial.log}" if error else f"top-1 {trial.measures()['top1']:.1f} %"
+        print(f"[{done()}/{len(trials)}] {trial}: {outcome}", flush=True)
+        if not error:
+            results.write(study, trials, command, stem, folder / "tensorboard")
+
+    print(f"{words[0]}: {done()} of {len(trials)} runs are done in {folder}", flush=True)
+    execution.execute(trials, _commands, places, report)
+    results.write(study, trials, command, stem, folder / "tensorboard")
+    print(stem.with_suffix(".md").read_text(), *(stem.with_suffix(end) for end in (".csv", ".md", ".png")), sep="\n")
+    return len(trials) - done()
+
+
+if __name__ == "__main__":
+    main()

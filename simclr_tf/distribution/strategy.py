@@ -136,8 +136,8 @@ def _tpu(hardware: Hardware) -> tf.distribute.Strategy:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect(tpu=hardware.tpu)
     except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
         raise ValueError(
-            "`strategy=tpu` needs a TPU: on a TPU VM, install simclr-tf[tpu] and keep `tpu=local`; elsewhere, set `tpu` to "
-            f"its name or to grpc://host:{TPU_PORT}. Received: `tpu={hardware.tpu}` ({_reason(error)})"
+            "`strategy=tpu` needs a TPU: on a TPU VM, install requirements-tpu.txt and keep `tpu=local`; elsewhere, set "
+            f"`tpu` to its name or to grpc://host:{TPU_PORT}. Received: `tpu={hardware.tpu}` ({_reason(error)})"
         ) from error
     return tf.distribute.TPUStrategy(resolver)
 

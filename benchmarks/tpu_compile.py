@@ -1,28 +1,26 @@
 """Compiles the paper's train step for TPUs with the real TPU compiler, on a machine without a TPU.
 
     python3 -m venv ../xla && ../xla/bin/pip install "jax[tpu]"
-    python benchmarks/tpu_compile.py --jax_python=../xla/bin/python
+    python -m benchmarks.tpu_compile --jax_python=../xla/bin/python
 
-The complete step (two views, ResNet, head, NT-Xent, LARS) of one replica is lowered by TensorFlow to StableHLO, and JAX's
-compile-only client hands that to libtpu. Nothing is run. JAX has an environment of its own, because its libtpu is newer
-than the one that TensorFlow works with. Compiling takes minutes of a CPU core for each chip and precision.
+TensorFlow lowers the complete step of one replica (two views, ResNet, head, NT-Xent, LARS) to StableHLO, and JAX's
+compile-only client hands it to libtpu. Nothing is run. JAX has an environment of its own, because its libtpu is newer
+than the one TensorFlow works with. Compiling takes minutes of a CPU core for each chip and precision.
 
-The lower bound in time is what the chip cannot beat: the compiler's count of FLOPs over the chip's peak, or its count of
-bytes over the memory's bandwidth, whichever is longer. It is no estimate.
+The lower bound is the time that the chip cannot beat: the compiler's count of FLOPs over the chip's peak, or its count of
+bytes over the memory's bandwidth, whichever is longer. It is not an estimate.
 """
 
-import argparse
 import json
 import math
 import os
 import re
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from benchmarks import harness
 
 # topology: (chip, bfloat16 TFLOP/s, GB/s and GiB of memory a chip), from https://cloud.google.com/tpu/docs/v5e, /v4, /v6e
 CHIPS = {
@@ -31,6 +29,10 @@ CHIPS = {
     "v6e:2x2": ("v6e", 918, 1638, 32),
 }
 PRECISIONS = ("float32", "mixed_bfloat16")
+COLUMNS = {
+    "chip": "", "precision": "", "GiB": ".1f", "of": "d", "TFLOP": ".2f", "GB": ".1f", "at least, ms": ".0f",
+    "bound by": "", "compiled in s": ".0f",
+}  # fmt: skip
 
 
 def lower(precision: str, encoder: str, batch: int, size: int) -> str:
@@ -38,35 +40,32 @@ def lower(precision: str, encoder: str, batch: int, size: int) -> str:
     import simclr_tf.quiet  # noqa: F401, I001
     import tensorflow as tf
 
-    from simclr_tf.config import Augmentation, Config, Network, Training
+    from simclr_tf.config import Config
     from simclr_tf.optimizers import LARS
     from simclr_tf.tasks.pretrain import build_model
 
-    config = Config(
-        augmentation=Augmentation(blur=True), network=Network(encoder=encoder), training=Training(precision=precision)
-    )
-    model = build_model(config, (size, size, 3))
+    model = build_model(Config.of(blur=True, encoder=encoder, precision=precision), (size, size, 3))
     optimizer = LARS(1.0, weight_decay=1e-6)
     optimizer.build(model.trainable_variables)
     model.compile(optimizer)
     images = tf.TensorSpec([batch, size, size, 3], tf.uint8)
     text = tf.function(model.train_step, jit_compile=True).experimental_get_compiler_ir(images)(stage="stablehlo")
-    # TensorFlow marks its outputs with an operation that the TPU compiler's front end does not take.
+    # TensorFlow marks its outputs with an operation that the TPU compiler's front end does not accept.
     text = re.sub(r"mhlo\.copy (%\w+) :", r"stablehlo.optimization_barrier \1 :", text)
     return re.sub(r'dense<"0x(\w+)"> : tensor<([\dx]+)xi1>', _bytes_for_bits, text)
 
 
 def _bytes_for_bits(constant: re.Match) -> str:
-    """A Boolean constant in the textual form of a newer MLIR, which spends a byte on each value and not a bit."""
+    """A Boolean constant as text of a newer MLIR, which spends a byte and not a bit on each value."""
     count = math.prod(int(side) for side in constant[2].split("x"))
     packed = bytes.fromhex(constant[1])
     values = bytes(packed[i // 8] >> i % 8 & 1 for i in range(count))
     return f'dense<"0x{values.hex().upper()}"> : tensor<{constant[2]}xi1>'
 
 
-def compile_for(path: str, topology: str) -> dict:
+def compile_for(path: str, topology: str) -> harness.Result:
     """Memory, FLOPs and bytes of a lowered step on one chip. Runs in the environment that has JAX."""
-    os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # there is no metadata server of a cloud here
+    os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # there is no cloud metadata server here
     os.environ["JAX_PLATFORMS"] = "cpu"
     from jax._src.interpreters import mlir
     from jax._src.lib import xla_client
@@ -89,52 +88,41 @@ def compile_for(path: str, topology: str) -> dict:
     }
 
 
-def row(topology: str, precision: str, found: dict) -> list[str]:
-    """A line of the table."""
-    chip, teraflops, gigabytes, memory = CHIPS[topology]
+def row(topology: str, found: harness.Result) -> harness.Result:
+    """What the table shows of one compilation."""
+    _, teraflops, gigabytes, memory = CHIPS[topology]
     compute, traffic = found["flops"] / teraflops / 1e12, found["bytes"] / gigabytes / 1e9
-    return [
-        chip,
-        precision,
-        f"{(found['weights'] + found['temporary']) / 2**30:.1f} of {memory}",
-        f"{found['flops'] / 1e12:.2f}",
-        f"{found['bytes'] / 1e9:.1f}",
-        f"{1e3 * max(compute, traffic):.0f} ({'compute' if compute > traffic else 'memory'})",
-        f"{found['seconds']:.0f}",
-    ]
+    return {
+        "GiB": (found["weights"] + found["temporary"]) / 2**30,
+        "of": memory,
+        "TFLOP": found["flops"] / 1e12,
+        "GB": found["bytes"] / 1e9,
+        "at least, ms": 1e3 * max(compute, traffic),
+        "bound by": "compute" if compute > traffic else "memory",
+        "compiled in s": found["seconds"],
+    }
 
 
 def main() -> None:
-    """Lowers, compiles one after the other (libtpu takes a lock) and prints a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jax_python", required=True, help="Python of an environment with jax[tpu]")
-    parser.add_argument("--encoder", default="resnet50")
-    parser.add_argument("--batch_size", type=int, default=128, help="images a core")
-    parser.add_argument("--image_size", type=int, default=224)
-    parser.add_argument("--chips", nargs="+", default=list(CHIPS), choices=list(CHIPS))
-    args = parser.parse_args()
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("chip", "precision", "GiB", "TFLOP", "GB", "at least, ms", "compiled in s")
+    """Lowers the step, compiles for one chip after the other (libtpu takes a lock), and prints a table."""
+    args = harness.arguments(
+        __doc__, jax_python="../xla/bin/python", encoder="resnet50", batch_size=128, image_size=224, chips=list(CHIPS)
+    )
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         for precision in PRECISIONS:
             path = Path(folder, f"{precision}.stablehlo")
             path.write_text(lower(precision, args.encoder, args.batch_size, args.image_size))
             for topology in args.chips:
-                command = [args.jax_python, __file__, "--worker", str(path), topology]
-                done = subprocess.run(command, capture_output=True, text=True)
-                if done.returncode:
-                    table.add_row(CHIPS[topology][0], precision, (done.stderr.strip().splitlines() or ["failed"])[-1])
-                    continue
-                found = json.loads(done.stdout.splitlines()[-1])
-                print(topology, precision, json.dumps(found), file=sys.stderr, flush=True)
-                table.add_row(*row(topology, precision, found))
-    Console(width=120).print(table)
+                rows.append({"chip": CHIPS[topology][0], "precision": precision})
+                try:
+                    found = harness.own(compile_for, [args.jax_python], path=str(path), topology=topology)
+                    rows[-1] |= row(topology, found)
+                except RuntimeError as error:
+                    rows[-1]["bound by"] = str(error).splitlines()[-1]
+                print(json.dumps(rows[-1]), file=sys.stderr, flush=True)  # the next one takes minutes
+    harness.show(f"{args.encoder}, {args.batch_size} images of {args.image_size} pixels", COLUMNS, rows, args.json)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--worker"]:
-        print(json.dumps(compile_for(sys.argv[2], sys.argv[3])))
-    else:
-        main()
+    main()

@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from simclr_tf import quiet
 from simclr_tf.augment.base import to_float
 from simclr_tf.config import Config, Network
 from simclr_tf.files import replacing_folder
@@ -14,6 +15,8 @@ from simclr_tf.training import checkpoints
 
 def build_encoder(network: Network, image_shape: tuple[int, int, int], precision: str = "float32") -> keras.Model:
     """The encoder that the settings name: float images in [0, 1] to h."""
+    if precision == "mixed_float16":
+        quiet.expect_float16()
     return make_encoder(network.encoder, image_shape, network.width, network.stem, dtype=precision)
 
 

@@ -1,4 +1,4 @@
-"""Several workers on this machine: started with a TF_CONFIG each, sent signals, and ended when one of them has failed."""
+"""Starts several workers on this machine, each with its TF_CONFIG, and stops all of them when one fails."""
 
 import json
 import os
@@ -12,12 +12,12 @@ import time
 from collections.abc import Sequence
 from typing import IO
 
-GRACE = 30.0  # seconds; TensorFlow notices a lost worker within about 10
+GRACE = 30.0  # seconds; TensorFlow notices a lost worker within about 10 s
 POLL = 0.1  # seconds
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback device that nobody listens on; another process may take one before they are used."""
+    """Ports of the loopback interface that nothing listens on; another process may take one before they are used."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:
@@ -35,13 +35,22 @@ def tf_config(ports: Sequence[int], index: int) -> str:
 
 
 def program(command: Sequence[str]) -> list[str]:
-    """The words of a process: those of a command that is installed or executable, else of Python."""
+    """The full command line: an installed or executable command as it is, anything else as arguments of Python."""
     found = None if command[0].endswith(".py") else shutil.which(command[0])
     return [found, *command[1:]] if found else [sys.executable, *command]
 
 
 def start(command: Sequence[str], count: int) -> list[subprocess.Popen]:
-    """Starts the workers, the chief first."""
+    """Starts the workers, the chief first.
+
+    Args:
+        command: Command line, completed by `program`.
+        count: Number of workers.
+
+    Returns:
+        Their processes. The chief's output goes where this process's goes, that of the others to standard error with a
+        prefix.
+    """
     ports, workers = free_ports(count), []
     for index in range(count):
         workers.append(
@@ -50,7 +59,7 @@ def start(command: Sequence[str], count: int) -> list[subprocess.Popen]:
                 env={**os.environ, "TF_CONFIG": tf_config(ports, index)},
                 stdout=None if index == 0 else subprocess.PIPE,
                 stderr=None if index == 0 else subprocess.STDOUT,
-                # A group of its own: the terminal's Ctrl-C comes once, from here.
+                # In a session of its own, so that the terminal's Ctrl-C arrives once, passed on by this process.
                 start_new_session=True,
             )
         )
@@ -66,8 +75,16 @@ def _show(lines: IO[bytes], index: int) -> None:
 
 
 def wait(workers: Sequence[subprocess.Popen], grace: float = GRACE) -> int:
-    """Waits for all workers, ends them when one has failed, and returns the worst exit code."""
-    ended: set[int] = set()  # those that did not end by themselves
+    """Waits for all workers and stops the rest when one has failed.
+
+    Args:
+        workers: Processes that `start` returned.
+        grace: Seconds that the others have to exit by themselves, and again between SIGTERM and SIGKILL.
+
+    Returns:
+        The highest exit code of the workers that exited by themselves.
+    """
+    ended: set[int] = set()  # workers that were stopped
     deadline, end = None, signal.SIGTERM
     while None in (codes := [worker.poll() for worker in workers]):
         if deadline is None and any(codes):
@@ -82,12 +99,21 @@ def wait(workers: Sequence[subprocess.Popen], grace: float = GRACE) -> int:
 
 
 def _exit_code(worker: subprocess.Popen) -> int:
-    """As a shell has it: 128 + the signal of a process that was ended by one."""
+    """The exit code as a shell reports it: 128 + the number of the signal that ended the process."""
     return worker.returncode if worker.returncode >= 0 else 128 - worker.returncode
 
 
 def launch(command: Sequence[str], count: int, grace: float = GRACE) -> int:
-    """Runs a command, as `program` has it, as `count` workers, and returns the worst exit code."""
+    """Runs a command as several workers and passes SIGINT, SIGTERM and SIGHUP on to them.
+
+    Args:
+        command: Command line, completed by `program`.
+        count: Number of workers.
+        grace: Seconds as in `wait`.
+
+    Returns:
+        The highest exit code, as `wait` returns it.
+    """
     workers = start(command, count)
 
     def pass_on(number, frame):

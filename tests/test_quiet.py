@@ -19,3 +19,21 @@ def test_import_says_nothing(run_python):
 def test_all_is_shown_on_request(run_python):
     result = run_python("-c", "import simclr_tf.quiet", TF_CPP_MIN_LOG_LEVEL="0")
     assert "oneDNN" in result.stderr
+
+
+def test_float16_on_a_cpu_says_nothing(run_python):
+    """Of the whole life of an encoder: built, called and differentiated."""
+    code = """if True:
+        import simclr_tf.quiet
+        import tensorflow as tf
+        from simclr_tf.config import Network
+        from simclr_tf.encoders import build_encoder
+
+        encoder = build_encoder(Network(encoder="resnet18", width=1 / 16), (8, 8, 3), "mixed_float16")
+        with tf.GradientTape() as tape:
+            h = tf.function(encoder)(tf.zeros([2, 8, 8, 3]), training=True)
+        tape.gradient(h, encoder.trainable_variables)
+        print(h.dtype.name)
+    """
+    result = run_python("-c", code, CUDA_VISIBLE_DEVICES="-1")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "float32\n", "")

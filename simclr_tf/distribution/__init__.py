@@ -1,7 +1,7 @@
-"""Replicas and workers: the strategy, its collectives, and the processes of several workers."""
+"""Replicas and workers: the strategy, its collectives, and several processes that train together."""
 
 from simclr_tf.distribution.collectives import all_stack, all_sum, num_replicas, replica_id
-from simclr_tf.distribution.strategy import describe, devices, make_strategy, on_several_gpus
+from simclr_tf.distribution.strategy import describe, devices, make_strategy, notes, on_several_gpus
 from simclr_tf.distribution.workers import (
     is_chief,
     naming_lost_workers,
@@ -18,6 +18,7 @@ __all__ = [
     "is_chief",
     "make_strategy",
     "naming_lost_workers",
+    "notes",
     "num_replicas",
     "num_workers",
     "on_several_gpus",

@@ -1,39 +1,46 @@
-"""The collectives of a train step, written for the replica context, where the step runs.
+"""The collectives of a train step, called in the replica context, where the step runs.
 
-With one replica they are the identity and leave no trace in the graph. Outside of any replica (a model being built under
-a strategy's scope) all images are in one place, so they behave as with one replica.
+With one replica they are the identity and add nothing to the graph. Outside any replica (while a model is built under a
+strategy's scope) all images are in one place, so they behave as with one replica.
 """
 
 import tensorflow as tf
 
 
 def num_replicas() -> int:
-    """How many replicas share the global batch."""
+    """The number of replicas that share the global batch."""
     context = tf.distribute.get_replica_context()
     return 1 if context is None else context.num_replicas_in_sync
 
 
 def replica_id() -> tf.Tensor | int:
-    """The position of this replica's images in the global batch: it holds rows `id * B` to `(id + 1) * B`."""
+    """The index of this replica, int32 (): it has rows id B to (id + 1) B of the global batch."""
     context = tf.distribute.get_replica_context()
     return 0 if context is None else context.replica_id_in_sync_group
 
 
 def all_sum(x: tf.Tensor) -> tf.Tensor:
-    """Sum of `x` over all replicas. Differentiable: the gradient is the sum of the replicas' gradients."""
+    """Sum over all replicas. Differentiable: the gradient is the sum of the replicas' gradients.
+
+    Args:
+        x: Tensor of the same static shape on all replicas.
+
+    Returns:
+        A tensor of that shape, the same on all replicas.
+    """
     if num_replicas() == 1:
         return x
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, x)
 
 
 def all_stack(x: tf.Tensor) -> tf.Tensor:
-    """Every replica's `x`, stacked.
+    """Stack of the tensors of all replicas. Differentiable.
 
-    A scatter into zeros and one sum, rather than `all_gather`: it has the same values and gradients, keeps the static
-    shape that XLA needs, and runs on a TPU.
+    It scatters into zeros and sums once instead of calling `all_gather`: the values and gradients are the same, but the
+    static shape, which XLA needs, is kept, and it runs on a TPU.
 
     Args:
-        x: a tensor of static shape S, the same on all replicas.
+        x: Tensor of static shape S, the same S on all replicas.
 
     Returns:
         A tensor of shape (replicas, *S).

@@ -1,4 +1,4 @@
-"""From a strategy's name to a `tf.distribute.Strategy`, and what there is to say about its devices."""
+"""Makes the `tf.distribute.Strategy` that the settings name, and describes its devices."""
 
 import json
 import os
@@ -10,14 +10,18 @@ from simclr_tf.config import Hardware
 from simclr_tf.distribution.workers import num_workers
 
 TPU_PORT = 8470
-CONNECT_TIMEOUT = 20.0  # seconds, to reach a TPU's host
+CONNECT_TIMEOUT = 20.0  # seconds to reach a TPU's host
 
 
 def make_strategy(hardware: Hardware) -> tf.distribute.Strategy:
-    """Splits the CPU if asked to and makes the strategy. Call it before TensorFlow touches a device.
+    """Splits the CPU if required and makes the strategy. Call it before TensorFlow initializes its devices.
+
+    Args:
+        hardware: Name of the strategy and its options.
 
     Raises:
-        ValueError: when the machine does not have what the strategy needs.
+        ValueError: If the machine lacks what the strategy needs, or TF_CONFIG is malformed.
+        ConnectionError: If the workers cannot reach each other.
     """
     if hardware.logical_cpus > 1:
         _split_cpu(hardware.logical_cpus)
@@ -25,24 +29,37 @@ def make_strategy(hardware: Hardware) -> tf.distribute.Strategy:
 
 
 def describe(strategy: tf.distribute.Strategy) -> str:
-    """One line about the devices of a strategy."""
+    """One line about a strategy's replicas, such as "MirroredStrategy, 2 replicas on CPU"."""
     replicas, workers = strategy.num_replicas_in_sync, num_workers(strategy)
     types = sorted({tf.DeviceSpec.from_string(name).device_type for name in devices(strategy)})
-    name = "MultiWorkerMirroredStrategy" if workers > 1 else type(strategy).__name__
+    several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)  # whose class has another name
+    name = "MultiWorkerMirroredStrategy" if several else type(strategy).__name__
     name = "" if name.startswith("_") else f"{name.removesuffix('V1').removesuffix('V2')}, "
     line = f"{name}{replicas} replica{'s' if replicas > 1 else ''} on {'/'.join(types)}"
     return line + (f" of {workers} workers" if workers > 1 else "")
 
 
+def notes(strategy: tf.distribute.Strategy, hardware: Hardware) -> list[str]:
+    """What may surprise a user about the devices of a run, one sentence each.
+
+    Args:
+        strategy: Strategy that `make_strategy` made.
+        hardware: Settings that it was made from.
+    """
+    if hardware.strategy == "multiworker" and not strategy.cluster_resolver.task_type:
+        return ["this process is the only worker: TF_CONFIG is not set"]
+    return []
+
+
 def devices(strategy: tf.distribute.Strategy) -> list[str]:
-    """The names of the devices on which this worker's replicas run."""
+    """The names of the devices that this worker's replicas run on."""
     if strategy.num_replicas_in_sync == 1 and strategy.cluster_resolver is None:
         return _local_devices()[:1]
     return list(strategy.extended.worker_devices)
 
 
 def on_several_gpus(strategy: tf.distribute.Strategy) -> bool:
-    """Whether replicas on GPUs share the batch."""
+    """Whether several replicas share the batch and run on GPUs."""
     return strategy.num_replicas_in_sync > 1 and any("GPU" in name for name in devices(strategy))
 
 
@@ -53,12 +70,13 @@ def _split_cpu(count: int) -> None:
         )
     except RuntimeError as error:
         raise ValueError(
-            f"The CPU must be split before TensorFlow uses it, in a fresh process. Received: `logical_cpus={count}`"
+            "The CPU must be split before TensorFlow initializes its devices: start a new process. "
+            f"Received: `logical_cpus={count}`"
         ) from error
 
 
 def _local_devices() -> list[str]:
-    """The GPUs of this machine, or its (logical) CPUs where it has none."""
+    """The GPUs of this machine, or its (logical) CPUs if it has none."""
     gpus = tf.config.list_logical_devices("GPU")
     return [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
 
@@ -71,8 +89,8 @@ def _auto(hardware: Hardware) -> tf.distribute.Strategy:
 
 def _single(hardware: Hardware) -> tf.distribute.Strategy:
     device = _local_devices()[0]
-    # On a CPU there is nothing to place or to send ahead, and the thread that tunes the sending, which nothing can turn
-    # off, sleeps for up to a minute when training has ended.
+    # OneDeviceStrategy prefetches to the device. On a CPU that gains nothing, and its autotuning thread, which cannot be
+    # turned off, delays the end of training by up to a minute.
     return tf.distribute.OneDeviceStrategy(device) if "GPU" in device else tf.distribute.get_strategy()
 
 
@@ -81,10 +99,10 @@ def _mirrored(hardware: Hardware) -> tf.distribute.Strategy:
 
 
 def _multiworker(hardware: Hardware) -> tf.distribute.Strategy:
-    if "TF_CONFIG" in os.environ:  # without it, this process is the only worker
+    if "TF_CONFIG" in os.environ:  # without it this process is the only worker, see `notes`
         _check_tf_config(os.environ["TF_CONFIG"])
     if hardware.communication == "nccl" and not tf.config.list_physical_devices("GPU"):
-        raise ValueError("`communication=nccl` is for GPUs, and this worker has none. Received: nccl")
+        raise ValueError("`communication=nccl` needs GPUs, and this worker has none. Received: nccl")
     implementation = tf.distribute.experimental.CommunicationImplementation[hardware.communication.upper()]
     try:
         return tf.distribute.MultiWorkerMirroredStrategy(
@@ -92,12 +110,12 @@ def _multiworker(hardware: Hardware) -> tf.distribute.Strategy:
         )
     except tf.errors.OpError as error:
         raise ConnectionError(
-            f"The workers did not get together. Received: {_reason(error)}; TF_CONFIG={os.environ.get('TF_CONFIG')}"
+            f"The workers could not connect. Received: {_reason(error)}; TF_CONFIG={os.environ.get('TF_CONFIG')}"
         ) from error
 
 
 def _check_tf_config(text: str) -> None:
-    """Raises ValueError unless the variable names this worker and the others."""
+    """Raises ValueError unless the variable lists the workers and says which one this is."""
     try:
         value = json.loads(text)
         task = value["task"]
@@ -106,9 +124,9 @@ def _check_tf_config(text: str) -> None:
         value["cluster"][task["type"]][int(task["index"])]
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise ValueError(
-            "`strategy=multiworker` takes its place among the workers from the environment variable TF_CONFIG, such as "
+            "With `strategy=multiworker`, the environment variable TF_CONFIG lists the workers and says which one this is: "
             '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}; '
-            f"`python -m simclr_tf.distribution.launch` sets it for workers on this machine. Received: {text!r}"
+            f"simclr-launch sets it for workers on this machine. Received: {text!r}"
         ) from error
 
 
@@ -118,14 +136,14 @@ def _tpu(hardware: Hardware) -> tf.distribute.Strategy:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect(tpu=hardware.tpu)
     except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
         raise ValueError(
-            "`strategy=tpu` needs a TPU: on a TPU VM install requirements-tpu.txt and keep `tpu=local`, elsewhere set "
+            "`strategy=tpu` needs a TPU: on a TPU VM, install requirements-tpu.txt and keep `tpu=local`; elsewhere, set "
             f"`tpu` to its name or to grpc://host:{TPU_PORT}. Received: `tpu={hardware.tpu}` ({_reason(error)})"
         ) from error
     return tf.distribute.TPUStrategy(resolver)
 
 
 def _check_reachable(tpu: str) -> None:
-    """Raises OSError when nobody answers at a `grpc://` address, where TensorFlow would try for ever."""
+    """Raises OSError if nothing answers at a `grpc://` address, which TensorFlow would retry forever."""
     if tpu.startswith("grpc://"):
         host, _, port = tpu.removeprefix("grpc://").partition(":")
         socket.create_connection((host, int(port or TPU_PORT)), CONNECT_TIMEOUT).close()

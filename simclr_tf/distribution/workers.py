@@ -1,4 +1,4 @@
-"""Several processes that train together: who writes, whether they agree, and what is said when one is lost."""
+"""Several processes that train together: which one writes files, whether they agree, and how a lost one is reported."""
 
 import contextlib
 import re
@@ -18,18 +18,22 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 
 
 def num_workers(strategy: tf.distribute.Strategy) -> int:
-    """How many processes train together; a TPU's hosts are led by one."""
+    """The number of processes that train together; 1 for a TPU, whose hosts are led by one process."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return 1
     return max(1, sum(len(tasks) for tasks in strategy.cluster_resolver.cluster_spec().as_dict().values()))
 
 
 def require_agreement(strategy: tf.distribute.Strategy, text: str) -> None:
-    """Makes sure that all workers are about to do the same, and waits for them.
+    """Waits for all workers and checks that they are about to do the same thing.
+
+    Args:
+        strategy: Strategy of this worker.
+        text: What this worker is about to do.
 
     Raises:
-        ValueError: on every worker, when `text` is not the same on all.
-        ConnectionError: when a worker has stopped.
+        ValueError: On every worker, if `text` differs between them.
+        ConnectionError: If a worker has stopped.
     """
     if num_workers(strategy) == 1:
         return
@@ -43,29 +47,29 @@ def require_agreement(strategy: tf.distribute.Strategy, text: str) -> None:
         found = digests().numpy()
     if len(set(found)) > 1:
         raise ValueError(
-            "All workers need the same flags, the same data and, with `resume`, the same run_dir on a file system that "
-            f"they share. Received: {text} on this worker, something else on another"
+            "All workers need the same settings, the same data and, with `resume`, the same `run_dir` on a shared file "
+            f"system. Received: {text} on this worker, something else on another"
         )
 
 
 def wait_for_workers(strategy: tf.distribute.Strategy) -> None:
-    """Waits until all workers are here: one that left while others work would be reported as lost.
+    """Waits until all workers get here: one that exits while others are busy would be reported as lost.
 
     Raises:
-        ConnectionError: when a worker has stopped.
+        ConnectionError: If a worker has stopped.
     """
     require_agreement(strategy, "waiting")
 
 
 @contextlib.contextmanager
 def naming_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """Turns TensorFlow's report that another worker is gone into one line.
+    """Reduces TensorFlow's report that another worker is gone to one line.
 
-    A worker that died is noticed at once, when its connections break; one that hangs, or whose host is off, after the
-    10 seconds that TensorFlow's coordination service waits for a sign of life.
+    A worker that died is noticed immediately, because its connections break; one that hangs, or whose host is down, after
+    the 10 seconds that TensorFlow's coordination service waits for a heartbeat.
 
     Raises:
-        ConnectionError: in place of that report; every other error passes.
+        ConnectionError: Instead of that report; all other errors pass through.
     """
     try:
         yield
@@ -77,6 +81,6 @@ def naming_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
         others -= {(resolver.task_type, str(resolver.task_id))}
         names = " ".join(sorted(f"{job} {task}" for job, task in others)) or "another worker"
         raise ConnectionError(
-            f"Lost {names}, so this worker ends, too. See what ended it, then start all workers again: with `resume` "
-            f"they continue from the newest checkpoint. Received: {type(error).__name__}"
+            f"Lost {names}, so this worker stops as well. Find out why, then start all workers again: with `resume` they "
+            f"continue from the newest checkpoint. Received: {type(error).__name__}"
         ) from error

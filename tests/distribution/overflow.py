@@ -1,6 +1,8 @@
-"""Four steps in float16, of which the gradient of one replica overflows in the second and third; what comes out, as JSON.
+"""Prints the state of four float16 steps as JSON; in the second and third, the gradient of one replica overflows.
 
-python overflow.py REPLICAS, or as one of several workers
+    python overflow.py REPLICAS
+
+or as one of several workers.
 """
 
 import json

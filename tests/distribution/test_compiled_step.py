@@ -1,4 +1,4 @@
-"""The complete train step under XLA: what a TPU needs, as far as it can be seen without one."""
+"""The complete train step under XLA: what a TPU needs, as far as that shows without one."""
 
 import re
 
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf.config import Augmentation, Config, Network
-from simclr_tf.distribution import HAS_XLA
+from simclr_tf._compat import HAS_XLA
+from simclr_tf.config import Config, Network, Views
 from simclr_tf.optimizers import LARS
 from simclr_tf.tasks.pretrain import build_model
 from simclr_tf.training.checkpoints import collect
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not HAS_XLA, reason="no XLA for this CPU")
 def make_model():
     keras.utils.set_random_seed(0)
     network = Network(encoder="resnet18", width=1 / 8, projection_dim=16)
-    model = build_model(Config(network=network, augmentation=Augmentation(blur=True)), (SIZE, SIZE, 3))
+    model = build_model(Config(network=network, augmentation=Views(blur=True)), (SIZE, SIZE, 3))
     optimizer = LARS(0.1, weight_decay=1e-3)
     optimizer.build(model.trainable_variables)
     model.compile(optimizer)
@@ -50,6 +50,6 @@ def test_lowered_step_has_static_shapes_and_stays_on_the_device(images):
     step = tf.function(make_model().train_step, jit_compile=True)
     hlo = step.experimental_get_compiler_ir(tf.TensorSpec(images.shape, images.dtype))(stage="hlo")
     assert "convolution" in hlo
-    assert not re.search(r"\[[^\]]*<=\d", hlo)  # a dimension that is bounded but not known
+    assert not re.search(r"\[[^\]]*<=\d", hlo)  # a bounded dynamic dimension
     for host in ("infeed", "outfeed", "send(", "recv(", "custom-call", "dynamic-reshape", "set-dimension-size"):
         assert f" {host}" not in hlo, host

@@ -1,4 +1,4 @@
-"""The launcher: what workers are given, how signals and exit codes travel."""
+"""The launcher: what workers receive, and how signals and exit codes travel."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def test_every_worker_gets_its_place_on_free_ports():
 
 def test_output_arguments_and_success(tmp_path, run_python):
     path = script(tmp_path, "print('index', index, *sys.argv[1:])")
-    done = run_python("-m", "simclr_tf.launch", "--workers=2", "--", path, "--flag=1")
+    done = run_python("-m", "flags.launch", "--workers=2", "--", path, "--flag=1")
     assert done.returncode == 0
     assert done.stdout == "index 0 --flag=1\n"
     assert done.stderr == "[worker 1] index 1 --flag=1\n"
@@ -45,14 +45,14 @@ def test_output_arguments_and_success(tmp_path, run_python):
     [
         ("sys.exit([0, 3, 2][index])", 3),
         ("os.kill(os.getpid(), 9) if index == 1 else sys.exit(1)", 137),
-        # The one that hangs is ended, which is no failure of its own.
+        # The one that hangs is stopped, which does not count as a failure of its own.
         ("sys.exit(4) if index == 1 else time.sleep(60)", 4),
         ("signal.signal(signal.SIGTERM, signal.SIG_IGN)\nsys.exit(5) if index == 1 else time.sleep(60)", 5),
     ],
 )
 def test_worst_exit_code_and_the_others_are_ended(tmp_path, run_python, text, code):
     start = time.monotonic()
-    done = run_python("-m", "simclr_tf.launch", "--workers=3", "--grace=1", "--", script(tmp_path, text))
+    done = run_python("-m", "flags.launch", "--workers=3", "--grace=1", "--", script(tmp_path, text))
     assert done.returncode == code
     assert time.monotonic() - start < 20
 
@@ -61,7 +61,7 @@ def test_worst_exit_code_and_the_others_are_ended(tmp_path, run_python, text, co
 def test_signals_are_passed_on(tmp_path, number):
     caught = "signal.signal({0}, lambda *_: sys.exit(7 + index))\nopen(f'{1}/{{index}}', 'w').close()\ntime.sleep(60)"
     path = script(tmp_path, caught.format(int(number), tmp_path))
-    command = [sys.executable, "-m", "simclr_tf.launch", "--workers=2", "--", str(path)]
+    command = [sys.executable, "-m", "flags.launch", "--workers=2", "--", str(path)]
     process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
     while not ((tmp_path / "0").exists() and (tmp_path / "1").exists()):
         time.sleep(0.05)
@@ -69,7 +69,20 @@ def test_signals_are_passed_on(tmp_path, number):
     assert process.wait(20) == 8
 
 
-def test_no_workers_is_an_error(run_python):
-    done = run_python("-m", "simclr_tf.launch", "--workers=0", "--", "train.py")
-    assert done.returncode == 2
-    assert "Received: 0" in done.stderr
+def test_a_command_that_is_installed_is_run_itself(tmp_path, run_python):
+    command = tmp_path / "simclr-tiny"
+    command.write_text('#!/bin/sh\necho "$TF_CONFIG" "$@"\n')
+    command.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = run_python("-m", "flags.launch", "--workers=2", "--", "simclr-tiny", "--flag=1", "two words", PATH=path)
+    assert done.returncode == 0, done.stderr
+    for line, start, index in ((done.stdout, "", 0), (done.stderr, "[worker 1] ", 1)):
+        text, arguments = line.removeprefix(start).removesuffix(" --flag=1 two words\n"), line.endswith("two words\n")
+        assert arguments and json.loads(text)["task"] == {"type": "worker", "index": index}
+
+
+@pytest.mark.parametrize("arguments", [("--workers=0", "--", "train.py"), ("--workers=2",), ("--", "train.py")])
+def test_usage_errors_are_one_line(run_python, arguments):
+    done = run_python("-m", "flags.launch", *arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.splitlines()) == 1 and "error: " in done.stderr and "Received: --workers=" in done.stderr

@@ -1,4 +1,4 @@
-"""Mixed precision trains like float32, and float16's loss scaling is really applied, also by several replicas."""
+"""Mixed precision trains like float32; the loss scaling of float16 is applied, by several replicas as well."""
 
 import json
 from pathlib import Path
@@ -20,9 +20,9 @@ BATCH, STEPS = 64, 30
 
 @pytest.mark.parametrize("launcher", [["1"], ["2"], ["workers"]], ids=["one", "mirrored", "workers"])
 def test_all_replicas_skip_the_step_that_overflows_in_one(run_python, launcher):
-    """Weight, steps, steps taken, loss scale: halved at each overflow, and the weight left alone."""
+    """Weight, steps, steps taken, loss scale: an overflow halves the scale and leaves the weight alone."""
     workers = launcher == ["workers"]
-    command = ["-m", "simclr_tf.launch", "--workers=2", "--", OVERFLOW, 2] if workers else [OVERFLOW, *launcher]
+    command = ["-m", "flags.launch", "--workers=2", "--", OVERFLOW, 2] if workers else [OVERFLOW, *launcher]
     done = run_python(*command, CUDA_VISIBLE_DEVICES="-1")
     assert done.returncode == 0, done.stderr
     scale = 2.0**15
@@ -54,7 +54,7 @@ def losses(images, precision, seed=0):
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_gradients_are_those_of_float32(images, precision):
-    """Of the first step, as the optimizer sees them: their direction, over all variables."""
+    """The first step's gradients over all variables have the same direction, as the optimizer sees them."""
     gradients = []
     for each in ("float32", precision):
         model = make_model(each)
@@ -71,7 +71,7 @@ def test_gradients_are_those_of_float32(images, precision):
 
 @pytest.mark.slow
 def test_trains_to_within_noise_of_float32(images):
-    """Noise is what another seed makes of it."""
+    """Noise is the difference that another seed makes."""
     reference = losses(images, "float32")
     noise = abs(losses(images, "float32", seed=1)[-10:].mean() - reference[-10:].mean())
     assert reference[:5].mean() - reference[-5:].mean() > 0.1  # it learns

@@ -6,19 +6,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from simclr_tf.config.pretraining import LOSS_NAMES, PROJECTION_NAMES
+
 SCRIPT = Path(__file__).with_name("three_steps.py")
 CASES = [
     "resnet18", "head linear", "head none", "loss decoupled", "loss margin_triplet", "loss nt_logistic",
     "loss nt_xent", "semi-hard", "learned similarity",
 ]  # fmt: skip
-# Of the largest element. Variables are float64 (representation h and projection z are float32, as are the means that fit
-# reports). An error of principle, such as statistics of the replica's own images, shows at 1e-2 and more.
+# Relative to the largest element. Variables are float64; the representation h, the projection z and the means that fit
+# reports are float32. An error of principle, such as batch statistics of one replica only, is 1e-2 and more.
 TOLERANCE, TOLERANCE_LOGS = 1e-12, 5e-7
 
 
 @pytest.fixture(scope="module")
 def states(tmp_path_factory, run_python):
-    """Replicas -> everything that was recorded."""
+    """Number of replicas -> everything that was recorded."""
     folder = tmp_path_factory.mktemp("replicas")
     with ThreadPoolExecutor(2) as pool:
         runs = list(pool.map(lambda replicas: run_python(SCRIPT, replicas, folder / f"{replicas}.npz"), (4, 2, 1)))
@@ -32,12 +34,10 @@ def test_the_strategies_have_that_many_replicas(states):
 
 
 def test_every_case_is_there(states):
-    from simclr_tf.config import LOSSES, PROJECTIONS
-
     names = {key.split("/")[1] for key in states[1]} - {"replicas"}
     assert names == set(CASES)
-    assert {f"loss {loss}" for loss in LOSSES} <= names
-    assert {f"head {head}" for head in PROJECTIONS} <= names | {"head nonlinear"}
+    assert {f"loss {loss}" for loss in LOSS_NAMES} <= names
+    assert {f"head {head}" for head in PROJECTION_NAMES} <= names | {"head nonlinear"}
 
 
 @pytest.mark.parametrize("step", [1, 3])
@@ -56,7 +56,7 @@ def test_same_as_one_replica(states, case, replicas, step):
 
 @pytest.mark.parametrize("case", CASES)
 def test_training_moved_everything(states, case):
-    """The comparison would hold for a model that learns nothing, too."""
+    """The comparison would also hold for a model that learns nothing."""
     for key in (k for k in states[1] if k.startswith(f"states/{case}/1/") and "kernel" in k and "gradient" not in k):
         later = key.replace("/1/", "/3/", 1)
         assert not np.array_equal(states[1][key], states[1][later]), key

@@ -1,4 +1,4 @@
-"""From --strategy to a strategy, with stand-ins for what this machine does not have."""
+"""From the name of a strategy to the strategy, with stand-ins for hardware that this machine lacks."""
 
 import json
 import socket
@@ -9,15 +9,17 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf import distribution
-from simclr_tf.config import STRATEGIES, Hardware
+from simclr_tf.config import Hardware
+from simclr_tf.config.pretraining import STRATEGY_NAMES
 from simclr_tf.data.pipeline import ordered_batches, training_batches
 from simclr_tf.data.source import ArrayImages, Split
+from simclr_tf.distribution.strategy import CONNECT_TIMEOUT, STRATEGIES
 
 TPUClusterResolver = tf.distribute.cluster_resolver.TPUClusterResolver
 
 
-def test_names_are_those_of_the_flag():
-    assert set(distribution.STRATEGIES) == set(STRATEGIES)
+def test_names_are_those_of_the_setting():
+    assert set(STRATEGIES) == set(STRATEGY_NAMES)
 
 
 @pytest.mark.parametrize("tpu", ["local", "my-tpu"])
@@ -29,15 +31,15 @@ def test_tpu_connects_and_builds_on_its_resolver(monkeypatch, tpu):
     assert asked == [tpu]
 
 
-def test_tpu_address_is_tried_before_tensorflow_waits_for_ever(monkeypatch):
-    monkeypatch.setattr(TPUClusterResolver, "connect", lambda tpu: pytest.fail("nobody listens there"))
+def test_tpu_address_is_tried_before_tensorflow_waits_forever(monkeypatch):
+    monkeypatch.setattr(TPUClusterResolver, "connect", lambda tpu: pytest.fail("nothing listens there"))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"grpc://127.0.0.1:{free.getsockname()[1]}"
     start = time.monotonic()
-    with pytest.raises(ValueError, match=f"Received: --tpu={address}"):
+    with pytest.raises(ValueError, match=f"Received: `tpu={address}`"):
         distribution.make_strategy(Hardware(strategy="tpu", tpu=address))
-    assert time.monotonic() - start < distribution.CONNECT_TIMEOUT + 5
+    assert time.monotonic() - start < CONNECT_TIMEOUT + 5
 
 
 def test_tpu_address_that_answers_is_handed_on(monkeypatch):
@@ -75,7 +77,7 @@ def test_nccl_needs_gpus(monkeypatch):
     monkeypatch.setenv(
         "TF_CONFIG", json.dumps({"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}})
     )
-    with pytest.raises(ValueError, match="--communication=nccl"):
+    with pytest.raises(ValueError, match="`communication=nccl`"):
         distribution.make_strategy(Hardware(strategy="multiworker", communication="nccl"))
 
 
@@ -89,6 +91,34 @@ def test_communication_reaches_the_strategy(monkeypatch, communication):
     )
     options = distribution.make_strategy(Hardware(strategy="multiworker", communication=communication))
     assert options.implementation.value == communication.upper()
+
+
+ALONE = """
+import simclr_tf.quiet
+from simclr_tf import distribution
+from simclr_tf.config import Hardware
+hardware = Hardware(strategy="multiworker")
+strategy = distribution.make_strategy(hardware)
+print(distribution.describe(strategy), *distribution.notes(strategy, hardware), sep="\\n")
+"""
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_a_worker_without_tf_config_is_told_that_it_is_alone(run_python, tmp_path, workers):
+    script = tmp_path / "script.py"
+    script.write_text(ALONE)
+    launcher = ["-m", "flags.launch", f"--workers={workers}", "--"] if workers else []
+    done = run_python(*launcher, script, CUDA_VISIBLE_DEVICES="-1")
+    assert done.returncode == 0, done.stderr
+    first, *notes = done.stdout.splitlines()
+    assert first.startswith(f"MultiWorkerMirroredStrategy, {workers or 1} replica")
+    assert notes == ([] if workers else ["this process is the only worker: TF_CONFIG is not set"])
+
+
+def test_other_strategies_have_no_notes():
+    for name in ("auto", "single"):
+        hardware = Hardware(strategy=name)
+        assert distribution.notes(distribution.make_strategy(hardware), hardware) == []
 
 
 def test_other_errors_are_left_as_they_are():

@@ -1,4 +1,4 @@
-"""Several processes on the loopback device train like one; and what happens when one of them dies."""
+"""Several processes on the loopback interface train like one; and what happens when one of them dies."""
 
 import re
 import time
@@ -12,7 +12,7 @@ from simclr_tf.training.metrics import read_rows
 
 WORKER = Path(__file__).with_name("worker.py")
 EPOCHS, IMAGES, BATCH = 3, 48, 12
-NOTICED_WITHIN = 30  # seconds from a worker's death to the end of all
+NOTICED_WITHIN = 30  # seconds from a worker's death until all have exited
 FLAGS = (
     "--dataset=folder", "--image_size=16", "--encoder=resnet18", "--width=0.0625", f"--batch_size={BATCH}",
     f"--epochs={EPOCHS}", "--warmup_epochs=1", "--learning_rate=0.1", "--checkpoint_epochs=1", "--validation_fraction=0.25",
@@ -21,7 +21,7 @@ FLAGS = (
 
 @pytest.fixture(scope="module")
 def train(tmp_path_factory, run_python):
-    """Runs so many workers, and returns the finished launcher and the folders of the run and the weights."""
+    """Runs some number of workers; returns the finished launcher and the folders of the run and the weights."""
     images = tmp_path_factory.mktemp("images")
     for number, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (IMAGES, 16, 16, 3), np.uint8)):
         Image.fromarray(pixels).save(images / f"{number:02}.png")
@@ -32,7 +32,7 @@ def train(tmp_path_factory, run_python):
         weights.mkdir(exist_ok=True)
         command = [WORKER, *FLAGS, f"--data_dir={images}", f"--run_dir={folder}", *flags]
         if workers > 1:
-            command = ["-m", "simclr_tf.launch", f"--workers={workers}", "--", *command]
+            command = ["-m", "flags.launch", f"--workers={workers}", "--", *command]
         return run_python(*command, WEIGHTS=str(weights), CUDA_VISIBLE_DEVICES="-1", **environment), folder, weights
 
     return run
@@ -47,7 +47,7 @@ def alone(train):
 
 
 def assert_trained_alike(alone, folder, weights, workers):
-    """Weights, metrics and files of a run of several workers are those of one process."""
+    """Checks that weights, metrics and files of a run of several workers are those of one process."""
     expected_folder, expected = alone
     found = [dict(np.load(weights / f"{index}.npz")) for index in range(workers)]
     assert expected.keys() == found[0].keys()

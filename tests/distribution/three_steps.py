@@ -1,8 +1,8 @@
-"""Three steps in float64 on a global batch of 8 images that so many replicas share; what comes out, as an archive.
+"""Writes the states of three float64 steps on a global batch of 8 images, shared by some number of replicas.
 
     python three_steps.py REPLICAS OUTPUT.npz
 
-A script, because a process has one strategy only. Each case trains through `fit`, with augmentation, LARS and weight
+A script, because a process can have only one strategy. Each case trains through `fit`, with augmentation, LARS and weight
 decay; the state is recorded after each step, with the gradients that the optimizer saw.
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from simclr_tf import config as c
 from simclr_tf.augment import TwoViews, simclr
+from simclr_tf.config.pretraining import LOSS_NAMES, PROJECTION_NAMES
 from simclr_tf.data.pipeline import ordered_batches, training_batches
 from simclr_tf.data.source import ArrayImages, Split
 from simclr_tf.distribution import make_strategy
@@ -29,11 +30,11 @@ from simclr_tf.training.checkpoints import collect
 BATCH, SIZE, STEPS, DTYPE = 8, 16, 3, "float64"
 # name: encoder, head, objective
 CASES = {
-    "resnet18": ("resnet18", "nonlinear", c.Objective()),
-    **{f"head {head}": ("small", head, c.Objective()) for head in c.PROJECTIONS if head != "nonlinear"},
-    **{f"loss {loss}": ("small", "nonlinear", c.Objective(loss=loss)) for loss in c.LOSSES},
-    "semi-hard": ("small", "nonlinear", c.Objective(loss="margin_triplet", semi_hard=True)),
-    "learned similarity": ("small", "nonlinear", c.Objective(similarity="bilinear")),
+    "resnet18": ("resnet18", "nonlinear", c.Loss()),
+    **{f"head {head}": ("small", head, c.Loss()) for head in PROJECTION_NAMES if head != "nonlinear"},
+    **{f"loss {loss}": ("small", "nonlinear", c.Loss(loss=loss)) for loss in LOSS_NAMES},
+    "semi-hard": ("small", "nonlinear", c.Loss(loss="margin_triplet", semi_hard=True)),
+    "learned similarity": ("small", "nonlinear", c.Loss(similarity="bilinear")),
 }
 
 
@@ -73,9 +74,9 @@ def small_encoder():
 
 
 def train(case, strategy, views, split):
-    """The recorded states of one case; those of the plain loss with validation."""
+    """The recorded states of one case; the default loss also runs validation."""
     name, head, settings = case
-    validate = name != "small" or settings == c.Objective()
+    validate = name != "small" or settings == c.Loss()
     keras.backend.clear_session()
     keras.utils.set_random_seed(0)
     with strategy.scope():

@@ -1,6 +1,6 @@
-"""train.py, as one of several workers, with its weights at the end written to $WEIGHTS/<worker>.npz.
+"""train.py as one of several workers; it writes the weights at the end to $WEIGHTS/<worker>.npz.
 
-With KILL=<worker>:<step>, that worker ends as if by a power cut after so many steps.
+With KILL=<worker>:<step>, that worker dies after that step, as if by a power cut.
 """
 
 import json
@@ -15,12 +15,11 @@ import simclr_tf.quiet  # noqa: F401
 import keras
 import numpy as np
 
-from simclr_tf import pretraining
+from simclr_tf.tasks.simclr import SimCLR
 from simclr_tf.training.checkpoints import collect
 
 INDEX = json.loads(os.environ.get("TF_CONFIG", '{"task": {"index": 0}}'))["task"]["index"]
 VICTIM, STEP = map(int, os.environ.get("KILL", "-1:0").split(":"))
-fit = pretraining._fit
 
 
 class PowerCut(keras.callbacks.Callback):
@@ -30,10 +29,10 @@ class PowerCut(keras.callbacks.Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def fit_and_write(model, config, plan, train, validation, callbacks):
-    fit(model, config, plan, train, validation, [*callbacks, PowerCut()])
+def fit_and_write(model, *args, callbacks, **settings):
+    keras.Model.fit(model, *args, callbacks=[*callbacks, PowerCut()], **settings)
     np.savez(Path(os.environ["WEIGHTS"], f"{INDEX}.npz"), **{f"w/{k}": v for k, v in collect(model.weights).items()})
 
 
-pretraining._fit = fit_and_write
+SimCLR.fit = fit_and_write
 runpy.run_path("train.py", run_name="__main__")

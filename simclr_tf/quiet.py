@@ -55,4 +55,5 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 with without_noise():
     import tensorflow as tf
 
+    tf.get_logger().setLevel("WARNING")  # it logs what it saves and where
     tf.config.list_physical_devices()  # looks for GPUs, and complains if there is no driver

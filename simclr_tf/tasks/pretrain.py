@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf import data, encoders, figures, preflight
+from simclr_tf import data, distribution, encoders, figures, preflight
 from simclr_tf.augment import TwoViews, make_views
 from simclr_tf.config import Config
 from simclr_tf.data.source import Split, hold_out
@@ -57,7 +57,7 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
 
     folder = run.folder
     if run.chief:
-        notes = [*dataset.notes, *notes]
+        notes = [*distribution.notes(strategy, config.hardware), *dataset.notes, *notes]
         print(summary(config, dataset, run.plan, model, strategy), *(f"note     {note}" for note in notes), sep="\n")
         print(f"run      {folder}", flush=True)
         _show_views(model.views, train, run.log, folder)

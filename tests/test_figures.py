@@ -7,7 +7,8 @@ import pytest
 from matplotlib.image import imread
 
 from simclr_tf import figures
-from simclr_tf.training import curves, metrics
+from simclr_tf.inspect import curves
+from simclr_tf.training import metrics
 
 COLUMNS = ("epoch", "step", "loss", "val_loss", "contrastive_accuracy", "learning_rate", "images_per_second")
 BLUE, ORANGE = (0, 114, 178), (230, 159, 0)

@@ -1,6 +1,6 @@
 """The settings of the project: frozen dataclasses that validate, the one home of every default. No TensorFlow in here."""
 
-from simclr_tf.config.base import Section, field_type
+from simclr_tf.config.base import Section, field_type, setting
 from simclr_tf.config.evaluation import MODES, Export, Knn, Linear, Mode, Probe, mode_settings
 from simclr_tf.config.pretraining import (
     PLACES,
@@ -13,26 +13,9 @@ from simclr_tf.config.pretraining import (
     Output,
     Training,
     Views,
-)
+)  # fmt: skip
 
 __all__ = [
-    "MODES",
-    "PLACES",
-    "Config",
-    "Data",
-    "Export",
-    "Hardware",
-    "Knn",
-    "Linear",
-    "Loss",
-    "Mode",
-    "Network",
-    "Optimization",
-    "Output",
-    "Probe",
-    "Section",
-    "Training",
-    "Views",
-    "field_type",
-    "mode_settings",
-]
+    "MODES", "PLACES", "Config", "Data", "Export", "Hardware", "Knn", "Linear", "Loss", "Mode", "Network",
+    "Optimization", "Output", "Probe", "Section", "Training", "Views", "field_type", "mode_settings", "setting",
+]  # fmt: skip

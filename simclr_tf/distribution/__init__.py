@@ -8,21 +8,9 @@ from simclr_tf.distribution.workers import (
     num_workers,
     require_agreement,
     wait_for_workers,
-)
+)  # fmt: skip
 
 __all__ = [
-    "all_stack",
-    "all_sum",
-    "describe",
-    "devices",
-    "is_chief",
-    "make_strategy",
-    "naming_lost_workers",
-    "notes",
-    "num_replicas",
-    "num_workers",
-    "on_several_gpus",
-    "replica_id",
-    "require_agreement",
-    "wait_for_workers",
-]
+    "all_stack", "all_sum", "describe", "devices", "is_chief", "make_strategy", "naming_lost_workers", "notes",
+    "num_replicas", "num_workers", "on_several_gpus", "replica_id", "require_agreement", "wait_for_workers",
+]  # fmt: skip

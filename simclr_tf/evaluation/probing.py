@@ -17,7 +17,6 @@ from simclr_tf.evaluation.features import extract, pixels, weights_digest
 from simclr_tf.evaluation.probe import Features, Labeled, Result
 from simclr_tf.preflight import data_source
 
-
 VALIDATION_FRACTION = 0.1  # of the labeled images, where the pretraining held none out
 
 

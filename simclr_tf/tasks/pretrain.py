@@ -10,11 +10,12 @@ from simclr_tf import data, distribution, encoders, figures, preflight
 from simclr_tf.augment import TwoViews, make_views
 from simclr_tf.config import Config
 from simclr_tf.data.source import Split, hold_out
+from simclr_tf.inspect import curves
 from simclr_tf.inspect.summary import summary
 from simclr_tf.objectives import make_objective
 from simclr_tf.optimizers import make_optimizer
 from simclr_tf.tasks.simclr import SimCLR
-from simclr_tf.training import curves, engine
+from simclr_tf.training import engine
 from simclr_tf.training.epoch_log import EpochLog
 
 MEASURES = {

@@ -136,17 +136,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 def collect(variables: Iterable[keras.Variable]) -> dict[str, np.ndarray]:
-    """Copies variables to arrays under their paths.
-
-    Args:
-        variables: Keras variables, also mirrored ones; outside of a replica context.
-
-    Returns:
-        Paths and arrays of the variables' shapes and dtypes.
-
-    Raises:
-        ValueError: If two variables share a path, such as those of two layers of one name.
-    """
+    """Copies Keras variables, also mirrored ones, to arrays under their paths; raises ValueError if two share one."""
     arrays: dict[str, np.ndarray] = {}
     for path, variable in _by_path(variables).items():
         # A copy: on a CPU the result of numpy() can share memory with the variable, which training goes on to change.

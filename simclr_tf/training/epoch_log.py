@@ -53,7 +53,7 @@ class EpochLog(keras.callbacks.Callback):
         first_step: int = 0,
         first_epoch: int = 0,
     ):
-        """See the class."""
+        """Reads the rows of the epochs before."""
         super().__init__()
         self._path = run_dir / "metrics.csv"
         self._measures = measures
@@ -77,16 +77,7 @@ class EpochLog(keras.callbacks.Callback):
         self._clock.tick()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Writes the epoch.
-
-        Args:
-            epoch: Index of the epoch, from 0.
-            logs: Values of shape () or (1,): `loss`, and optionally the other measures.
-
-        Raises:
-            FloatingPointError: If the loss or the validation loss is not finite. Nothing is written then.
-            ValueError: If there is no loss.
-        """
+        """Writes the epoch; raises FloatingPointError, and writes nothing, if a loss is not finite."""
         row = self._row(epoch + 1, logs or {})
         _check_finite(row)
         run_folder.require(self._path.parent)
@@ -97,16 +88,7 @@ class EpochLog(keras.callbacks.Callback):
             print(_line(row, self._measures, self._total_epochs), file=self._stream, flush=True)
 
     def write_images(self, tag: str, images: np.ndarray, step: int) -> None:
-        """Writes pictures to TensorBoard.
-
-        Args:
-            tag: Their name there.
-            images: uint8 `(H, W, C)` or `(n, H, W, C)`, C = 1 or 3.
-            step: Global step that they belong to.
-
-        Raises:
-            ValueError: If `images` is of another kind.
-        """
+        """Writes uint8 pictures, (H, W, C) or (n, H, W, C) with C of 1 or 3, to TensorBoard under a name and a step."""
         if images.dtype != np.uint8 or images.ndim not in (3, 4):
             raise ValueError(f"Expected uint8 images (n, H, W, C). Received: {images.dtype} {images.shape}")
         batch = images.reshape(-1, *images.shape[-3:])
@@ -139,7 +121,7 @@ class StepClock:
     """Measures steps a second, without the first step ever and without what follows an epoch's last step."""
 
     def __init__(self) -> None:
-        """Starts with an untimed first step."""
+        """The first step is not timed."""
         self._warm = False
         self._steps = 0
         self._begin = self._end = 0.0
@@ -165,11 +147,7 @@ class StepClock:
 
 
 def scalar(value: Any) -> float:
-    """The number in a number, or in an array or tensor of shape () or (1,).
-
-    Raises:
-        ValueError: If it holds more or fewer than one.
-    """
+    """The number in a number, or in an array or tensor that holds a single one."""
     array = np.asarray(value)
     if array.size != 1:
         raise ValueError(f"Expected a single number. Received: an array of shape {array.shape}")
@@ -188,12 +166,8 @@ def _check_finite(row: metrics.Row) -> None:
 
 def _line(row: metrics.Row, measures: Mapping[str, str], total_epochs: int) -> str:
     """One line for people; values that are missing are left out."""
-    patterns = {
-        "step": "step {}",
-        **measures,
-        "learning_rate": "lr {:.3g}",
-        "images_per_second": "{:.0f} images/s",
-    }
+    rates = {"learning_rate": "lr {:.3g}", "images_per_second": "{:.0f} images/s"}
+    patterns = {"step": "step {}", **measures, **rates}
     parts = [f"epoch {row['epoch']:>{len(str(total_epochs))}}/{total_epochs}"]
     parts += [pattern.format(row[name]) for name, pattern in patterns.items() if row[name] is not None]
     return "  ".join(parts).replace("%", " %")

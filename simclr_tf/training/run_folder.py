@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import IO, Any
 
+from simclr_tf.config import PLACES
+
 PACKAGES = ("tensorflow", "keras", "keras-cv", "numpy", "tensorboard")
 
 _LOCK = ".lock"
@@ -79,11 +81,7 @@ def _children(folder: Path) -> list[Path]:
 
 
 def _lock(folder: Path) -> None:
-    """Keeps other processes out of the folder for as long as this one lives.
-
-    Raises:
-        ValueError: If another process trains in it.
-    """
+    """Keeps other processes out of the folder for as long as this one lives; raises ValueError if one is in it."""
     if folder.resolve() in _HELD and (folder / _LOCK).exists():
         return
     file = (folder / _LOCK).open("a")
@@ -125,7 +123,7 @@ def _holds_run(folder: Path) -> bool:
         settings = json.loads((folder / "config.json").read_text())
     except (OSError, ValueError):
         return False
-    return isinstance(settings, dict) and {"objective", "training"} <= settings.keys()
+    return isinstance(settings, dict) and {*PLACES, "training"} <= settings.keys()
 
 
 def environment() -> dict[str, Any]:
@@ -182,14 +180,9 @@ def _git(*arguments: str) -> str | None:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         result = subprocess.run(
-            ["git", *arguments],
-            cwd=Path(__file__).parent,
-            env=environ,
-            capture_output=True,
-            text=True,
-            timeout=_GIT_TIMEOUT,
-            check=True,
-        )
+            ["git", *arguments], cwd=Path(__file__).parent, env=environ, capture_output=True, text=True,
+            timeout=_GIT_TIMEOUT, check=True,
+        )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return None
     return result.stdout.strip()

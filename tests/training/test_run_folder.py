@@ -10,7 +10,7 @@ import pytest
 from simclr_tf.training import run_folder
 from simclr_tf.training.run_folder import open_run_dir
 
-RUN = json.dumps({"objective": {}, "training": {}})
+RUN = json.dumps({"training": {}, "hardware": {}, "output": {}})
 
 
 def make_run(folder):

@@ -1,5 +1,7 @@
 """Augmentations as Keras-CV layers, and the two views made with them."""
 
+import keras
+
 from simclr_tf.augment.autoaugment import AutoAugment
 from simclr_tf.augment.base import Augmentation
 from simclr_tf.augment.color import (
@@ -45,3 +47,8 @@ __all__ = [
     "policy",
     "simclr",
 ]
+
+# A saved model names its augmentations as "simclr_tf>RandomFlip".
+for _name in __all__:
+    if isinstance(globals()[_name], type):
+        keras.saving.register_keras_serializable("simclr_tf")(globals()[_name])

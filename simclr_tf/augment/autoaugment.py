@@ -1,4 +1,4 @@
-"""AutoAugment: the policy learned on CIFAR-10, for a whole batch at once."""
+"""AutoAugment: the policy learned on CIFAR-10, applied to a whole batch at once."""
 
 import tensorflow as tf
 
@@ -39,8 +39,9 @@ CIFAR10_POLICY = (
 
 LEVELS = 9
 
-# What level 9 means, and whether the sign is drawn; level 0 is 0. Translations are parts of the side, angles radians,
-# enhancements distances of the factor from 1, posterize counts lost bits, solarize how far the threshold sinks.
+# Magnitude at level 9 (at level 0 it is 0), and whether its sign is random. Translations are fractions of the side, angles
+# are in radians, enhancements are distances of the factor from 1, posterize is the number of lost bits, solarize the
+# decrease of the threshold.
 RANGES = {
     "autocontrast": (0.0, False),
     "brightness": (0.9, True),
@@ -59,25 +60,25 @@ RANGES = {
 OPERATIONS = tuple(RANGES)
 NOTHING = len(OPERATIONS)
 
-FILL = 128 / 255  # of what comes in from outside
+FILL = 128 / 255  # value of pixels from outside the image
 
 
 class AutoAugment(Augmentation):
-    """One of 25 pairs of operations, drawn for each image (Cubuk et al., 2019).
+    """Applies one of 25 pairs of operations, drawn for each image (Cubuk et al., 2019).
 
-    Each operation of the pair happens with its own probability; its magnitude is fixed, its sign drawn. Operations are
-    those of PIL, which the authors used: nearest-neighbour warps filled with gray, enhancements about PIL's anchors.
+    Each operation of the pair is applied with its own probability; its magnitude is fixed, its sign random. Operations
+    are those of PIL, as used by the authors: nearest-neighbor warps filled with gray, enhancements about PIL's anchors.
 
-    Every image passes through all operations, with magnitudes that make all but its own the identity. That is more
-    arithmetic than its own, yet one program without branches for the whole batch.
+    Every image passes through all operations, with magnitudes that turn all but its own into the identity. This is more
+    arithmetic, but a single program without branches for the whole batch.
 
     Args:
-        probability: with which an image is transformed at all.
-        **kwargs: of `Augmentation`.
+        probability: Probability that an image is transformed at all.
+        **kwargs: Arguments of `Augmentation`.
     """
 
     uniforms = 5
-    reads_neighbours = True
+    reads_neighbors = True
 
     def parameters(self, u, image_shape):
         """`operation`, int32 (N, 2), an index of `OPERATIONS` or `NOTHING`, and `magnitude`, float32 (N, 2)."""
@@ -90,7 +91,7 @@ class AutoAugment(Augmentation):
         }
 
     def transform(self, planes, parameters):
-        """One operation of the pair after the other."""
+        """Applies both operations of the pair in order."""
         for place in range(2):
             operation, magnitude = parameters["operation"][:, place], parameters["magnitude"][:, place]
             planes = operate(planes, operation, magnitude)
@@ -98,7 +99,7 @@ class AutoAugment(Augmentation):
 
 
 def _columns() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The policy as arrays (25, 2): operation, probability, magnitude, whether it has a sign."""
+    """The policy as arrays (25, 2): operation, probability, magnitude, whether its sign is random."""
     entries = [step for pair in CIFAR10_POLICY for step in pair]
     columns = (
         tf.constant([OPERATIONS.index(name) for name, _, _ in entries]),
@@ -115,12 +116,12 @@ def _magnitude(name: str, level: int) -> float:
 
 
 def operate(planes: Planes, operation: tf.Tensor, magnitude: tf.Tensor) -> Planes:
-    """One operation an image.
+    """Applies one operation to each image.
 
     Args:
         planes: C planes (N, H, W).
-        operation: int32 (N,), an index of `OPERATIONS` or `NOTHING`.
-        magnitude: float32 (N,), as in `RANGES`.
+        operation: Index of `OPERATIONS`, or `NOTHING`, int32 (N,).
+        magnitude: Magnitudes as in `RANGES`, float32 (N,).
     """
     magnitudes = {name: tf.where(operation == index, magnitude, 0.0) for index, name in enumerate(OPERATIONS)}
     is_ = {name: by_image(operation == index) for index, name in enumerate(OPERATIONS)}
@@ -138,14 +139,14 @@ def _select(where: tf.Tensor, after: Planes, before: Planes) -> Planes:
 
 
 def _enhance(planes: Planes, magnitudes: Parameters) -> Planes:
-    """Brightness, contrast and color (saturation): clip((1 + m) x - m anchor), the anchor black, a mean or gray."""
+    """Brightness, contrast and color (saturation): clip((1 + m) x - m anchor), the anchor being black, the mean or gray."""
     factor = 1.0 + magnitudes["brightness"] + magnitudes["contrast"] + magnitudes["color"]
     anchor = by_image(magnitudes["contrast"] * mean_luma(planes)) + by_image(magnitudes["color"]) * luma(planes)
     return [clip(by_image(factor) * plane - anchor) for plane in planes]
 
 
 def _move(planes: Planes, magnitudes: Parameters) -> Planes:
-    """Rotation about the centre, shear and translation; only one of them is not the identity."""
+    """Rotation about the center, shear and translation; at most one of them is not the identity."""
     height, width = planes[0].shape[1:]
     rows, columns = rotation(magnitudes["rotate"], height, width)
     across = tf.range(width, dtype=tf.float32) + 0.5
@@ -155,7 +156,7 @@ def _move(planes: Planes, magnitudes: Parameters) -> Planes:
 
 
 def _sharpen(planes: Planes, magnitude: tf.Tensor) -> Planes:
-    """clip((1 + m) x - m smooth(x)), smoothed by [[1, 1, 1], [1, 5, 1], [1, 1, 1]] / 13, the border left as it is."""
+    """clip((1 + m) x - m smooth(x)), smoothed by [[1, 1, 1], [1, 5, 1], [1, 1, 1]] / 13, the border unchanged."""
     outputs = []
     for plane in planes:
         three = plane[:, :, :-2] + plane[:, :, 1:-1] + plane[:, :, 2:]

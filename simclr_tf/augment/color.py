@@ -1,16 +1,16 @@
-"""Augmentations of color, each by itself; `jitter.py` joins them.
+"""Augmentations of color, one at a time; `jitter.py` combines them.
 
-Strengths s are the paper's (appendix A): factors uniform in [max(0, 1 - 0.8 s), 1 + 0.8 s], turns of the hue uniform
-in [-0.2 s, 0.2 s].
+The strength s is the paper's (appendix A): factors are uniform in [max(0, 1 - 0.8 s), 1 + 0.8 s], hue rotations uniform
+in [-0.2 s, 0.2 s] turns of the color wheel.
 """
 
 import tensorflow as tf
 
-from simclr_tf.augment.base import Augmentation, Planes, by_image, check_strength, clip
+from simclr_tf.augment.base import Augmentation, Planes, by_image, check_number, clip
 
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as PIL, torchvision and TensorFlow have it
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in PIL, torchvision and TensorFlow
 
-STRONGEST = 2.5  # where the hue has gone round
+STRONGEST = 2.5  # hue rotations then cover the whole color wheel
 
 
 def luma(planes: Planes) -> tf.Tensor:
@@ -26,39 +26,39 @@ def mean_luma(planes: Planes) -> tf.Tensor:
 
 
 def adjust(planes: Planes, factor: tf.Tensor, offset: tf.Tensor, gray: tf.Tensor) -> Planes:
-    """clip(factor x + offset + gray luma(x)): brightness, contrast and saturation are cases of it.
+    """clip(factor x + offset + gray luma(x)): brightness, contrast and saturation are special cases.
 
     Args:
         planes: C planes (N, H, W).
-        factor: (N,).
-        offset: (N,).
-        gray: (N,).
+        factor: Factors, (N,).
+        offset: Offsets, (N,).
+        gray: Weights of the luma, (N,).
     """
     shade = by_image(offset) + by_image(gray) * luma(planes)
     return [clip(by_image(factor) * plane + shade) for plane in planes]
 
 
 def shift_hue(planes: Planes, turns: tf.Tensor) -> Planes:
-    """Turns the hue of each pixel, keeping its value and saturation (HSV); gray images have none.
+    """Rotates the hue of each pixel and keeps its value and saturation (HSV); gray images are returned unchanged.
 
     Args:
         planes: C planes (N, H, W) in [0, 1].
-        turns: (N,), in turns of the color wheel.
+        turns: Rotations, (N,), in turns of the color wheel.
     """
     if len(planes) == 1:
         return planes
     red, green, blue = planes
     value = tf.maximum(tf.maximum(red, green), blue)
     chroma = value - tf.minimum(tf.minimum(red, green), blue)
-    # In sixths of a turn: red at 0, green at 2, blue at 4. With the division last, XLA fuses all of this into one loop, and
-    # the policy takes a tenth less time than with a reciprocal first. Without chroma the numerator is 0.
+    # In sixths of a turn: red at 0, green at 2, blue at 4. With the division last, XLA fuses all of this into one loop and
+    # the policy takes 10 % less time than with a reciprocal first. Without chroma the numerator is 0.
     sixths = tf.where(
         value == red,
         green - blue,
         tf.where(value == green, blue - red + 2.0 * chroma, red - green + 4.0 * chroma),
     ) / tf.maximum(chroma, 1e-12) + 6.0 * by_image(turns)
     sixths -= 6.0 * tf.floor(sixths / 6.0)  # in [0, 6)
-    # Each primary as a function of the hue: a trapezium around its own place, of height 1.
+    # Each primary as a function of the hue: a trapezoid of height 1 around its own place.
     heights = (tf.abs(sixths - 3.0) - 1.0, 2.0 - tf.abs(sixths - 2.0), 2.0 - tf.abs(sixths - 4.0))
     return [value - chroma * (1.0 - clip(height)) for height in heights]
 
@@ -78,22 +78,25 @@ class ColorAugmentation(Augmentation):
     """A change of color with the paper's strength.
 
     Args:
-        strength: s; 0 leaves images as they are.
-        probability: with which an image is changed.
-        **kwargs: of `Augmentation`.
+        strength: Strength s within [0, 2.5]; 0 leaves images unchanged.
+        probability: Probability that an image is changed.
+        **kwargs: Arguments of `Augmentation`.
 
     Raises:
-        ValueError: on a negative strength, or one above 2.5, where the hue has gone round.
+        ValueError: If the strength is out of range.
     """
 
+    moves_pixels = False
+
     def __init__(self, strength: float = 0.5, probability: float = 0.8, **kwargs):
-        # With strength 0 not even a rounding error is left.
-        super().__init__(probability if check_strength(strength, STRONGEST) > 0.0 else 0.0, **kwargs)
+        check_number("strength", strength, 0.0, STRONGEST)
+        # At strength 0 images stay exactly as they are, without rounding errors.
+        super().__init__(probability if strength > 0.0 else 0.0, **kwargs)
         self.strength = strength
 
 
 class _Factor(ColorAugmentation):
-    """What has one factor an image."""
+    """A color augmentation with one factor for each image."""
 
     uniforms = 1
 
@@ -114,7 +117,7 @@ class RandomContrast(_Factor):
     """x <- clip(f x + (1 - f) mean(luma(x)))."""
 
     def transform(self, planes, parameters):
-        """Draws all pixels towards their mean, or away from it."""
+        """Moves all pixels toward their mean, or away from it."""
         factor = parameters["factor"]
         return adjust(planes, factor, (1.0 - factor) * mean_luma(planes), tf.zeros_like(factor))
 
@@ -123,7 +126,7 @@ class RandomSaturation(_Factor):
     """x <- clip(f x + (1 - f) luma(x))."""
 
     def transform(self, planes, parameters):
-        """Draws each pixel towards its gray value, or away from it; a gray image stays as it is."""
+        """Moves each pixel toward its gray value, or away from it; gray images are unchanged."""
         if len(planes) == 1:
             return planes
         factor = parameters["factor"]
@@ -131,7 +134,7 @@ class RandomSaturation(_Factor):
 
 
 class RandomHue(ColorAugmentation):
-    """Turns the hue in HSV."""
+    """Rotates the hue in HSV."""
 
     uniforms = 1
 
@@ -140,12 +143,14 @@ class RandomHue(ColorAugmentation):
         return {"turns": hue_turns(u[0], self.strength)}
 
     def transform(self, planes, parameters):
-        """Turns."""
+        """Rotates the hue."""
         return shift_hue(planes, parameters["turns"])
 
 
 class RandomGrayscale(Augmentation):
     """Replaces the color of images by its luma, by default in a fifth of them ("color drop")."""
+
+    moves_pixels = False
 
     def __init__(self, probability: float = 0.2, **kwargs):
         super().__init__(probability, **kwargs)

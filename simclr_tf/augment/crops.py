@@ -1,32 +1,32 @@
-"""Crops: one weight matrix an image and axis."""
+"""Crops: one weight matrix per image and axis."""
 
 import math
 
 import tensorflow as tf
 
-from simclr_tf.augment.base import Augmentation, Planes, between, check_range, clip
+from simclr_tf.augment.base import Augmentation, Planes, between, check_number, check_range, clip
 
 
 class RandomResizedCrop(Augmentation):
-    """Cuts out a rectangle of random area and aspect and resizes it to the image's own size.
+    """Cuts out a rectangle of random area and aspect ratio and resizes it to the size of the image.
 
-    The area is uniform in `area` (as a part of the image's), the logarithm of the aspect ratio uniform in `aspect`, as
-    in the paper's appendix A. Where a rectangle of that area would not fit into the image for every aspect, the range
-    of aspects is cut to those that fit; torchvision and TensorFlow draw again instead, which makes large areas rarer
-    than the uniform law says. Sides are whole pixels.
+    The area is uniform in `area`, a fraction of the image's; the aspect ratio is log-uniform in `aspect`, as in the
+    paper's appendix A. If some aspect ratios do not fit into the image at that area, the range is limited to those that
+    fit; torchvision and TensorFlow draw again instead, which makes large areas rarer than under the uniform law. Sides
+    are whole pixels.
 
-    Resizing has half-pixel centres and sees the crop only, as if it were cut out first; a crop is never larger than
-    the image, so there is no aliasing to guard against. The paper's code resizes bicubically, torchvision and most
-    others bilinearly.
+    Resizing uses half-pixel centers and sees the crop only, as if it were cut out first; a crop is never larger than
+    the image, so no antialiasing is needed. The paper's code resizes bicubically, torchvision and most others
+    bilinearly.
 
     Args:
-        area: smallest and largest area, within [0, 1].
-        aspect: smallest and largest ratio of width to height.
-        method: "bilinear", or "bicubic" (Keys, a = -1/2).
-        **kwargs: of `Augmentation`.
+        area: Smallest and largest area, within [1e-6, 1].
+        aspect: Smallest and largest ratio of width to height.
+        method: Interpolation, "bilinear" or "bicubic" (Keys, a = -1/2).
+        **kwargs: Arguments of `Augmentation`.
 
     Raises:
-        ValueError: on an empty range or an unknown method.
+        ValueError: If a range is empty or out of bounds, or the method is unknown.
     """
 
     uniforms = 4
@@ -42,7 +42,7 @@ class RandomResizedCrop(Augmentation):
         self.area = check_range("area", area, 1e-6, 1.0)
         self.aspect = check_range("aspect", aspect, 1e-3, 1e3)
         if method not in KERNELS:
-            raise ValueError(f"The method must be one of {', '.join(sorted(KERNELS))}. Received: {method}")
+            raise ValueError(f"`method` must be one of {sorted(KERNELS)}. Received: {method}")
         self.method = method
 
     def parameters(self, u, image_shape):
@@ -73,25 +73,24 @@ class RandomResizedCrop(Augmentation):
 
 
 class RandomCrop(Augmentation):
-    """Moves images by whole pixels, what comes in from outside being their mirror image: a crop without resizing.
+    """Shifts images by whole pixels with reflected borders: a crop without resizing.
 
-    The same as padding by reflection and cutting out a window of the image's own size, the augmentation of supervised
-    training on CIFAR-10 (He et al., 2016, who pad with zeros and by 4 pixels of 32).
+    Equivalent to padding by reflection and cutting out a window of the image's size, the standard augmentation of
+    supervised training on CIFAR-10 (He et al., 2016, who pad 32 x 32 images with 4 zeros).
 
     Args:
-        shift: largest shift along each axis, as a part of the side, within [0, 0.5].
-        **kwargs: of `Augmentation`.
+        shift: Largest shift along each axis, as a fraction of the side, within [0, 0.5].
+        **kwargs: Arguments of `Augmentation`.
 
     Raises:
-        ValueError: on a shift out of range.
+        ValueError: If the shift is out of range.
     """
 
     uniforms = 2
 
     def __init__(self, shift: float = 0.125, **kwargs):
         super().__init__(**kwargs)
-        check_range("shift", (0.0, shift), 0.0, 0.5)
-        self.shift = shift
+        self.shift = check_number("shift", shift, 0.0, 0.5)
 
     def parameters(self, u, image_shape):
         """Shifts `down` and `right`, in whole pixels, float32 (N,)."""
@@ -100,22 +99,22 @@ class RandomCrop(Augmentation):
         return {"down": down, "right": right}
 
     def transform(self, planes, parameters):
-        """Moves."""
+        """Shifts."""
         rows, columns = planes[0].shape[1:]
         down, across = _shift_weights(parameters["down"], rows), _shift_weights(parameters["right"], columns)
         return resample(planes, down, across)
 
 
 def resample(planes: Planes, down: tf.Tensor, across: tf.Tensor) -> Planes:
-    """Resamples along both axes, each image with its own weights: two batched matrix products a plane.
+    """Resamples along both axes, each image with its own weights: two batched matrix products per plane.
 
-    Unlike `tf.image.crop_and_resize` they compile under XLA, and unlike gathers they suit a TPU. There, and with TF32,
-    factors are rounded to 8 or more bits of mantissa, about the precision of the uint8 that images come in.
+    Unlike `tf.image.crop_and_resize` they compile under XLA, and unlike gathers they are fast on a TPU. There, and with
+    TF32, factors are rounded to at least 8 bits of mantissa, about the precision of uint8 images.
 
     Args:
         planes: C planes (N, H, W).
-        down: (N, H', H), the weight of each input row in each output row.
-        across: (N, W', W), likewise for columns.
+        down: Weight of each input row in each output row, (N, H', H).
+        across: Weight of each input column in each output column, (N, W', W).
 
     Returns:
         C planes (N, H', W').
@@ -124,7 +123,7 @@ def resample(planes: Planes, down: tf.Tensor, across: tf.Tensor) -> Planes:
 
 
 def reflect(at: tf.Tensor, size: int) -> tf.Tensor:
-    """Positions up to one side outside [0, size - 1] mirrored into it, without repeating the border."""
+    """Reflects positions at most one side outside [0, size - 1] into it, without repeating the border."""
     last = size - 1.0
     return last - tf.abs(last - tf.abs(at)) if size > 1 else tf.zeros_like(at)
 
@@ -137,11 +136,11 @@ def _shift_weights(shift: tf.Tensor, size: int) -> tf.Tensor:
 def _resize_weights(start: tf.Tensor, length: tf.Tensor, size: int, method: str) -> tf.Tensor:
     """Weights (N, size, size) that stretch `length` pixels from `start` over `size` pixels, along one axis."""
     start, length = start[:, None, None], length[:, None, None]
-    at = (tf.range(size, dtype=tf.float32)[:, None] + 0.5) / size  # output pixels' centres, in (0, 1)
+    at = (tf.range(size, dtype=tf.float32)[:, None] + 0.5) / size  # centers of output pixels, in (0, 1)
     pixels = tf.range(size, dtype=tf.float32)
     weights = KERNELS[method](tf.abs(start + at * length - 0.5 - pixels))
     weights = tf.where((pixels >= start) & (pixels < start + length), weights, 0.0)
-    # At the crop's border the kernel reaches outside; what is left of it counts for the whole, as in PIL.
+    # At the crop's border the kernel reaches outside; the remaining weights are normalized, as in PIL.
     return weights / tf.reduce_sum(weights, axis=-1, keepdims=True)
 
 
@@ -150,7 +149,7 @@ def _linear(distance: tf.Tensor) -> tf.Tensor:
 
 
 def _cubic(distance: tf.Tensor) -> tf.Tensor:
-    """Keys' kernel with a = -1/2, that of PIL and of `tf.image.resize`."""
+    """Keys' kernel with a = -1/2, as in PIL and `tf.image.resize`."""
     near = (1.5 * distance - 2.5) * distance * distance + 1.0
     far = ((-0.5 * distance + 2.5) * distance - 4.0) * distance + 2.0
     return tf.where(distance < 1.0, near, tf.where(distance < 2.0, far, 0.0))

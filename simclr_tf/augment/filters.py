@@ -12,22 +12,23 @@ from simclr_tf.augment.hashing import standard_normal
 class GaussianBlur(Augmentation):
     """Blurs with a Gaussian of random width (paper, appendix A).
 
-    The standard deviation is uniform in `sigma` pixels and the kernel's side a tenth of the image's, made odd and at
-    least 3. Borders are reflected.
+    The standard deviation is uniform in `sigma` pixels; the kernel's side is a tenth of the image's, odd and at least 3.
+    Borders are reflected.
 
-    Both passes are products with banded matrices. As sums of shifted images they would be fewer operations, but XLA
-    then evaluates all layers before it once for each shift, which cost ten times the blur.
+    Both passes are products with banded matrices. Sums of shifted images would take fewer operations, but XLA would
+    evaluate all preceding layers once for each shift, which costs ten times the blur.
 
     Args:
-        sigma: smallest and largest standard deviation, in pixels.
-        probability: with which an image is blurred.
-        **kwargs: of `Augmentation`.
+        sigma: Smallest and largest standard deviation, in pixels.
+        probability: Probability that an image is blurred.
+        **kwargs: Arguments of `Augmentation`.
 
     Raises:
-        ValueError: on an empty range.
+        ValueError: If the range is empty or out of bounds.
     """
 
     uniforms = 1
+    moves_pixels = False
 
     def __init__(self, sigma: tuple[float, float] = (0.1, 2.0), probability: float = 0.5, **kwargs):
         super().__init__(probability, **kwargs)
@@ -43,12 +44,12 @@ class GaussianBlur(Augmentation):
         radius = max(1, round(0.05 * max(rows, columns)))
         at = tf.range(-radius, radius + 1, dtype=tf.float32)
         weights = tf.nn.softmax(-0.5 * tf.square(at / parameters["sigma"][:, None]))  # (N, 2 radius + 1)
-        # Rounding lets the sum of the weights be 1 + 1e-7.
+        # The rounded weights may sum to 1 + 1e-7.
         return [clip(plane) for plane in resample(planes, _band(weights, rows), _band(weights, columns))]
 
 
 def _band(weights: tf.Tensor, size: int) -> tf.Tensor:
-    """The matrices (N, size, size) that correlate along an axis with weights (N, K), borders reflected."""
+    """Matrices (N, size, size) that correlate along one axis with weights (N, K); borders are reflected."""
     taps = weights.shape[1]
     source = tf.range(size, dtype=tf.float32)[:, None] + tf.range(taps, dtype=tf.float32) - taps // 2  # (size, K)
     places = tf.one_hot(tf.cast(_fold(source, size), tf.int32), size)  # (size, K, size)
@@ -56,29 +57,30 @@ def _band(weights: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def _fold(at: tf.Tensor, size: int) -> tf.Tensor:
-    """Reflects into [0, size - 1] however often it takes, for kernels wider than the image."""
+    """Reflects positions into [0, size - 1], repeatedly for kernels wider than the image."""
     period = max(2.0 * (size - 1), 1.0)
     return reflect(at - period * tf.floor(at / period), size)
 
 
 class SobelFilter(Augmentation):
-    """Replaces images by the strength of their edges, channel by channel (Sobel & Feldman, 1968).
+    """Replaces images by the strength of their edges in each channel (Sobel & Feldman, 1968).
 
         x <- (1 - a) x + a min(1, sqrt(dx^2 + dy^2) / 4)
 
-    with dx and dy the correlations with [[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]] and its transpose, of which neither
-    exceeds 4. Borders are repeated.
+    where dx and dy are the correlations with [[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]] and its transpose, both within
+    [-4, 4]. Borders are repeated.
 
     Args:
-        amount: a, smallest and largest, within [0, 1].
-        **kwargs: of `Augmentation`.
+        amount: Smallest and largest a, within [0, 1].
+        **kwargs: Arguments of `Augmentation`.
 
     Raises:
-        ValueError: on an empty range.
+        ValueError: If the range is empty or out of bounds.
     """
 
     uniforms = 1
-    reads_neighbours = True
+    moves_pixels = False
+    reads_neighbors = True
 
     def __init__(self, amount: tuple[float, float] = (1.0, 1.0), **kwargs):
         super().__init__(**kwargs)
@@ -107,18 +109,19 @@ def _edges(plane: tf.Tensor) -> tf.Tensor:
 class GaussianNoise(Augmentation):
     """Adds independent Gaussian noise to every pixel and channel, then clips to [0, 1].
 
-    An image draws two numbers, which key a hash of the pixel's index: the noise belongs to the image's position in the
-    global batch, and no replica draws the pixels of another's images.
+    Each image draws two numbers as the key of a hash of the pixel's index: the noise belongs to the image's position in
+    the global batch, and each replica computes only the noise of its own images.
 
     Args:
-        deviation: smallest and largest standard deviation, within [0, 1].
-        **kwargs: of `Augmentation`.
+        deviation: Smallest and largest standard deviation, within [0, 1].
+        **kwargs: Arguments of `Augmentation`.
 
     Raises:
-        ValueError: on an empty range.
+        ValueError: If the range is empty or out of bounds.
     """
 
     uniforms = 3
+    moves_pixels = False
 
     def __init__(self, deviation: tuple[float, float] = (0.0, 0.1), **kwargs):
         super().__init__(**kwargs)

@@ -1,10 +1,10 @@
-"""Augmentations that move pixels: flip, rotation, and the warp behind it; crops are in `crops.py`."""
+"""Augmentations of geometry: flip, rotation, cutout, and the warp behind them; crops are in `crops.py`."""
 
 import math
 
 import tensorflow as tf
 
-from simclr_tf.augment.base import Augmentation, Planes, by_image, check_range, clip
+from simclr_tf.augment.base import Augmentation, Planes, by_image, check_number, check_range, clip
 
 
 class RandomFlip(Augmentation):
@@ -19,14 +19,14 @@ class RandomFlip(Augmentation):
 
 
 class RandomRotate90(Augmentation):
-    """Turns images by 90, 180 or 270 degrees with equal chances; those that are not square, by 180 degrees.
+    """Rotates images by 90, 180 or 270 degrees, equally likely; those that are not square, by 180 degrees.
 
     With the default probability, all four orientations are equally frequent. This is the rotation of the paper's study
     (figure 4).
     """
 
     uniforms = 1
-    reads_neighbours = True
+    reads_neighbors = True
 
     def __init__(self, probability: float = 0.75, **kwargs):
         super().__init__(probability, **kwargs)
@@ -38,7 +38,7 @@ class RandomRotate90(Augmentation):
         return {"quarters": 1 + tf.cast(tf.floor(u[0] * 3.0), tf.int32)}
 
     def transform(self, planes, parameters):
-        """Turns by a half where asked, then by a quarter."""
+        """Rotates by a half turn, then by a quarter turn, as drawn."""
         half, quarter = by_image(parameters["quarters"] >= 2), by_image(parameters["quarters"] % 2 == 1)
         planes = [tf.where(half, tf.reverse(plane, axis=[1, 2]), plane) for plane in planes]
         if planes[0].shape[1] != planes[0].shape[2]:
@@ -47,21 +47,21 @@ class RandomRotate90(Augmentation):
 
 
 class RandomRotate(Augmentation):
-    """Turns images about their centre by any angle, interpolating bilinearly; what comes in from outside is black.
+    """Rotates images about their center with bilinear interpolation; pixels from outside are black.
 
     Args:
-        degrees: largest angle, within [0, 180]; the angle is uniform between plus and minus it.
-        **kwargs: of `Augmentation`.
+        degrees: Largest angle, within [0, 180]; the angle is uniform in [-degrees, degrees].
+        **kwargs: Arguments of `Augmentation`.
 
     Raises:
-        ValueError: on an angle out of range.
+        ValueError: If the angle is out of range.
     """
 
     uniforms = 1
-    reads_neighbours = True
+    reads_neighbors = True
 
     def __init__(self, degrees: float = 45.0, probability: float = 1.0, **kwargs):
-        check_range("angle", (0.0, degrees), 0.0, 180.0)
+        check_number("degrees", degrees, 0.0, 180.0)
         super().__init__(probability if degrees > 0.0 else 0.0, **kwargs)
         self.degrees = degrees
 
@@ -70,34 +70,34 @@ class RandomRotate(Augmentation):
         return {"angle": (2.0 * u[0] - 1.0) * math.radians(self.degrees)}
 
     def transform(self, planes, parameters):
-        """Turns."""
+        """Rotates."""
         rows, columns = planes[0].shape[1:]
         return warp(planes, *rotation(parameters["angle"], rows, columns), method="bilinear", fill=0.0)
 
 
 class RandomCutout(Augmentation):
-    """Covers a square with gray; its centre is anywhere, so a part of it may lie outside (DeVries & Taylor, 2017).
+    """Covers a square with gray; its center is anywhere, so part of it may lie outside (DeVries & Taylor, 2017).
 
     Args:
-        side: smallest and largest side, as a part of the image's shorter one, within [0, 1]. The default is the
+        side: Smallest and largest side, as a fraction of the image's shorter side, within [0, 1]. The default is the
             original's 16 pixels of 32.
-        fill: value of the covered pixels.
-        **kwargs: of `Augmentation`.
+        fill: Value of the covered pixels, within [0, 1].
+        **kwargs: Arguments of `Augmentation`.
 
     Raises:
-        ValueError: on an empty range, or a fill outside [0, 1].
+        ValueError: If the range is empty or a value is out of bounds.
     """
 
     uniforms = 3
+    moves_pixels = False
 
     def __init__(self, side: tuple[float, float] = (0.5, 0.5), fill: float = 0.5, **kwargs):
         super().__init__(**kwargs)
         self.side = check_range("side", side, 0.0, 1.0)
-        check_range("fill", (fill, fill), 0.0, 1.0)
-        self.fill = fill
+        self.fill = check_number("fill", fill, 0.0, 1.0)
 
     def parameters(self, u, image_shape):
-        """`side`, and the square's `top` and `left`, which may be negative: whole pixels, float32 (N,)."""
+        """`side`, `top` and `left` of the square in whole pixels, float32 (N,); the latter may be negative."""
         rows, columns = image_shape[0], image_shape[1]
         side = tf.round((self.side[0] + u[0] * (self.side[1] - self.side[0])) * min(rows, columns))
         return {
@@ -116,37 +116,37 @@ class RandomCutout(Augmentation):
 
 
 def rotation(angle: tf.Tensor, rows: int, columns: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Where each pixel of an image turned about its centre comes from.
+    """Source position of each pixel of an image rotated about its center.
 
     Args:
-        angle: (N,), counterclockwise, in radians.
-        rows: H.
-        columns: W.
+        angle: Counterclockwise angles in radians, (N,).
+        rows: Height H.
+        columns: Width W.
 
     Returns:
-        Rows and columns, float32 (N, H, W); pixel centres are whole numbers.
+        Rows and columns, float32 (N, H, W); pixel centers are whole numbers.
     """
     y = tf.range(rows, dtype=tf.float32)[:, None] - (rows - 1) / 2
     x = tf.range(columns, dtype=tf.float32) - (columns - 1) / 2
     cosine, sine = by_image(tf.cos(angle)), by_image(tf.sin(angle))
-    # Rows count downwards, so the inverse of a counterclockwise turn has this sign.
+    # Rows count downward, so the inverse of a counterclockwise rotation has this sign.
     return cosine * y + sine * x + (rows - 1) / 2, cosine * x - sine * y + (columns - 1) / 2
 
 
 def warp(planes: Planes, rows: tf.Tensor, columns: tf.Tensor, method: str, fill: float) -> Planes:
-    """Takes each pixel from elsewhere in its image.
+    """Takes each pixel from another position in its image.
 
-    Gathers, because TensorFlow's `ImageProjectiveTransformV3` does not compile under XLA.
+    Implemented with gathers, because TensorFlow's `ImageProjectiveTransformV3` does not compile under XLA.
 
     Args:
         planes: C planes (N, H, W).
-        rows: where from, float32 (N, H, W).
-        columns: likewise.
-        method: "bilinear" or "nearest".
-        fill: value of everything outside the image.
+        rows: Source row of each pixel, float32 (N, H, W).
+        columns: Source column of each pixel, float32 (N, H, W).
+        method: Interpolation, "bilinear" or "nearest".
+        fill: Value of everything outside the image.
     """
     if method == "nearest":
-        # Up at halves, as PIL does it.
+        # Halves are rounded up, as in PIL.
         return _gather(planes, tf.floor(rows + 0.5), tf.floor(columns + 0.5), fill)
     top, left = tf.floor(rows), tf.floor(columns)
     down, right = rows - top, columns - left

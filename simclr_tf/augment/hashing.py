@@ -1,7 +1,7 @@
-"""Random numbers by hashing a counter: as many as an image has pixels, from two integers an image.
+"""Random numbers by hashing a counter: one for each pixel, from two integers per image.
 
-`tf.random.stateless_normal` takes one key for a whole tensor, so the noise of an image would depend on the shape of the
-batch around it, or every replica would have to draw the noise of the global batch.
+`tf.random.stateless_normal` takes one key for a whole tensor, so the noise of an image would depend on the size of its
+batch, or every replica would have to draw the noise of the global batch.
 """
 
 import math
@@ -13,15 +13,15 @@ def standard_normal(keys: tf.Tensor, count: int, stream: int = 0) -> tf.Tensor:
     """Independent standard normal numbers, a pure function of an image's keys.
 
     Args:
-        keys: int32 (N, 2).
-        count: numbers an image, below 2^32 over all streams.
-        stream: which of several sets of numbers.
+        keys: Keys of N images, int32 (N, 2).
+        count: Numbers per image, below 2^32 over all streams.
+        stream: Index of one of several independent sets of numbers.
 
     Returns:
         float32 (N, count), within 5.3 of 0.
     """
     counter = tf.cast(tf.range(count) + count * stream, tf.uint32)
-    # By the inverse of their distribution: half the hashing of Box and Muller's method, and no trigonometry.
+    # Inverting the distribution takes half the hashing of the Box-Muller method, and no trigonometry.
     return math.sqrt(2.0) * tf.math.erfinv(2.0 * _uniform(keys, counter) - 1.0)
 
 
@@ -34,7 +34,7 @@ def _uniform(keys: tf.Tensor, counter: tf.Tensor) -> tf.Tensor:
 
 
 def _mix(x: tf.Tensor) -> tf.Tensor:
-    """A bijection of uint32 in which each bit of the input moves half of the output's ("lowbias32", Wellons, 2018)."""
+    """A bijection of uint32; each input bit flips about half of the output bits ("lowbias32", Wellons, 2018)."""
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
         x = (x ^ tf.bitwise.right_shift(x, tf.constant(shift, tf.uint32))) * tf.constant(factor, tf.uint32)
     return x ^ tf.bitwise.right_shift(x, tf.constant(16, tf.uint32))

@@ -1,4 +1,4 @@
-"""Operations on the histogram of each image and channel, as PIL's `ImageOps` defines them."""
+"""Operations on the histogram of each image and channel, as defined by PIL's `ImageOps`."""
 
 import tensorflow as tf
 
@@ -8,7 +8,7 @@ LEVELS = 256
 
 
 def autocontrast(planes: Planes) -> Planes:
-    """Stretches each channel's values over [0, 1]; a channel of one value stays as it is."""
+    """Stretches each channel's values over [0, 1]; constant channels are unchanged."""
     outputs = []
     for plane in planes:
         low = tf.reduce_min(plane, axis=[1, 2], keepdims=True)
@@ -21,8 +21,8 @@ def autocontrast(planes: Planes) -> Planes:
 def equalize(planes: Planes) -> Planes:
     """Spreads each channel's values so that their histogram is nearly flat.
 
-    Values count as bytes. A value v becomes (step / 2 + number of pixels below v) / step with
-    step = (number of pixels without the largest value's) / 255, all in whole numbers; with a step of 0 nothing changes.
+    In bytes, a value v becomes (step // 2 + number of pixels below v) // step with
+    step = (number of pixels below the largest value) // 255; with a step of 0 nothing changes.
     """
     return [_equalize(plane) for plane in planes]
 
@@ -41,7 +41,7 @@ def _equalize(plane: tf.Tensor) -> tf.Tensor:
 
 
 def _histogram(level: tf.Tensor) -> tf.Tensor:
-    """Counts of each level an image, int32 (N, 256) of int32 (N, P)."""
+    """Counts of each level in each image: int32 (N, P) to int32 (N, 256)."""
     images = tf.shape(level)[0]
     bins = level + LEVELS * tf.range(images)[:, tf.newaxis]
     counts = tf.math.unsorted_segment_sum(tf.ones_like(bins), bins, images * LEVELS)

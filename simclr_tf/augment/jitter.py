@@ -11,30 +11,32 @@ OPERATIONS = ("brightness", "contrast", "saturation", "hue")
 
 
 class ColorJitter(ColorAugmentation):
-    """Changes brightness, contrast, saturation and hue, in an order drawn for each image (paper, appendix A).
+    """Changes brightness, contrast, saturation and hue in an order drawn for each image (paper, appendix A).
 
         brightness:  x <- f x
         contrast:    x <- f x + (1 - f) mean(luma(x))
         saturation:  x <- f x + (1 - f) luma(x)
-        hue:         turned by an angle in HSV
+        hue:         rotated in HSV
 
-    with f uniform in [max(0, 1 - 0.8 s), 1 + 0.8 s] and the turn uniform in [-0.2 s, 0.2 s]; after each, x is clipped
-    to [0, 1]. These are the definitions of the paper's code (version 2) and of torchvision's ColorJitter.
+    with f uniform in [max(0, 1 - 0.8 s), 1 + 0.8 s] and the rotation uniform in [-0.2 s, 0.2 s] turns; after each, x is
+    clipped to [0, 1]. All four are defined as in torchvision's ColorJitter. The paper's code (google-research/simclr,
+    data_util.py, "simclrv2") has the same brightness and hue, but the contrast and saturation of `tf.image`: contrast
+    keeps the mean of each channel instead of the mean luma, saturation multiplies S of HSV by f.
 
     Args:
-        strength: s; 0 leaves images as they are.
-        probability: with which an image is jittered.
-        **kwargs: of `Augmentation`.
+        strength: Strength s within [0, 2.5]; 0 leaves images unchanged.
+        probability: Probability that an image is jittered.
+        **kwargs: Arguments of `Augmentation`.
 
     Raises:
-        ValueError: on a negative strength, or one above 2.5, where the hue has gone round.
+        ValueError: If the strength is out of range.
     """
 
     uniforms = 8
 
     def parameters(self, u, image_shape):
-        """Factors and turn, float32 (N,), and `place`, int32 (N, 4): when each of `OPERATIONS` comes."""
-        # The ranks of four uniform numbers are a uniform permutation; equal numbers go by their index.
+        """Factors and `turns`, float32 (N,), and `place`, int32 (N, 4): the position of each of `OPERATIONS`."""
+        # The ranks of four uniform numbers are a uniform permutation; ties are broken by index.
         order = tf.transpose(u[4:8])
         mine, other = order[:, :, None], order[:, None, :]
         first = (other < mine) | ((other == mine) & (tf.range(4)[None, :] < tf.range(4)[:, None]))
@@ -47,10 +49,10 @@ class ColorJitter(ColorAugmentation):
         }
 
     def transform(self, planes, parameters):
-        """Two elementwise passes, whatever the orders: only contrast needs a mean, of what precedes it.
+        """Takes two elementwise passes for any order, because only contrast needs a mean.
 
-        The first pass applies what precedes contrast and takes that mean, the second applies all. So nothing is
-        written in between, and XLA fuses each pass into one loop.
+        The first pass applies the operations before contrast and takes the mean of their result; the second pass
+        applies all four. So no intermediate image is written, and XLA fuses each pass into one loop.
         """
         contrast = parameters["place"][:, 1]
         before_contrast = _operate(planes, parameters, contrast, tf.zeros_like(parameters["contrast"]), (0, 1), (1, 2))
@@ -65,17 +67,17 @@ def _operate(
     before_hue: Iterable[int],
     after_hue: Iterable[int],
 ) -> Planes:
-    """The operations at places below `end`, those before hue, hue, and those after it.
+    """Applies the operations at places below `end`: those before hue, hue, and those after it.
 
-    Hue is the dear one: it stands once in this sequence, and the cheap operations at each place before and after it.
+    Hue is the expensive operation, so it is applied once; the cheap ones are repeated for each place around it.
 
     Args:
         planes: C planes (N, H, W).
-        parameters: of `ColorJitter`.
-        end: (N,), the first place that is left out.
-        mean: (N,), the anchor of contrast.
-        before_hue: places that other operations can have before hue.
-        after_hue: likewise after hue.
+        parameters: Parameters of `ColorJitter`.
+        end: First place that is left out, (N,).
+        mean: Mean that contrast keeps, (N,).
+        before_hue: Places of other operations before hue.
+        after_hue: Places of other operations after hue.
     """
     hue = parameters["place"][:, 3]
     for place in before_hue:
@@ -88,7 +90,7 @@ def _operate(
 
 
 def _adjust_at(planes: Planes, parameters: Parameters, place: int, active: tf.Tensor, mean: tf.Tensor) -> Planes:
-    """Brightness, contrast or saturation: whichever an image has at this place, or nothing."""
+    """Brightness, contrast or saturation: whichever an image has at this place, if any."""
     brightness, contrast, saturation = (active & (parameters["place"][:, i] == place) for i in range(3))
     factor = tf.where(brightness, parameters["brightness"], 1.0)
     factor = tf.where(contrast, parameters["contrast"], factor)

@@ -20,7 +20,7 @@ from simclr_tf.augment.jitter import ColorJitter
 from simclr_tf.augment.tones import Invert, Posterize, Solarize
 from simclr_tf.augment.two_views import TwoViews
 
-# Each from the strength of color distortion, which the others ignore.
+# Each takes the strength of color distortion; those without a strength ignore it.
 OPERATORS: dict[str, Callable[[float], Augmentation]] = {
     "autoaugment": lambda strength: AutoAugment(),
     "blur": lambda strength: GaussianBlur(),
@@ -50,17 +50,17 @@ PRESETS: dict[str, tuple[str, ...]] = {
     "crop_only": ("crop",),
     "simclr": ("crop", "flip", "jitter", "gray"),  # appendix A, for CIFAR-10
     "simclr_blur": ("crop", "flip", "jitter", "gray", "blur"),  # appendix A, for ImageNet
-    "supervised": ("shift", "flip"),  # the usual one for classifiers on CIFAR-10 (He et al., 2016)
+    "supervised": ("shift", "flip"),  # the standard for classifiers on CIFAR-10 (He et al., 2016)
 }
 
 
 def names_of(augmentations: str) -> tuple[str, ...]:
-    """The operators that a preset's name, or a list like "crop,flip,jitter", stands for.
+    """The operators of a preset, or of a list such as "crop,flip,jitter".
 
-    A name by itself is a preset's where it is one: "autoaugment" crops and flips, too.
+    A single name that is both means the preset: "autoaugment" also crops and flips.
 
     Raises:
-        ValueError: on an unknown name.
+        ValueError: If a name is unknown.
     """
     if augmentations in PRESETS:
         return PRESETS[augmentations]
@@ -68,20 +68,20 @@ def names_of(augmentations: str) -> tuple[str, ...]:
     for name in names:
         if name not in OPERATORS:
             known = sorted({*OPERATORS, *PRESETS})
-            raise ValueError(f"Augmentations must be a preset or a list of operators of {known}. Received: {name}")
+            raise ValueError(f"`augmentations` must be a preset or a list of operators of {known}. Received: {name}")
     return names
 
 
 def policy(augmentations: str = "simclr", color_strength: float = 0.5, blur: bool = False) -> list[keras.Layer]:
-    """The layers that a preset or a list of names stands for.
+    """The layers of a preset or of a list of operators.
 
     Args:
-        augmentations: as in `names_of`.
-        color_strength: s of brightness, contrast, saturation, hue and jitter.
-        blur: whether to blur at the end, where the names do not say so already.
+        augmentations: Name of a preset, or a list such as "crop,flip,jitter".
+        color_strength: Strength s of brightness, contrast, saturation, hue and jitter.
+        blur: Whether to blur at the end, unless the names contain blur already.
 
     Raises:
-        ValueError: on an unknown name or a bad strength.
+        ValueError: If a name is unknown or the strength is out of range.
     """
     names = names_of(augmentations)
     if blur and "blur" not in names:
@@ -97,20 +97,19 @@ def make_views(
     seed: int = 0,
     compiled: bool = True,
 ) -> TwoViews:
-    """The two views that settings name.
+    """The two views described by the settings.
 
     Args:
-        augmentations: as in `names_of`.
-        asymmetric: the paper's ablation (section 3.1): each image is cropped once, then the first view is augmented and
-            the second left as it is. The two differ by the augmentations only, a second crop among them where they
-            have one.
-        color_strength: as in `policy`.
-        blur: as in `policy`.
-        seed: of all draws.
-        compiled: whether XLA compiles them.
+        augmentations: Name of a preset, or a list such as "crop,flip,jitter".
+        asymmetric: Whether to augment the first view only (the paper's ablation, section 3.1): each image is cropped
+            once for both views, so they differ by the augmentations only, including a second crop if there is one.
+        color_strength: Strength s of brightness, contrast, saturation, hue and jitter.
+        blur: Whether to blur at the end, unless the names contain blur already.
+        seed: Seed of all random draws.
+        compiled: Whether XLA compiles the layers.
 
     Raises:
-        ValueError: on an unknown name or a bad strength.
+        ValueError: If a name is unknown or the strength is out of range.
     """
     layers = policy(augmentations, color_strength, blur)
     if asymmetric:
@@ -119,5 +118,5 @@ def make_views(
 
 
 def simclr(color_strength: float = 0.5, blur: bool = False) -> list[keras.Layer]:
-    """The paper's augmentation (appendix A): crop and resize, flip, color distortion and, on request, blur."""
+    """The paper's augmentation (appendix A): crop and resize, flip, color distortion and, optionally, blur."""
     return policy("simclr_blur" if blur else "simclr", color_strength)

@@ -1,4 +1,4 @@
-"""Augmentations of each value by itself: solarize, invert, posterize."""
+"""Augmentations of single values: solarize, invert, posterize."""
 
 import tensorflow as tf
 
@@ -9,15 +9,16 @@ class Solarize(Augmentation):
     """Inverts the values above a threshold: x <- 1 - x where x > t.
 
     Args:
-        threshold: smallest and largest t, within [0, 1]; at 1 nothing is inverted.
-        probability: with which an image is solarized.
-        **kwargs: of `Augmentation`.
+        threshold: Smallest and largest t, within [0, 1]; at 1 nothing is inverted.
+        probability: Probability that an image is solarized.
+        **kwargs: Arguments of `Augmentation`.
 
     Raises:
-        ValueError: on an empty range.
+        ValueError: If the range is empty or out of bounds.
     """
 
     uniforms = 1
+    moves_pixels = False
 
     def __init__(self, threshold: tuple[float, float] = (0.5, 0.5), probability: float = 0.2, **kwargs):
         super().__init__(probability, **kwargs)
@@ -28,12 +29,14 @@ class Solarize(Augmentation):
         return {"threshold": between(u[0], self.threshold)}
 
     def transform(self, planes, parameters):
-        """Inverts what is bright."""
+        """Inverts the bright values."""
         return [solarize(plane, parameters["threshold"]) for plane in planes]
 
 
 class Invert(Augmentation):
-    """Makes negatives: x <- 1 - x, by default of half of the images."""
+    """Inverts images: x <- 1 - x, by default half of them."""
+
+    moves_pixels = False
 
     def __init__(self, probability: float = 0.5, **kwargs):
         super().__init__(probability, **kwargs)
@@ -44,25 +47,26 @@ class Invert(Augmentation):
 
 
 class Posterize(Augmentation):
-    """Keeps the upper bits of each value, as if it had been stored in a byte; with 8 bits nothing changes.
+    """Keeps the upper bits of each value, taken as a byte; with 8 bits nothing changes.
 
     Args:
-        bits: fewest and most bits, integers within [1, 8], all equally likely.
-        probability: with which an image is posterized.
-        **kwargs: of `Augmentation`.
+        bits: Smallest and largest number of bits, integers within [1, 8]; all are equally likely.
+        probability: Probability that an image is posterized.
+        **kwargs: Arguments of `Augmentation`.
 
     Raises:
-        ValueError: on an empty range.
+        ValueError: If the range is empty or out of bounds.
     """
 
     uniforms = 1
+    moves_pixels = False
 
     def __init__(self, bits: tuple[int, int] = (3, 5), probability: float = 0.5, **kwargs):
         super().__init__(probability, **kwargs)
-        self.bits = check_range("number of bits", bits, 1, 8)
+        self.bits = check_range("bits", bits, 1, 8)
 
     def parameters(self, u, image_shape):
-        """`bits`, whole numbers in float32 (N,)."""
+        """`bits`, whole numbers, float32 (N,)."""
         return {"bits": self.bits[0] + tf.floor(u[0] * (self.bits[1] - self.bits[0] + 1.0))}
 
     def transform(self, planes, parameters):
@@ -71,12 +75,12 @@ class Posterize(Augmentation):
 
 
 def solarize(plane: tf.Tensor, threshold: tf.Tensor) -> tf.Tensor:
-    """A plane (N, H, W), inverted above each image's threshold (N,)."""
+    """Inverts the values of a plane (N, H, W) above each image's threshold (N,)."""
     return tf.where(plane > by_image(threshold), 1.0 - plane, plane)
 
 
 def posterize(plane: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
-    """A plane (N, H, W), rounded down to so many bits (N,) of a byte."""
+    """Rounds a plane (N, H, W) down to each image's number of bits (N,)."""
     step = by_image(tf.round(tf.pow(2.0, 8.0 - bits)))
-    # Rounded first, because 255 (k / 255) may come out just below k.
+    # Rounded first, because 255 (k / 255) may be slightly less than k.
     return tf.where(step > 1.0, tf.floor(tf.round(255.0 * plane) / step) * step / 255.0, plane)

@@ -1,8 +1,8 @@
 """Loss and gradient in one pass over blocks of anchors, so that memory grows linearly with the batch.
 
-The similarities of 2B anchors with 2N candidates are a matrix that, at N = 8192 on one device, takes 1 GiB, several
-times over once automatic differentiation keeps what it needs of every step. But an anchor's loss needs one row only.
-So each block of rows is made, turned into its part of the loss and of the gradients, and dropped.
+The similarities of 2B anchors with 2N candidates form a matrix of 1 GiB at N = 8192 on one device, of which automatic
+differentiation would keep several copies. But an anchor's loss needs one row only. So each block of rows is computed,
+turned into its part of the loss and of the gradients, and dropped.
 """
 
 import math
@@ -14,20 +14,20 @@ from simclr_tf._compat import HAS_XLA
 from simclr_tf.objectives.losses import LOSSES, Scores, accuracy_and_entropy, mine_semi_hard
 from simclr_tf.objectives.similarity import SIMILARITIES
 
-# Elements of a block, 4 MiB in float32: small enough for a core's cache, large enough to keep matrix products busy.
-# Up to 512 pairs on one device are a single block.
+# Elements of a block, 4 MiB in float32: small enough for a core's cache, large enough for efficient matrix products.
+# Up to 512 pairs on one device fit into a single block.
 BLOCK = 2**20
 
 
 class Rule(NamedTuple):
-    """Which loss of which similarity; hashable, so that each is traced and compiled once.
+    """A loss and a similarity with their settings; hashable, so that each is traced and compiled once.
 
     Attributes:
-        loss: a key of `LOSSES`.
-        similarity: a key of `SIMILARITIES`.
-        temperature: tau, positive.
-        margin: of the triplets and of the mining, in units of similarity.
-        semi_hard: whether only semi-hard negatives count in the loss.
+        loss: A key of `LOSSES`.
+        similarity: A key of `SIMILARITIES`.
+        temperature: Temperature tau, positive.
+        margin: Margin of the triplets and of the mining, in units of similarity.
+        semi_hard: Whether only semi-hard negatives count in the loss.
     """
 
     loss: str
@@ -50,14 +50,14 @@ class Sums(NamedTuple):
 def means_over_anchors(
     rule: Rule, anchors: tf.Tensor, candidates: tf.Tensor, weights: list[tf.Tensor], first: tf.Tensor | int
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Loss, accuracy and entropy, of which the loss is differentiable in anchors, candidates and weights.
+    """Loss, accuracy and entropy; the loss is differentiable in anchors, candidates and weights.
 
     Args:
-        rule: which loss.
-        anchors: this replica's projections, (2B, D), view 1 and then view 2.
-        candidates: those of the global batch, (2N, D), likewise; of the same dtype, float32 or float64.
-        weights: of the similarity: its learned matrix, or none.
-        first: the position of the replica's first image in the global batch.
+        rule: Loss and similarity.
+        anchors: This replica's projections, (2B, D), view 1 and then view 2, float32 or float64.
+        candidates: Projections of the global batch, (2N, D), in the same order and dtype.
+        weights: Weights of the similarity: its learned matrix, or none.
+        first: Position of the replica's first image in the global batch.
 
     Returns:
         Three scalars, means over the replica's anchors.
@@ -65,12 +65,12 @@ def means_over_anchors(
 
     @tf.custom_gradient
     def means(*inputs):
-        # The gradient is made here: nothing of this is for a tape to record, which XLA's loops would not allow.
+        # The gradient is computed here: a tape must not record any of this, because it cannot differentiate XLA's loops.
         anchors, candidates, *weights = map(tf.stop_gradient, inputs)
         d_anchors, sums = _in_blocks(rule, anchors, candidates, weights, first)
         count = tf.cast(tf.shape(anchors)[0], anchors.dtype)
 
-        def gradient(upstream, *_):  # accuracy and entropy have none
+        def gradient(upstream, *_):  # accuracy and entropy have no gradient
             return [upstream / count * d for d in (d_anchors, sums.d_candidates, *sums.d_weights)]
 
         return (sums.loss / count, sums.hits / count, sums.entropy / count), gradient
@@ -79,23 +79,23 @@ def means_over_anchors(
 
 
 def block_rows(anchors: int, candidates: int) -> int:
-    """How many anchors make a block: all of them where they fit, else equal parts.
+    """Number of anchors per block: all of them if they fit, else equal parts.
 
     Args:
-        anchors: how many there are.
-        candidates: elements that each of them needs, such as the number of candidates.
+        anchors: Number of anchors.
+        candidates: Number of elements that each anchor needs, such as the number of candidates.
     """
     largest = max(1, BLOCK // candidates)
     return math.ceil(anchors / math.ceil(anchors / largest))
 
 
-# Local work without collectives, so that XLA may compile it under every strategy: it fuses what TensorFlow's kernels
-# would send through memory a dozen times.
+# Local work without collectives, so XLA can compile it under every strategy: it fuses what TensorFlow's kernels would
+# move through memory a dozen times.
 @tf.function(jit_compile=HAS_XLA, autograph=False)
 def _in_blocks(rule, anchors, candidates, weights, first):
-    """Gradient of the anchors and `Sums`, block after block."""
+    """Gradient of the anchors and `Sums`, one block at a time."""
     own, positive = _columns(first, tf.shape(anchors)[0] // 2, tf.shape(candidates)[0] // 2)
-    if anchors.shape[0] is None:  # of unknown size, which a fixed batch size and drop_remainder avoid
+    if anchors.shape[0] is None:  # unknown batch size; a fixed one with drop_remainder avoids this
         return _block(rule, anchors, candidates, weights, own, positive)
     depth = candidates.shape[1] if SIMILARITIES[rule.similarity].pairwise else 1
     rows = block_rows(anchors.shape[0], candidates.shape[0] * depth)
@@ -107,7 +107,7 @@ def _in_blocks(rule, anchors, candidates, weights, first):
 def _loop(rule, rows, anchors, candidates, weights, own, positive):
     size, dim = anchors.shape
     blocks = math.ceil(size / rows)
-    missing = blocks * rows - size  # a column of -1 marks the anchors that fill the last block up
+    missing = blocks * rows - size  # a column of -1 marks the padding of the last block
     anchors = tf.reshape(tf.pad(anchors, [[0, missing], [0, 0]]), [blocks, rows, dim])
     own, positive = (
         tf.reshape(tf.pad(columns, [[0, missing]], constant_values=-1), [blocks, rows]) for columns in (own, positive)
@@ -120,7 +120,7 @@ def _loop(rule, rows, anchors, candidates, weights, own, positive):
     zero = tf.zeros([], anchors.dtype)
     start = Sums(zero, zero, zero, tf.zeros_like(candidates), [tf.zeros_like(w) for w in weights])
     d_anchors = tf.TensorArray(anchors.dtype, blocks, element_shape=[rows, dim])
-    # A loop, and one iteration at a time: side by side, the blocks would need the memory of the whole matrix.
+    # One iteration at a time: in parallel, the blocks would need the memory of the whole matrix.
     _, d_anchors, sums = tf.while_loop(
         lambda index, *_: index < blocks,
         step,
@@ -147,7 +147,7 @@ def _block(rule, anchors, candidates, weights, own, positive):
 def _scores(similarities, own, positive):
     columns = tf.range(tf.shape(similarities)[1])
     is_own, is_positive = columns == own[:, tf.newaxis], columns == positive[:, tf.newaxis]
-    # A masked sum rather than a gather, whose gradient is a scatter, that is slow where it is not fused.
+    # A masked sum rather than a gather, whose gradient is a scatter, which is slow unless it is fused.
     of_positive = tf.reduce_sum(tf.where(is_positive, similarities, tf.zeros_like(similarities)), axis=1)
     return Scores(of_positive, similarities, ~(is_own | is_positive))
 
@@ -157,6 +157,6 @@ def _sum(values, own):
 
 
 def _columns(first, local, total):
-    """Of the replica's anchors, and of their positives, among the candidates; int32 (2B,)."""
+    """Columns of the replica's anchors and of their positives among the candidates; int32 (2B,)."""
     images = first + tf.range(local)
     return tf.concat([images, total + images], axis=0), tf.concat([total + images, images], axis=0)

@@ -1,7 +1,7 @@
 """Contrastive losses, each a function of the similarities of anchors with their candidates (paper, table 2).
 
-To add one, write a function like these, give it a row in `LOSSES` and its name to `simclr_tf.config.LOSSES`. It sees a
-block of anchors at a time; its gradient and everything else comes with the row.
+To add one, write a function like these, add a row to `LOSSES` and its name to `LOSS_NAMES` in `config/pretraining.py`.
+It sees one block of anchors at a time; its gradient and everything else follow from the row.
 """
 
 from collections.abc import Callable
@@ -14,9 +14,9 @@ class Scores(NamedTuple):
     """Similarities of R anchors with the 2N projections of the global batch.
 
     Attributes:
-        positive: with the anchor's positive, the other view of the same image; (R,).
-        candidates: with all projections; (R, 2N).
-        negatives: which of them are the anchor's negatives, never itself or its positive; bool (R, 2N).
+        positive: Similarity with the anchor's positive, the other view of the same image; (R,).
+        candidates: Similarities with all projections; (R, 2N).
+        negatives: Which candidates are negatives of the anchor, never itself or its positive; bool (R, 2N).
     """
 
     positive: tf.Tensor
@@ -25,14 +25,14 @@ class Scores(NamedTuple):
 
 
 def nt_xent_loss(scores: Scores, temperature: float, margin: float) -> tf.Tensor:
-    """NT-Xent, the normalised temperature-scaled cross entropy (paper, equation 1).
+    """NT-Xent, the normalized temperature-scaled cross entropy (paper, equation 1).
 
         -log( exp(s+ / tau) / (exp(s+ / tau) + sum over negatives of exp(s- / tau)) )
 
     Args:
-        scores: similarities of R anchors.
-        temperature: tau.
-        margin: not used.
+        scores: Similarities of R anchors.
+        temperature: Temperature tau.
+        margin: Not used.
 
     Returns:
         The loss of each anchor, (R,).
@@ -46,21 +46,21 @@ def decoupled_loss(scores: Scores, temperature: float, margin: float) -> tf.Tens
 
         -s+ / tau + log( sum over negatives of exp(s- / tau) )
 
-    Without the positive there, the gradient does not vanish when the negatives are easy or few, as in small batches.
-    An anchor without negatives has loss 0. Reference: https://arxiv.org/abs/2110.06848.
+    Its gradient does not vanish when the negatives are easy or few, as in small batches. An anchor without negatives
+    has loss 0. Reference: https://arxiv.org/abs/2110.06848.
 
-    Args and returns: as `nt_xent_loss`.
+    Args and returns: as in `nt_xent_loss`.
     """
     loss = _log_sum_exp(scores, temperature) - scores.positive / temperature
     return tf.where(tf.reduce_any(scores.negatives, axis=1), loss, tf.zeros_like(loss))
 
 
 def nt_logistic_loss(scores: Scores, temperature: float, margin: float) -> tf.Tensor:
-    """NT-Logistic (paper, table 2), the negatives' term being their mean.
+    """NT-Logistic (paper, table 2), averaged over the negatives.
 
         -log sigmoid(s+ / tau) - mean over negatives of log sigmoid(-s- / tau)
 
-    Args and returns: as `nt_xent_loss`.
+    Args and returns: as in `nt_xent_loss`.
     """
     repelled = _mean(tf.math.softplus(scores.candidates / temperature), scores.negatives)
     return tf.math.softplus(-scores.positive / temperature) + repelled
@@ -71,7 +71,7 @@ def margin_triplet_loss(scores: Scores, temperature: float, margin: float) -> tf
 
         mean over negatives of max(s- - s+ + margin, 0)
 
-    Args and returns: as `nt_xent_loss`, with `margin` in units of similarity and `temperature` not used.
+    Args and returns: as in `nt_xent_loss`, but with `margin` in units of similarity and `temperature` not used.
     """
     return _mean(tf.nn.relu(scores.candidates - scores.positive[:, tf.newaxis] + margin), scores.negatives)
 
@@ -89,15 +89,15 @@ def mine_semi_hard(scores: Scores, margin: float) -> Scores:
 
         s+ - margin < s- < s+
 
-    Those above violate the order so badly that they tend to collapse a triplet loss; those below are learned already
-    (Schroff et al., 2015, section 3.2). An anchor may be left without any; then a mean or a sum over them is 0.
+    Negatives above s+ tend to collapse a triplet loss, and those below s+ - margin are learned already (Schroff et al.,
+    2015, section 3.2). If an anchor is left without negatives, a mean or a sum over them is 0.
 
-    The paper also calls them "closest in distance" and does not say how many that are; here all within the margin
-    count. It mines among the negatives of one view only (appendix B.10), here those of both are candidates.
+    The paper also calls them "closest in distance" without a number; here all within the margin count. The paper mines
+    among the negatives of one view only (appendix B.10), here among those of both views.
 
     Args:
-        scores: similarities of R anchors.
-        margin: in units of similarity, before the temperature.
+        scores: Similarities of R anchors.
+        margin: Margin in units of similarity, before the temperature.
     """
     positive = scores.positive[:, tf.newaxis]
     near = (scores.candidates < positive) & (scores.candidates > positive - margin)
@@ -105,14 +105,14 @@ def mine_semi_hard(scores: Scores, margin: float) -> Scores:
 
 
 def accuracy_and_entropy(scores: Scores, temperature: float) -> tuple[tf.Tensor, tf.Tensor]:
-    """What tells how hard the anchors find their task, whatever the loss.
+    """How difficult the task is for each anchor, independent of the loss.
 
     Args:
-        scores: similarities of R anchors with all of their negatives.
-        temperature: tau, of the softmax.
+        scores: Similarities of R anchors with all of their negatives.
+        temperature: Temperature tau of the softmax.
 
     Returns:
-        1 where the positive is more similar than every negative, else 0; and the entropy, in nats, of the softmax over
+        1 if the positive is more similar than every negative, else 0; and the entropy, in nats, of the softmax over
         positive and negatives. Both (R,).
     """
     positive, negatives = scores.positive / temperature, _logits(scores, temperature)
@@ -125,16 +125,16 @@ def accuracy_and_entropy(scores: Scores, temperature: float) -> tuple[tf.Tensor,
 
 
 def _logits(scores: Scores, temperature: float) -> tf.Tensor:
-    """Similarities over temperature; of all that is no negative, the lowest number, whose exponential is 0."""
+    """Similarities over temperature; the lowest number, whose exponential is 0, for everything except negatives."""
     return tf.where(scores.negatives, scores.candidates / temperature, scores.candidates.dtype.min)
 
 
 def _log_sum_exp(scores: Scores, temperature: float) -> tf.Tensor:
-    """Over the negatives; about the lowest number where there are none."""
+    """Log-sum-exp over the negatives; approximately the lowest number if there are none."""
     return tf.reduce_logsumexp(_logits(scores, temperature), axis=1)
 
 
 def _mean(values: tf.Tensor, where: tf.Tensor) -> tf.Tensor:
-    """Of each row's chosen values; 0 where none is."""
+    """Mean of the chosen values of each row; 0 if there are none."""
     count = tf.reduce_sum(tf.cast(where, values.dtype), axis=1)
     return tf.reduce_sum(tf.where(where, values, tf.zeros_like(values)), axis=1) / tf.maximum(count, 1)

@@ -1,4 +1,4 @@
-"""The contrastive objective over the global batch: a loss of a similarity of the projections of all replicas."""
+"""The contrastive objective over the global batch: a loss of the similarities of all replicas' projections."""
 
 from typing import NamedTuple
 
@@ -13,13 +13,13 @@ from simclr_tf.objectives.similarity import SIMILARITIES
 
 
 class Contrast(NamedTuple):
-    """What a replica knows of its own anchors; all scalars, float32.
+    """The measurements of a replica's anchors, scalars in float32 (float64 for float64 projections).
 
     Attributes:
-        loss: mean over the replica's anchors.
-        accuracy: part of the anchors whose positive is more similar than every other candidate.
-        entropy: mean entropy, in nats, of the softmax over an anchor's candidates, at most log(2N - 1), when they all
-            look alike.
+        loss: Mean loss of the anchors.
+        accuracy: Fraction of the anchors whose positive is more similar than every other candidate.
+        entropy: Mean entropy, in nats, of the softmax over an anchor's candidates; at most log(2N - 1), when all
+            candidates are equally similar.
     """
 
     loss: tf.Tensor
@@ -27,25 +27,26 @@ class Contrast(NamedTuple):
     entropy: tf.Tensor
 
 
+@keras.saving.register_keras_serializable("simclr_tf")
 def nt_xent(z: tf.Tensor, temperature: float = 0.5) -> Contrast:
-    """NT-Xent, the normalised temperature-scaled cross entropy (paper, equation 1), with cosine similarity.
+    """NT-Xent, the normalized temperature-scaled cross entropy (paper, equation 1), with cosine similarity.
 
         l(i, j) = -log( exp(sim(z_i, z_j) / tau) / sum_{k != i} exp(sim(z_i, z_k) / tau) )
 
     averaged over both directions of all N positive pairs of the global batch; an anchor's candidates are the 2N - 1
-    other projections of all replicas. Gradients flow into them, too: with the returned loss divided by the number of
-    replicas, the sum of all replicas' gradients is that of the loss over the global batch.
+    other projections of all replicas. Gradients flow into the candidates as well: with the loss divided by the number
+    of replicas, the sum of all replicas' gradients is the gradient of the loss over the global batch.
 
     Args:
-        z: this replica's projections, (2B, D): the first view of its images, then the second of the same images in
-            the same order. Any float dtype; the loss is computed in float32, or in float64 for float64.
-        temperature: tau, positive.
+        z: This replica's projections, (2B, D): the first view of its images, then the second view of the same images
+            in the same order. Any float dtype; the loss is computed in float32, or in float64 for float64.
+        temperature: Temperature tau, positive.
 
     Returns:
         The `Contrast` of this replica's 2B anchors.
 
     Raises:
-        ValueError: when the temperature is not positive.
+        ValueError: If the temperature is not positive.
     """
     z = tf.convert_to_tensor(z)
     dtype = tf.float64 if z.dtype == tf.float64 else tf.float32
@@ -54,26 +55,26 @@ def nt_xent(z: tf.Tensor, temperature: float = 0.5) -> Contrast:
 
 @keras.saving.register_keras_serializable("simclr_tf")
 class Objective(keras.layers.Layer):
-    """A contrastive loss of a similarity, over the global batch.
+    """A contrastive loss over the global batch, with any similarity.
 
-    Whichever they are, gradients flow into the candidates of all replicas as in `nt_xent`, memory grows linearly with
-    the batch, and the computation is in float32 also where the networks are in half precision.
+    As in `nt_xent`, gradients flow into the candidates of all replicas, memory grows linearly with the batch, and the
+    computation is in float32 even if the networks are in half precision.
 
     Args:
-        loss: a key of `LOSSES`.
-        similarity: a key of `SIMILARITIES`; bilinear has a trainable matrix, at first the identity.
-        temperature: tau, positive; the margin triplet loss has none.
-        margin: of the triplets and of the mining, in units of similarity, not negative.
-        semi_hard: let only the semi-hard negatives count (paper, section 5.1).
-        normalize: divide projections by their l2 norms before the similarity. Without, cosine becomes the dot product,
-            which `dot` always is.
-        dtype: of the computation.
-        **kwargs: of `keras.layers.Layer`.
+        loss: A key of `LOSSES`.
+        similarity: A key of `SIMILARITIES`; bilinear has a trainable matrix, initially the identity.
+        temperature: Temperature tau, positive; not used by the margin triplet loss.
+        margin: Margin of the triplets and of the mining, in units of similarity, at least 0.
+        semi_hard: Whether only the semi-hard negatives count (paper, section 5.1).
+        normalize: Whether projections are divided by their l2 norms before the similarity. Without it, cosine becomes
+            the dot product; `dot` never normalizes.
+        dtype: Dtype of the computation.
+        **kwargs: Arguments of `keras.layers.Layer`.
 
     Input shape: (2B, D), the first view of the replica's images, then the second. Output: a `Contrast`.
 
     Raises:
-        ValueError: on an unknown name or a number out of range.
+        ValueError: If a name is unknown or a number out of range.
 
     Example:
         >>> Objective("nt_logistic", "cosine", temperature=0.2, semi_hard=True)(z).loss
@@ -94,9 +95,10 @@ class Objective(keras.layers.Layer):
         self.rule = _checked(Rule(loss, similarity, float(temperature), float(margin), bool(semi_hard)))
         self.normalize = normalize
         self.matrix: keras.Variable | None = None
+        self.built = not SIMILARITIES[similarity].learned
 
     def build(self, input_shape):
-        """Makes the matrix of a learned similarity."""
+        """Creates the matrix of a learned similarity."""
         if SIMILARITIES[self.rule.similarity].learned:
             shape = (input_shape[-1], input_shape[-1])
             self.matrix = self.add_weight(shape=shape, name="matrix", initializer="identity")
@@ -112,10 +114,10 @@ class Objective(keras.layers.Layer):
 
 
 def make_objective(settings: config.Loss) -> Objective:
-    """The objective that the settings name; build it before the optimizer, for it may have a weight.
+    """The objective described by the settings; build it before the optimizer, because it may have a weight.
 
     Raises:
-        ValueError: as `Objective`.
+        ValueError: As in `Objective`.
     """
     return Objective(
         settings.loss,
@@ -129,13 +131,13 @@ def make_objective(settings: config.Loss) -> Objective:
 
 
 def gather_views(z: tf.Tensor) -> tf.Tensor:
-    """The projections of the global batch, from each replica's part, by one collective.
+    """Gathers the projections of the global batch from all replicas with one collective.
 
     Args:
-        z: (2B, D), the first view of the replica's B images, then the second.
+        z: This replica's projections, (2B, D), the first view of its B images, then the second.
 
     Returns:
-        (2N, D), the first view of all N images of the global batch, then the second.
+        Projections (2N, D), the first view of all N images of the global batch, then the second.
     """
     if num_replicas() == 1:
         return z
@@ -146,7 +148,7 @@ def gather_views(z: tf.Tensor) -> tf.Tensor:
 
 def _contrast(z: tf.Tensor, rule: Rule, normalize: bool, weights: list[tf.Tensor]) -> Contrast:
     if z.shape.rank != 2 or (z.shape[0] or 0) % 2:
-        raise ValueError(f"Expected two views of each image, one a row: (2B, D). Received: shape {tuple(z.shape)}")
+        raise ValueError(f"Expected two views of each image as rows of (2B, D). Received: shape {tuple(z.shape)}")
     if normalize and SIMILARITIES[rule.similarity].normalize:
         z = tf.math.l2_normalize(z, axis=1)
     first = tf.cast(replica_id(), tf.int32) * (tf.shape(z)[0] // 2)
@@ -155,11 +157,11 @@ def _contrast(z: tf.Tensor, rule: Rule, normalize: bool, weights: list[tf.Tensor
 
 def _checked(rule: Rule) -> Rule:
     if rule.loss not in LOSSES:
-        raise ValueError(f"loss must be one of {sorted(LOSSES)}. Received: {rule.loss}")
+        raise ValueError(f"`loss` must be one of {sorted(LOSSES)}. Received: {rule.loss}")
     if rule.similarity not in SIMILARITIES:
-        raise ValueError(f"similarity must be one of {sorted(SIMILARITIES)}. Received: {rule.similarity}")
+        raise ValueError(f"`similarity` must be one of {sorted(SIMILARITIES)}. Received: {rule.similarity}")
     if not rule.temperature > 0:
-        raise ValueError(f"temperature must be greater than 0. Received: {rule.temperature}")
+        raise ValueError(f"`temperature` must be greater than 0. Received: {rule.temperature}")
     if not rule.margin >= 0:
-        raise ValueError(f"margin must be at least 0. Received: {rule.margin}")
+        raise ValueError(f"`margin` must be at least 0. Received: {rule.margin}")
     return rule

@@ -109,5 +109,5 @@ def test_a_gray_image_is_brightened_but_has_no_hue(images, apply):
 @pytest.mark.parametrize("layer", [ColorJitter, RandomBrightness, RandomContrast, RandomHue, RandomSaturation])
 @pytest.mark.parametrize("strength", [-0.1, 2.6, float("nan")])
 def test_wrong_strengths_are_refused(layer, strength):
-    with pytest.raises(ValueError, match="strength must lie between 0 and 2.5. Received: "):
+    with pytest.raises(ValueError, match="`strength` must lie between 0 and 2.5. Received: "):
         layer(strength)

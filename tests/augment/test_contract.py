@@ -1,5 +1,7 @@
 """What every operator promises, whatever it does."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -32,6 +34,29 @@ IDENTITIES = {
     "solarize": lambda: augment.Solarize((1.0, 1.0), 1.0),
 }
 
+# Another value for each argument of each layer.
+ARGUMENTS = {
+    "AutoAugment": {"probability": 0.9},
+    "ColorJitter": {"strength": 0.3, "probability": 0.9},
+    "GaussianBlur": {"sigma": (0.5, 1.0), "probability": 0.9},
+    "GaussianNoise": {"deviation": (0.05, 0.3), "probability": 0.9},
+    "Invert": {"probability": 0.9},
+    "Posterize": {"bits": (2, 3), "probability": 0.9},
+    "RandomBrightness": {"strength": 0.3, "probability": 0.9},
+    "RandomContrast": {"strength": 0.3, "probability": 0.9},
+    "RandomCrop": {"shift": 0.3, "probability": 0.9},
+    "RandomCutout": {"side": (0.2, 0.4), "fill": 0.1, "probability": 0.9},
+    "RandomFlip": {"probability": 0.9},
+    "RandomGrayscale": {"probability": 0.9},
+    "RandomHue": {"strength": 0.3, "probability": 0.9},
+    "RandomResizedCrop": {"area": (0.5, 0.6), "aspect": (0.9, 1.1), "method": "bicubic", "probability": 0.9},
+    "RandomRotate": {"degrees": 90.0, "probability": 0.9},
+    "RandomRotate90": {"probability": 0.9},
+    "RandomSaturation": {"strength": 0.3, "probability": 0.9},
+    "SobelFilter": {"amount": (0.3, 0.6), "probability": 0.9},
+    "Solarize": {"threshold": (0.3, 0.6), "probability": 0.9},
+}
+
 
 def operator(name):
     layer = OPERATORS[name](0.5)
@@ -51,6 +76,37 @@ def floats(images):
 
 def test_every_operator_is_tested():
     assert set(IDENTITIES) == set(OPERATORS)
+    public = [getattr(augment, name) for name in augment.__all__]
+    layers = {x.__name__ for x in public if isinstance(x, type) and issubclass(x, augment.Augmentation)}
+    assert set(ARGUMENTS) == layers - {"Augmentation"} == {type(make(0.5)).__name__ for make in OPERATORS.values()}
+
+
+@pytest.mark.parametrize("arguments", ["default", "other"])
+@pytest.mark.parametrize("name", sorted(ARGUMENTS))
+def test_a_copy_from_the_configuration_does_the_same(name, arguments, floats):
+    """By `from_config`, and by way of the JSON of a saved model."""
+    layer = getattr(augment, name)(**(ARGUMENTS[name] if arguments == "other" else {}), name="mine")
+    config, serialized = layer.get_config(), keras.saving.serialize_keras_object(layer)
+    assert config["name"] == "mine" and serialized["registered_name"] == f"simclr_tf>{name}"
+    assert set(ARGUMENTS[name]) == set(config) - {"name", "trainable", "dtype"}
+    if arguments == "other":
+        assert ARGUMENTS[name].items() <= config.items()
+    expected = one_pass(layer)(floats, tf.constant([1, 2]))
+    loaded = keras.saving.deserialize_keras_object(json.loads(json.dumps(serialized)))
+    for copy in (type(layer).from_config(config), loaded):
+        assert type(copy) is type(layer) and copy.get_config() == config
+        np.testing.assert_array_equal(one_pass(copy)(floats, tf.constant([1, 2])), expected)
+
+
+def test_subclasses_have_a_configuration_too():
+    class Weak(augment.ColorJitter):
+        def __init__(self, floor=0.1, **kwargs):
+            super().__init__(**kwargs)
+            self.floor = floor
+
+    config = Weak(floor=0.2, strength=0.3).get_config()
+    assert (config["floor"], config["strength"], config["probability"]) == (0.2, 0.3, 0.8)
+    assert Weak.from_config(config).get_config() == config
 
 
 @pytest.mark.parametrize("name", sorted(OPERATORS))
@@ -106,11 +162,13 @@ def test_called_as_a_layer(name, images):
     [
         np.zeros((2, 8, 8, 2), np.uint8),
         np.zeros((2, 8, 8, 4), np.float32),
-        np.zeros((8, 8, 3), np.uint8),
+        np.zeros((8, 8), np.uint8),
+        np.zeros((1, 2, 8, 8, 3), np.uint8),
+        np.zeros((8, 8, 2), np.uint8),
         np.zeros((2, 8, 8, 3), np.int32),
     ],
 )
 @pytest.mark.parametrize("name", sorted(OPERATORS))
-def test_what_is_no_batch_of_images_is_refused(name, batch):
+def test_what_is_no_image_is_refused(name, batch):
     with pytest.raises(ValueError, match="Expected images .* Received: "):
         operator(name)(batch)

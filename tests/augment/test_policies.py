@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf import config
 from simclr_tf.augment import (
     OPERATORS,
     PRESETS,
@@ -13,6 +12,7 @@ from simclr_tf.augment import (
     make_views,
     policy,
 )
+from simclr_tf.config import Views, pretraining
 
 
 def kinds(layers):
@@ -21,8 +21,8 @@ def kinds(layers):
 
 def test_the_configuration_knows_the_same_names():
     """It cannot import them: it validates before TensorFlow is there."""
-    assert set(config.AUGMENTATIONS) == set(OPERATORS)
-    assert set(config.AUGMENTATION_PRESETS) == set(PRESETS)
+    assert set(pretraining.AUGMENTATION_NAMES) == set(OPERATORS)
+    assert set(pretraining.PRESET_NAMES) == set(PRESETS)
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
@@ -47,8 +47,8 @@ def test_blur_is_added_once():
 def test_unknown_names_are_refused_with_the_known_ones(names):
     with pytest.raises(ValueError, match="autoaugment.*solarize.*Received: "):
         policy(names)
-    with pytest.raises(ValueError, match="--augmentations must be .*autoaugment.*solarize.*Received: "):
-        config.Augmentation(augmentations=names)
+    with pytest.raises(ValueError, match="`augmentations` must be .*autoaugment.*solarize.*Received: "):
+        Views(augmentations=names)
 
 
 def test_asymmetric_views_differ_by_the_augmentations_only():

@@ -1,3 +1,5 @@
+import json
+
 import keras
 import keras_cv
 import numpy as np
@@ -91,13 +93,27 @@ def test_a_foreign_layer_trains(batch):
     assert found.std() > 0.4 and found.dtype == np.float32
 
 
-def test_layers_that_read_neighbours_are_programs_of_their_own():
+@pytest.mark.parametrize(
+    "arguments",
+    [{}, {"seed": 5, "second": [RandomFlip(1.0)], "compiled": True, "shared": [RandomResizedCrop()]}, {"second": []}],
+)
+def test_a_copy_from_the_configuration_makes_the_same_views(batch, arguments):
+    """With the layers of others, whose state starts anew."""
+    stack = [ColorJitter(), keras_cv.layers.Grayscale(3), keras.layers.GaussianNoise(0.1, seed=3), RandomFlip()]
+    views = TwoViews(stack, **{"compiled": False} | arguments)
+    copy = keras.saving.deserialize_keras_object(json.loads(json.dumps(keras.saving.serialize_keras_object(views))))
+    assert copy.get_config() == views.get_config()
+    assert (copy.seed, copy.compiled) == (views.seed, views.compiled)
+    np.testing.assert_array_equal(copy(batch, 3), views(batch, 3))
+
+
+def test_layers_that_read_neighbors_are_programs_of_their_own():
     """Compiled as one, XLA worked out a rotation again for every use that the jitter makes of a pixel: for minutes."""
     flip, jitter, sobel, rotate, foreign = (
         RandomFlip(), ColorJitter(), SobelFilter(), RandomRotate(), keras.layers.Rescaling(1.0)
     )  # fmt: skip
-    runs = module._runs([flip, jitter, sobel, foreign, rotate, flip, foreign])
-    assert [[place for place, _ in run] for run in runs] == [[0, 1], [2], [3], [4], [5], [6]]
+    segments = module._segments([flip, jitter, sobel, foreign, rotate, flip, foreign])
+    assert [[place for place, _ in segment] for segment in segments] == [[0, 1], [2], [3], [4], [5], [6]]
 
 
 def test_real_replicas_and_deterministic_kernels_make_the_same_views(run_python, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf import config
+from simclr_tf.config import pretraining
 from simclr_tf.objectives import LOSSES, SIMILARITIES, Objective, make_objective, nt_xent
 from simclr_tf.tasks.pretrain import build_model
 from simclr_tf.tasks.simclr import SimCLR
@@ -108,7 +109,7 @@ def test_order_of_views_and_of_pairs_does_not_matter(projections, evaluate, eage
 
 
 @pytest.mark.parametrize("similarity", sorted(set(SIMILARITIES) - {"dot"}))
-def test_lengths_do_not_matter_after_normalisation(projections, evaluate, eager, similarity):
+def test_lengths_do_not_matter_after_normalization(projections, evaluate, eager, similarity):
     z = projections()
     scale = np.random.default_rng(0).uniform(0.1, 10, size=(12, 1))
     objective = made("nt_xent", similarity)
@@ -117,7 +118,7 @@ def test_lengths_do_not_matter_after_normalisation(projections, evaluate, eager,
     np.testing.assert_allclose(actual[3] * scale, expected[3], atol=1e-12)
 
 
-def test_cosine_without_normalisation_is_dot(projections, evaluate, eager):
+def test_cosine_without_normalization_is_dot(projections, evaluate, eager):
     z = projections()
     results = [
         evaluate(objective, z)
@@ -148,7 +149,7 @@ def test_half_precision_is_computed_in_float32(projections, evaluate, eager, los
 def test_global_half_precision_policy_does_not_reach_the_loss(projections):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        objective = make_objective(config.Objective(similarity="bilinear"))
+        objective = make_objective(config.Loss(similarity="bilinear"))
         objective.build((None, 5))
     finally:
         keras.config.set_dtype_policy("float32")
@@ -156,20 +157,20 @@ def test_global_half_precision_policy_does_not_reach_the_loss(projections):
 
 
 def test_names_and_defaults_are_those_of_the_configuration():
-    assert sorted(LOSSES) == list(config.LOSSES) == sorted(references.LOSSES)
-    assert sorted(SIMILARITIES) == list(config.SIMILARITIES) == sorted(references.SIMILARITIES)
+    assert sorted(LOSSES) == list(pretraining.LOSS_NAMES) == sorted(references.LOSSES)
+    assert sorted(SIMILARITIES) == list(pretraining.SIMILARITY_NAMES) == sorted(references.SIMILARITIES)
     defaults = {
         name: parameter.default
         for name, parameter in inspect.signature(Objective).parameters.items()
         if name != "dtype"
     }
-    settings = config.Objective()
+    settings = config.Loss()
     assert {name: defaults[name] for name in vars(settings)} == vars(settings)
     assert inspect.signature(nt_xent).parameters["temperature"].default == settings.temperature
 
 
 def test_settings_reach_the_objective():
-    settings = config.Objective("nt_logistic", "angular", 0.2, 0.8, True, False)
+    settings = config.Loss("nt_logistic", "angular", 0.2, 0.8, True, False)
     arguments = make_objective(settings).get_config()
     assert {name: arguments[name] for name in vars(settings)} == vars(settings)
 
@@ -184,11 +185,11 @@ def test_a_copy_from_its_configuration_is_the_same(projections, evaluate, eager)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"loss": "triplet"}, r"loss must be one of \['decoupled', .*\]\. Received: triplet"),
-        ({"similarity": "cos"}, r"similarity must be one of \['angular', .*\]\. Received: cos"),
-        ({"temperature": 0.0}, r"temperature must be greater than 0\. Received: 0\.0"),
+        ({"loss": "triplet"}, r"`loss` must be one of \['decoupled', .*\]\. Received: triplet"),
+        ({"similarity": "cos"}, r"`similarity` must be one of \['angular', .*\]\. Received: cos"),
+        ({"temperature": 0.0}, r"`temperature` must be greater than 0\. Received: 0\.0"),
         ({"temperature": float("nan")}, r"Received: nan"),
-        ({"margin": -0.1}, r"margin must be at least 0\. Received: -0\.1"),
+        ({"margin": -0.1}, r"`margin` must be at least 0\. Received: -0\.1"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):
@@ -217,7 +218,7 @@ def test_the_model_has_the_learned_matrix_before_its_optimizer():
 
 def test_the_learned_matrix_is_trained_and_saved(projections):
     def model():
-        objective = make_objective(config.Objective(similarity="bilinear"))
+        objective = make_objective(config.Loss(similarity="bilinear"))
         encoder = keras.Sequential([keras.Input((5,)), keras.layers.Dense(4, name="dense")], name="encoder")
         head = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="z")], name="head")
         objective.build(head.output_shape)

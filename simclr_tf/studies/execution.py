@@ -42,19 +42,22 @@ def execute(
         report: Called after each trial, with its error if it failed.
     """
     waiting = iter([trial for trial in trials if trial.state() != "done"])
+    ended: list[tuple[Trial, OSError | None]] = []
 
     def work(place: Environment) -> Generator[None, None, None]:
         for trial in waiting:
-            error = None
             try:
                 yield from _run(trial, commands(trial), place)
-            except OSError as caught:
-                error = caught
-            report(trial, error)
+                ended.append((trial, None))
+            except OSError as error:
+                ended.append((trial, error))
 
     workers = [work(place) for place in places]
     try:
-        while workers := [worker for worker in workers if next(worker, "ended") is None]:
+        while workers or ended:
+            workers = [worker for worker in workers if next(worker, "ended") is None]
+            while ended:  # reported only now, so that the next process runs meanwhile
+                report(*ended.pop(0))
             time.sleep(0.05)
     finally:
         for worker in workers:

@@ -110,6 +110,19 @@ def test_each_job_gets_its_device(tmp_path, monkeypatch):
     assert environments(1) == [dict(os.environ)]
 
 
+def test_the_next_trial_runs_while_the_last_is_reported(tmp_path):
+    trials, found = [Fake(tmp_path / "a"), Fake(tmp_path / "b")], []
+
+    def report(trial, error):
+        until = time.monotonic() + 10
+        while trial is trials[0] and not trials[1].folder.exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        found.append(trials[1].folder.exists())
+
+    execute(trials, commands, ONE, report)
+    assert found == [True, True]
+
+
 def test_what_ends_the_study_ends_its_processes(tmp_path):
     def stop(trial, error):
         raise KeyboardInterrupt
@@ -121,7 +134,7 @@ def test_what_ends_the_study_ends_its_processes(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         execute([slow, quick, later], commands, environments(2), stop)
     assert time.perf_counter() - begin < 30
-    assert slow.state() == "to do" and not later.log.exists()
+    assert slow.state() == later.state() == "to do"
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
 

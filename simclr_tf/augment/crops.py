@@ -8,25 +8,28 @@ from simclr_tf.augment.base import Augmentation, Planes, between, check_number, 
 
 
 class RandomResizedCrop(Augmentation):
-    """Cuts out a rectangle of random area and aspect ratio and resizes it to the size of the image.
+    """Cuts out a rectangle of random area and aspect ratio and resizes it.
 
-    The area is uniform in `area`, a fraction of the image's; the aspect ratio is log-uniform in `aspect`, as in the
-    paper's appendix A. If some aspect ratios do not fit into the image at that area, the range is limited to those that
-    fit; torchvision and TensorFlow draw again instead, which makes large areas rarer than under the uniform law. Sides
-    are whole pixels.
+    Law "paper": the area is uniform in `area`, a fraction of the image's; the aspect ratio is log-uniform in `aspect`, as
+    in the paper's appendix A. If some aspect ratios do not fit into the image at that area, the range is limited to those
+    that fit (mean area 0.54 of a square image); torchvision draws again instead, which makes large areas rarer (0.49).
 
-    Resizing uses half-pixel centers and sees the crop only, as if it were cut out first; a crop is never larger than
-    the image, so no antialiasing is needed. The paper's code resizes bicubically, torchvision and most others
-    bilinearly.
+    Law "google": that of `tf.image.sample_distorted_bounding_box`, which the paper's code calls. The aspect ratio is
+    uniform in `aspect`, and then the height is uniform among those that fit, so small areas are more frequent (0.43).
+
+    Sides are whole pixels. Resizing uses half-pixel centers and sees the crop only, as if it were cut out first, with
+    antialiasing where it shrinks. The paper's code resizes bicubically, torchvision and most others bilinearly.
 
     Args:
         area: Smallest and largest area, within [1e-6, 1].
         aspect: Smallest and largest ratio of width to height.
         method: Interpolation, "bilinear" or "bicubic" (Keys, a = -1/2).
+        law: "paper" or "google".
+        size: Side of the square output in pixels; None for the size of the image.
         **kwargs: Arguments of `Augmentation`.
 
     Raises:
-        ValueError: If a range is empty or out of bounds, or the method is unknown.
+        ValueError: If a range is empty or out of bounds, or the method or the law is unknown.
     """
 
     uniforms = 4
@@ -36,6 +39,8 @@ class RandomResizedCrop(Augmentation):
         area: tuple[float, float] = (0.08, 1.0),
         aspect: tuple[float, float] = (3 / 4, 4 / 3),
         method: str = "bilinear",
+        law: str = "paper",
+        size: int | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -43,11 +48,15 @@ class RandomResizedCrop(Augmentation):
         self.aspect = check_range("aspect", aspect, 1e-3, 1e3)
         if method not in KERNELS:
             raise ValueError(f"`method` must be one of {sorted(KERNELS)}. Received: {method}")
-        self.method = method
+        if law not in LAWS:
+            raise ValueError(f"`law` must be one of {sorted(LAWS)}. Received: {law}")
+        self.method, self.law, self.size = method, law, size
 
     def parameters(self, u, image_shape):
         """The crop's `top`, `left`, `height` and `width` in pixels, float32 (N,)."""
-        rows, columns = image_shape[0], image_shape[1]
+        return LAWS[self.law](self, u, image_shape[0], image_shape[1])
+
+    def _paper(self, u, rows, columns):
         area = between(u[0], self.area)
         # width^2 = area * aspect * rows * columns <= columns^2, and likewise for the height.
         log_low = tf.maximum(math.log(self.aspect[0]), tf.math.log(area * columns / rows))
@@ -63,13 +72,33 @@ class RandomResizedCrop(Augmentation):
             "width": width,
         }
 
+    def _google(self, u, rows, columns):
+        aspect = between(u[1], self.aspect)
+        # The paper's code also asks that a tenth of the image is covered.
+        smallest = max(self.area[0], min(0.1, self.area[1]))
+        low = tf.math.ceil(tf.sqrt(smallest * rows * columns / aspect))
+        high = tf.round(tf.sqrt(self.area[1] * rows * columns / aspect))
+        high = tf.minimum(tf.minimum(high, tf.floor((columns + 0.5) / aspect)), rows)
+        height = tf.maximum(tf.minimum(low + tf.floor(u[0] * (high - low + 1.0)), high), 1.0)
+        width = tf.clip_by_value(tf.round(height * aspect), 1.0, columns)
+        return {
+            # As in TensorFlow's kernel, the last place but one is the last that is drawn.
+            "top": tf.floor(u[2] * (rows - height)),
+            "left": tf.floor(u[3] * (columns - width)),
+            "height": height,
+            "width": width,
+        }
+
     def transform(self, planes, parameters):
         """Crops and resizes."""
         rows, columns = planes[0].shape[1:]
-        down = _resize_weights(parameters["top"], parameters["height"], rows, self.method)
-        across = _resize_weights(parameters["left"], parameters["width"], columns, self.method)
+        down = _resize_weights(parameters["top"], parameters["height"], rows, self.size or rows, self.method)
+        across = _resize_weights(parameters["left"], parameters["width"], columns, self.size or columns, self.method)
         outputs = resample(planes, down, across)
         return outputs if self.method == "bilinear" else [clip(plane) for plane in outputs]
+
+
+LAWS = {"google": RandomResizedCrop._google, "paper": RandomResizedCrop._paper}
 
 
 class RandomCrop(Augmentation):
@@ -133,12 +162,15 @@ def _shift_weights(shift: tf.Tensor, size: int) -> tf.Tensor:
     return tf.one_hot(tf.cast(source, tf.int32), size)
 
 
-def _resize_weights(start: tf.Tensor, length: tf.Tensor, size: int, method: str) -> tf.Tensor:
-    """Weights (N, size, size) that stretch `length` pixels from `start` over `size` pixels, along one axis."""
+def _resize_weights(start: tf.Tensor, length: tf.Tensor, size: int, out: int, method: str) -> tf.Tensor:
+    """Weights (N, out, size) that resize `length` of `size` pixels, from `start` on, to `out` pixels, along one axis."""
     start, length = start[:, None, None], length[:, None, None]
-    at = (tf.range(size, dtype=tf.float32)[:, None] + 0.5) / size  # centers of output pixels, in (0, 1)
+    at = (tf.range(out, dtype=tf.float32)[:, None] + 0.5) / out  # centers of output pixels, in (0, 1)
     pixels = tf.range(size, dtype=tf.float32)
-    weights = KERNELS[method](tf.abs(start + at * length - 0.5 - pixels))
+    distance = tf.abs(start + at * length - 0.5 - pixels)
+    if out < size:
+        distance /= tf.maximum(length / out, 1.0)  # a wider kernel where it shrinks
+    weights = KERNELS[method](distance)
     weights = tf.where((pixels >= start) & (pixels < start + length), weights, 0.0)
     # At the crop's border the kernel reaches outside; the remaining weights are normalized, as in PIL.
     return weights / tf.reduce_sum(weights, axis=-1, keepdims=True)

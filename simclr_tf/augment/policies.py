@@ -72,21 +72,37 @@ def names_of(augmentations: str) -> tuple[str, ...]:
     return names
 
 
-def policy(augmentations: str = "simclr", color_strength: float = 0.5, blur: bool = False) -> list[keras.Layer]:
+def policy(
+    augmentations: str = "simclr",
+    color_strength: float = 0.5,
+    blur: bool = False,
+    crop_area: float = 0.08,
+    crop_law: str = "paper",
+    gray_probability: float = 0.2,
+) -> list[keras.Layer]:
     """The layers of a preset or of a list of operators.
 
     Args:
         augmentations: Name of a preset, or a list such as "crop,flip,jitter".
         color_strength: Strength s of brightness, contrast, saturation, hue and jitter.
         blur: Whether to blur at the end, unless the names contain blur already.
+        crop_area: Smallest area of a crop, as a fraction of the image's.
+        crop_law: Law of the crops, as in `RandomResizedCrop`.
+        gray_probability: Probability that a view is gray.
 
     Raises:
-        ValueError: If a name is unknown or the strength is out of range.
+        ValueError: If a name is unknown or a number is out of range.
     """
     names = names_of(augmentations)
     if blur and "blur" not in names:
         names = (*names, "blur")
-    return [OPERATORS[name](color_strength) for name in names]
+    area = (crop_area, 1.0)
+    adjusted: dict[str, Callable[[], Augmentation]] = {
+        "crop": lambda: RandomResizedCrop(area, law=crop_law),
+        "crop_bicubic": lambda: RandomResizedCrop(area, method="bicubic", law=crop_law),
+        "gray": lambda: RandomGrayscale(gray_probability),
+    }
+    return [adjusted[name]() if name in adjusted else OPERATORS[name](color_strength) for name in names]
 
 
 def make_views(
@@ -94,6 +110,9 @@ def make_views(
     asymmetric: bool = False,
     color_strength: float = 0.5,
     blur: bool = False,
+    crop_area: float = 0.08,
+    crop_law: str = "paper",
+    gray_probability: float = 0.2,
     seed: int = 0,
     compiled: bool = True,
 ) -> TwoViews:
@@ -103,17 +122,21 @@ def make_views(
         augmentations: Name of a preset, or a list such as "crop,flip,jitter".
         asymmetric: Whether to augment the first view only (the paper's ablation, section 3.1): each image is cropped
             once for both views, so they differ by the augmentations only, including a second crop if there is one.
-        color_strength: Strength s of brightness, contrast, saturation, hue and jitter.
-        blur: Whether to blur at the end, unless the names contain blur already.
+        color_strength: As in `policy`, like the next four.
+        blur: Whether to blur at the end.
+        crop_area: Smallest area of a crop.
+        crop_law: Law of the crops.
+        gray_probability: Probability that a view is gray.
         seed: Seed of all random draws.
         compiled: Whether XLA compiles the layers.
 
     Raises:
-        ValueError: If a name is unknown or the strength is out of range.
+        ValueError: If a name is unknown or a number is out of range.
     """
-    layers = policy(augmentations, color_strength, blur)
+    layers = policy(augmentations, color_strength, blur, crop_area, crop_law, gray_probability)
     if asymmetric:
-        return TwoViews(layers, seed, [], compiled, shared=[RandomResizedCrop()])
+        crop = RandomResizedCrop((crop_area, 1.0), law=crop_law)
+        return TwoViews(layers, seed, [], compiled, shared=[crop])
     return TwoViews(layers, seed, compiled=compiled)
 
 

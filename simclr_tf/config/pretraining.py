@@ -59,6 +59,13 @@ class Views(Section):
     asymmetric: bool = setting(False, "Crop each image once, then augment the first view only (the paper's ablation).")
     color_strength: float = setting(0.5, "Strength s of the color distortion (appendix A).", low=0, high=2)
     blur: bool = setting(False, "Blur half of the views (the paper does so on ImageNet, not on CIFAR-10).")
+    crop_area: float = setting(0.08, "Smallest area of a crop, as a part of the image's.", above=0, high=1)
+    crop_law: str = setting(
+        "paper",
+        "Law of the crops: paper (area uniform), google (that of TensorFlow's op, which the paper's code calls).",
+        choices=("google", "paper"),
+    )
+    gray_probability: float = setting(0.2, "Probability that a view is gray.", low=0, high=1)
 
     def __post_init__(self) -> None:
         """Raises ValueError for an unknown augmentation."""
@@ -139,12 +146,21 @@ class Optimization(Section):
         choices=("linear", "sqrt", "none"),
     )
     weight_decay: float = setting(1e-6, "Weight decay; biases and batch-norm parameters are exempt.", low=0)
+    coupled_decay: bool = setting(
+        False, "Decay by an L2 penalty in the gradient, as PyTorch's SGD does; for sgd, and lars always does."
+    )
     momentum: float = setting(0.9, "Momentum of lars and sgd.", low=0, high=0.9999)
     warmup_epochs: float = setting(
         10.0,
         "Epochs of linear warm-up; the rate decays by a cosine after them. A tenth of a run that is shorter.",
         low=0,
     )
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a coupled decay of an optimizer that has none."""
+        super().__post_init__()
+        if self.coupled_decay and self.optimizer != "sgd":
+            raise ValueError(f"`coupled_decay` is a choice of `optimizer=sgd`. Received: `optimizer={self.optimizer}`")
 
 
 @dataclasses.dataclass(frozen=True)

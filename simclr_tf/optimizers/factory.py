@@ -7,6 +7,7 @@ import keras
 from simclr_tf.config import Optimization
 from simclr_tf.optimizers.lars import LARS
 from simclr_tf.optimizers.loss_scale import LossScale
+from simclr_tf.optimizers.sgd import CoupledSGD
 
 SCALINGS = {
     "linear": lambda base, batch_size: base * batch_size / 256,
@@ -38,6 +39,8 @@ def _lars(rate, settings: Optimization):
 
 
 def _sgd(rate, settings: Optimization):
+    if settings.coupled_decay:
+        return CoupledSGD(rate, momentum=settings.momentum, l2=settings.weight_decay)
     return keras.optimizers.SGD(rate, momentum=settings.momentum, weight_decay=settings.weight_decay)
 
 
@@ -55,7 +58,7 @@ OPTIMIZERS = {"lars": _lars, "sgd": _sgd, "adamw": _adamw, "lamb": _lamb}
 def make_optimizer(settings: Optimization, rate, variables, precision: str = "float32") -> keras.optimizers.Optimizer:
     """The optimizer, built for these variables.
 
-    Keras' own optimizers decay weights decoupled from the gradient, LARS as an L2 penalty; all leave vectors (biases,
+    Keras' own optimizers decay weights apart from the gradient, LARS and coupled SGD by an L2 penalty; all leave vectors (biases,
     batch-norm parameters) undecayed.
 
     Args:

@@ -4,7 +4,7 @@ import tensorflow as tf
 from PIL import Image
 from scipy import stats
 
-from simclr_tf.augment import RandomCrop, RandomResizedCrop
+from simclr_tf.augment import RandomCrop, RandomResizedCrop, make_views, policy
 
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -78,3 +78,49 @@ def test_shifts_are_uniform():
 def test_wrong_parameters_are_refused(make):
     with pytest.raises(ValueError, match="Received: "):
         make()
+
+
+@pytest.mark.parametrize("shape", [(32, 32, 3), (48, 64, 3)])
+def test_googles_law_is_that_of_tensorflows_op(shape):
+    """As the paper's code calls it: a tenth of the image at least, an aspect ratio relative to the image's."""
+    count, ratio = 4000, shape[1] / shape[0]
+    aspect = (3 / 4 * ratio, 4 / 3 * ratio)
+
+    @tf.function
+    def theirs(index):
+        begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
+            shape, tf.zeros([1, 0, 4]), seed=[index, 7], min_object_covered=0.1, aspect_ratio_range=aspect,
+            area_range=(0.08, 1.0), max_attempts=100, use_image_if_no_bounding_boxes=True,
+        )  # fmt: skip
+        return tf.concat([begin[:2], size[:2]], axis=0)
+
+    expected = tf.map_fn(theirs, tf.range(count)).numpy()
+    drawn = RandomResizedCrop(aspect=aspect, law="google").parameters(
+        tf.random.stateless_uniform([4, count], [1, 2]), shape
+    )
+    for column, name in enumerate(("top", "left", "height", "width")):
+        ours = drawn[name].numpy()
+        # Two samples of one law differ by more than this once in a thousand times.
+        assert stats.ks_2samp(expected[:, column], ours).statistic < 1.95 * np.sqrt(2 / count), name
+        assert expected[:, column].min() <= ours.min() + 1 and ours.max() <= expected[:, column].max() + 1
+
+
+@pytest.mark.parametrize(("law", "mean"), [("paper", 0.54), ("google", 0.43)])
+def test_mean_areas_are_those_of_the_docstring(law, mean):
+    drawn = RandomResizedCrop(law=law).parameters(tf.random.stateless_uniform([4, 20000], [3, 4]), (32, 32, 3))
+    assert float(tf.reduce_mean(drawn["height"] * drawn["width"])) / 1024 == pytest.approx(mean, abs=0.01)
+
+
+@pytest.mark.parametrize("size", [8, 16, 24, 32, 40])
+def test_another_size_is_an_antialiased_resize_of_the_crop(size):
+    images = np.random.default_rng(0).random((4, 32, 32, 3), np.float32)
+    layer = RandomResizedCrop((1.0, 1.0), (1.0, 1.0), size=size)
+    resized = tf.image.resize(images, (size, size), antialias=True)
+    np.testing.assert_allclose(layer(images), resized, atol=1e-5)
+
+
+def test_smallest_areas_come_from_the_settings():
+    crop = policy("crop,gray", crop_area=0.2, crop_law="google", gray_probability=0.1)
+    assert crop[0].area == (0.2, 1.0) and crop[0].law == "google" and crop[1].probability == 0.1
+    shared = make_views("flip", asymmetric=True, crop_area=0.3, compiled=False).shared[0]
+    assert shared.area == (0.3, 1.0)

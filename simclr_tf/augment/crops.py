@@ -29,7 +29,8 @@ class RandomResizedCrop(Augmentation):
         **kwargs: Arguments of `Augmentation`.
 
     Raises:
-        ValueError: If a range is empty or out of bounds, or the method or the law is unknown.
+        ValueError: If a range is empty or out of bounds, the method or the law is unknown, or some images would keep
+            another size.
     """
 
     uniforms = 4
@@ -50,6 +51,8 @@ class RandomResizedCrop(Augmentation):
             raise ValueError(f"`method` must be one of {sorted(KERNELS)}. Received: {method}")
         if law not in LAWS:
             raise ValueError(f"`law` must be one of {sorted(LAWS)}. Received: {law}")
+        if size and self.probability < 1.0:
+            raise ValueError(f"All images must be cropped to have one `size`. Received: probability={self.probability}")
         self.method, self.law, self.size = method, law, size
 
     def parameters(self, u, image_shape):

@@ -58,8 +58,8 @@ OPTIMIZERS = {"lars": _lars, "sgd": _sgd, "adamw": _adamw, "lamb": _lamb}
 def make_optimizer(settings: Optimization, rate, variables, precision: str = "float32") -> keras.optimizers.Optimizer:
     """The optimizer, built for these variables.
 
-    Keras' own optimizers decay weights apart from the gradient, LARS and coupled SGD by an L2 penalty; all leave vectors (biases,
-    batch-norm parameters) undecayed.
+    Keras' own optimizers decay weights apart from the gradient, LARS and coupled SGD by an L2 penalty; all leave
+    vectors (biases, batch-norm parameters) undecayed.
 
     Args:
         settings: which one, momentum and weight decay.

@@ -55,7 +55,7 @@ ARGUMENTS = {
         "method": "bicubic",
         "law": "google",
         "size": 9,
-        "probability": 0.9,
+        "probability": 1.0,
     },
     "RandomRotate": {"degrees": 90.0, "probability": 0.9},
     "RandomRotate90": {"probability": 0.9},

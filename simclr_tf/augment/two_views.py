@@ -74,6 +74,7 @@ class TwoViews:
         Raises:
             ValueError: If the images have another rank, dtype or number of channels.
         """
+        images = tf.convert_to_tensor(images)
         count = images.shape[0] or tf.shape(images)[0]
         first = tf.cast(replica_id(), tf.int32) * count
         step, replicas = tf.cast(step, tf.int64), num_replicas()

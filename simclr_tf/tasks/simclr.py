@@ -1,10 +1,12 @@
-"""SimCLR as a Keras model: augmentation, networks and objective joined in a train step (paper, algorithm 1)."""
+"""SimCLR as a Keras model: augmentation, networks and objective combined in a train step (paper, algorithm 1)."""
 
 from collections.abc import Callable
 
 import keras
 import tensorflow as tf
 
+# Imported so that Keras knows every class of this package that a saved model may contain.
+from simclr_tf import networks, optimizers  # noqa: F401
 from simclr_tf.augment import TwoViews
 from simclr_tf.augment.base import to_float
 from simclr_tf.distribution import num_replicas
@@ -12,7 +14,7 @@ from simclr_tf.objectives import Contrast, nt_xent
 
 _PARTS = ("encoder", "head", "views", "objective")
 
-# No training step gets this far, so validation has views of its own, the same in every epoch.
+# Beyond any training step, so validation has its own views, the same in every epoch.
 VALIDATION_STEP = 2**31 - 1
 
 
@@ -20,21 +22,22 @@ VALIDATION_STEP = 2**31 - 1
 class SimCLR(keras.Model):
     """Learns representations by agreement between two views of the same image.
 
-    It trains on batches of images (B, H, W, C), uint8 or float in [0, 1]; labels beside them are ignored. It is saved
-    and loaded like any Keras model. Under a strategy with several replicas, batch norm has to be
-    `SyncBatchNormalization`, or Keras' with `synchronized=True`.
+    It trains on batches of images (B, H, W, C), uint8 or float in [0, 1], and ignores labels. It can be saved and loaded
+    like any Keras model, provided that its parts can; import `SimCLR` before loading. Under a strategy with several
+    replicas, batch norm must be `SyncBatchNormalization`, or Keras' with `synchronized=True`.
 
     Args:
-        encoder: f, float images in [0, 1] (B, H, W, C) to representations h (B, D); any Keras model.
-        head: g, representations to projections z (B, P), such as `projection_head` makes.
-        views: Makes two views of a batch of images.
-        objective: From the projections of a replica to a `Contrast`.
-        **kwargs: Those of `keras.Model`.
+        encoder: The encoder f, from float images in [0, 1] (B, H, W, C) to representations h (B, D); any Keras model.
+        head: The projection head g, from representations to projections z (B, P), such as `projection_head` returns.
+        views: Augmentation that makes two views of a batch of images.
+        objective: Contrastive loss, from the projections of a replica to a `Contrast`.
+        **kwargs: Arguments of `keras.Model`.
 
     Example:
         >>> model = SimCLR(encoder, head, TwoViews(simclr()), nt_xent)
         >>> model.compile(LARS(1.0))
         >>> model.fit(batches_of_uint8_images)
+        >>> model.save("simclr.keras")
     """
 
     def __init__(
@@ -55,42 +58,59 @@ class SimCLR(keras.Model):
             "contrastive_accuracy": keras.metrics.Mean(name="contrastive_accuracy"),
             "contrastive_entropy": keras.metrics.Mean(name="contrastive_entropy"),
         }
-        self.built = encoder.built and head.built
+        self.built = all(getattr(part, "built", True) for part in (encoder, head, objective))
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """The means that an epoch reports, and nothing that Keras would add."""
+        """The means that an epoch reports, without those that Keras would add."""
         return list(self.means.values())
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Builds nothing where all is built already.
+        """Builds the optimizer, whose variables must not be created on a replica.
 
-        Keras' own takes a batch to build with, and averages it over the workers: an error on uint8 images.
+        Keras' own takes a batch from the data and averages it over the replicas, which fails on uint8 images.
+
+        Raises:
+            ValueError: If there are several replicas and the model is not built.
         """
         if not self.built:
+            if self.distribute_strategy.num_replicas_in_sync > 1:
+                raise ValueError(
+                    "With several replicas, call `model.build((None, H, W, C))` in the strategy's scope first. "
+                    "Received: a model whose encoder, head or objective is not built"
+                )
             super()._maybe_symbolic_build(iterator=iterator, data_batch=data_batch)
+        elif self.optimizer is not None and not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
+
+    def build(self, input_shape):
+        """Creates the weights that the parts do not have yet, those of a learned similarity among them."""
+        projections = self.head(self.encoder(keras.KerasTensor(input_shape)))
+        if not getattr(self.objective, "built", True):
+            self.objective.build(projections.shape)
 
     def call(self, images, training=False):
-        """Projections z of images, uint8 or floats in [0, 1], as they are."""
+        """Projections z of images, uint8 or float in [0, 1], without augmentation."""
         images = tf.convert_to_tensor(images)
-        if images.dtype == tf.uint8:
+        if not images.dtype.is_floating:
             images = to_float(images)
         return self.head(self.encoder(images, training=training), training=training)
 
     def train_step(self, data):
-        """One step on this replica's part of the global batch: uint8 images (B, H, W, C), labels are ignored."""
+        """One step on this replica's part of the global batch; labels are ignored."""
         images, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         views = self.views(images, self.optimizer.iterations)
         with tf.GradientTape() as tape:
             contrast = self.objective(self(views, training=True))
-            # The optimizer sums the replicas' gradients; the loss of the global batch is the mean of theirs.
+            # The optimizer sums the gradients of the replicas; the loss of the global batch is the mean of their losses.
             loss = self.optimizer.scale_loss(contrast.loss / num_replicas())
         gradients = tape.gradient(loss, self.trainable_variables)
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
         return self._record(contrast)
 
     def test_step(self, data):
-        """The same measurements in inference mode, with the same views at each call."""
+        """The same measurements in inference mode, with the same views on every call."""
         images, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         return self._record(self.objective(self(self.views(images, VALIDATION_STEP), training=False)))
 
@@ -102,12 +122,12 @@ class SimCLR(keras.Model):
         return {name: tf.reshape(metric.result(), shape) for name, metric in self.means.items()}
 
     def get_config(self):
-        """The constructor's arguments."""
+        """The constructor's arguments, serialized."""
         parts = {name: getattr(self, name) for name in _PARTS}
-        return {"name": self.name, **{name: keras.saving.serialize_keras_object(part) for name, part in parts.items()}}
+        return {**super().get_config(), **keras.saving.serialize_keras_object(parts)}
 
     @classmethod
     def from_config(cls, config):
         """The inverse of `get_config`."""
-        parts = {name: keras.saving.deserialize_keras_object(config[name]) for name in _PARTS}
+        parts = keras.saving.deserialize_keras_object({name: config[name] for name in _PARTS})
         return cls(**{**config, **parts})

@@ -71,6 +71,11 @@ def test_a_batch_of_unknown_size(batch, views):
     np.testing.assert_allclose(step(batch), views(batch, 3), atol=2e-5)
 
 
+def test_arrays_outside_of_a_graph(batch, views):
+    np.testing.assert_array_equal(TwoViews([], compiled=False)(batch.numpy(), 0), TwoViews([], compiled=False)(batch, 0))
+    np.testing.assert_array_equal(views(batch.numpy(), 3), views(batch, 3))
+
+
 def test_a_second_list_for_the_second_view(batch):
     views = TwoViews([RandomFlip(1.0)], second=[], compiled=False)
     first, second = np.split(views(batch, 0).numpy(), 2)

@@ -86,3 +86,35 @@ def test_every_weight_is_trained(images):
         model.train_on_batch(tf.constant(images))
     still = [v.path for v, old in zip(model.trainable_variables, before, strict=True) if np.array_equal(v.numpy(), old)]
     assert still == []
+
+
+def test_fit_on_replicas_builds_the_optimizer_and_asks_for_a_built_model(run_python, tmp_path):
+    """In a process of its own, because TensorFlow's devices are fixed once it has started."""
+    script = tmp_path / "replicas.py"
+    script.write_text(
+        "import keras, numpy as np, tensorflow as tf\n"
+        "from simclr_tf import SimCLR, Objective, TwoViews, projection_head\n"
+        "tf.config.set_logical_device_configuration(\n"
+        "    tf.config.list_physical_devices('CPU')[0], [tf.config.LogicalDeviceConfiguration()] * 2)\n"
+        "images = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), dtype=np.uint8)\n"
+        "def fit(strategy, first=True):\n"
+        "    keras.utils.set_random_seed(0)\n"
+        "    with strategy.scope():\n"
+        "        encoder = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(6)])\n"
+        "        model = SimCLR(encoder, projection_head('linear', 6, 4), TwoViews([], compiled=False),\n"
+        "                       Objective(similarity='bilinear'))\n"
+        "        model.compile('sgd')\n"
+        "        if first:\n"
+        "            model.build((None, 8, 8, 3))\n"
+        "    return model.fit(images, batch_size=8, epochs=2, verbose=0).history['loss']\n"
+        "mirrored = tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])\n"
+        "np.testing.assert_allclose(fit(mirrored), fit(tf.distribute.OneDeviceStrategy('CPU:0')), rtol=1e-5)\n"
+        "try:\n"
+        "    fit(mirrored, first=False)\n"
+        "except ValueError as error:\n"
+        "    assert 'call `model.build((None, H, W, C))`' in str(error)\n"
+        "else:\n"
+        "    raise AssertionError\n"
+    )
+    result = run_python(script)
+    assert result.returncode == 0, result.stderr

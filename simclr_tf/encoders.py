@@ -13,11 +13,33 @@ from simclr_tf.networks import make_encoder, projection_head, up_to
 from simclr_tf.training import checkpoints
 
 
-def build_encoder(network: Network, image_shape: tuple[int, int, int], precision: str = "float32") -> keras.Model:
-    """The encoder that the settings name: float images in [0, 1] to h."""
+def build_encoder(
+    network: Network, image_shape: tuple[int, int, int], precision: str = "float32", any_size: bool = False
+) -> keras.Model:
+    """The encoder that the settings name: float images in [0, 1], of one size or of any, to h."""
     if precision == "mixed_float16":
         quiet.expect_float16()
-    return make_encoder(network.encoder, image_shape, network.width, network.stem, dtype=precision)
+    encoder = make_encoder(network.encoder, image_shape, network.width, network.stem, dtype=precision)
+    return _of_any_size(encoder) if any_size else encoder
+
+
+def _of_any_size(encoder: keras.Model) -> keras.Model:
+    """The same layers for images of any size.
+
+    Raises:
+        ValueError: If they depend on it, as a dense layer on flattened maps does.
+    """
+    _, height, width, channels = encoder.input_shape
+    images = keras.Input((None, None, channels), name="images", dtype="float32")
+    try:
+        free = keras.models.clone_model(encoder, images, clone_function=lambda layer: layer)
+        free(keras.KerasTensor((1, height // 2, width // 2, channels)))
+        return free
+    except ValueError as error:
+        raise ValueError(
+            f"`resolutions` needs an encoder for images of any size, that is a convolutional one. Received: "
+            f"{encoder.name} ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def build_head(network: Network, representation_dim: int, precision: str = "float32") -> keras.Model:

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from simclr_tf._compat import HAS_XLA
 from simclr_tf.augment.base import GENERATOR, Augmentation, to_float, to_planes
+from simclr_tf.augment.crops import RandomResizedCrop
 from simclr_tf.distribution import num_replicas, replica_id
 
 Segment = list[tuple[int, keras.Layer]]  # consecutive layers and their places in the view
@@ -53,13 +54,39 @@ class TwoViews:
             if not isinstance(layer, keras.Layer):
                 raise ValueError(f"Augmentations must be Keras layers. Received: {layer!r}")
         self.seed, self.compiled = seed, compiled
+        self._same = second is None
+        self._compile()
 
+    def _compile(self) -> None:
         def steps(of: Sequence[keras.Layer]) -> list[Callable]:
             return [_step(self, segment) for segment in _segments(of)]
 
         self._shared_steps, first_steps = steps(self.shared), steps(self.layers)
         # Without layers of its own, the second view is made by the same programs.
-        self._steps = [first_steps, first_steps if second is None else steps(self.second)]
+        self._steps = [first_steps, first_steps if self._same else steps(self.second)]
+
+    def resize(self, size: int) -> bool:
+        """Draws views of `size` x `size` pixels from now on; functions that were traced before keep the old size.
+
+        Args:
+            size: Side of the views in pixels.
+
+        Returns:
+            Whether that is another size than before.
+
+        Raises:
+            ValueError: If a view has no `RandomResizedCrop`, which is what resizes.
+        """
+        views = [self.shared] if any(map(_resizes, self.shared)) else [self.layers, self.second]
+        crops = [next(filter(_resizes, view), None) for view in views]
+        if None in crops:
+            raise ValueError(f"Views are resized by their crop. Received: `size={size}` for views without one")
+        if all(crop.size == size for crop in crops):
+            return False
+        for crop in crops:
+            crop.size = size
+        self._compile()
+        return True
 
     def __call__(self, images: tf.Tensor, step: tf.Tensor | int) -> tf.Tensor:
         """Two views of each image.
@@ -86,7 +113,7 @@ class TwoViews:
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, serialized."""
-        second = None if self._steps[1] is self._steps[0] else self.second
+        second = None if self._same else self.second
         arguments = {"layers": self.layers, "seed": self.seed, "second": second, "compiled": self.compiled}
         return keras.saving.serialize_keras_object({**arguments, "shared": self.shared})
 
@@ -105,10 +132,11 @@ class TwoViews:
     def _augment(self, segment: Segment, images, step, offset, first, replicas):
         """Applies layers of this package to this replica's images; returns (B, C, H, W)."""
         images = to_float(images)
-        count, shape = images.shape[0] or tf.shape(images)[0], tuple(images.shape[1:])
+        count, channels = images.shape[0] or tf.shape(images)[0], images.shape[-1]
         key = tf.random.fold_in([self.seed, 0], step, alg=GENERATOR)
         planes = to_planes(images)
         for place, layer in segment:
+            shape = (*planes[0].shape[1:], channels)
             drawn = layer.draw(tf.random.fold_in(key, offset + place, alg=GENERATOR), replicas * count, shape)
             mine = {
                 name: tf.slice(value, [first] + [0] * (value.shape.rank - 1), [count, *value.shape[1:]])
@@ -132,6 +160,10 @@ def _segments(layers: Sequence[keras.Layer]) -> Iterator[Segment]:
         segment.append((place, layer))
     if segment:
         yield segment
+
+
+def _resizes(layer: keras.Layer) -> bool:
+    return isinstance(layer, RandomResizedCrop)
 
 
 def _alone(layer: keras.Layer) -> bool:

@@ -169,6 +169,9 @@ class Training(Section):
 
     batch_size: int = setting(1024, "Images a step over all devices (the global batch).", low=2)
     epochs: int = setting(1000, "Passes over the training images.", low=1)
+    resolutions: str | None = setting(
+        None, "Sides of the views in equal parts of the run, like 16,16,24,32, the last being that of the images."
+    )
     max_steps: int | None = setting(None, "Stop after this many steps, whatever `epochs` says, this time.", low=1)
     precision: str = setting(
         "float32",
@@ -177,6 +180,21 @@ class Training(Section):
     )
     seed: int = setting(0, "Seed of initial weights, order of images and augmentation.", low=0, high=2**31 - 1)
     deterministic: bool = setting(False, "Use deterministic kernels only: the same command, the same numbers.")
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for resolutions that are no list of sides."""
+        super().__post_init__()
+        sides = (self.resolutions or "8").split(",")
+        if not all(side.isdecimal() and int(side) >= 8 for side in sides) or len(sides) > self.epochs:
+            raise ValueError(
+                "`resolutions` must be sides of 8 pixels or more, like 16,16,24,32, no more of them than epochs. "
+                f"Received: {self.resolutions}"
+            )
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """The resolutions as numbers; none where views are as large as the images throughout."""
+        return tuple(map(int, self.resolutions.split(","))) if self.resolutions else ()
 
 
 @dataclasses.dataclass(frozen=True)

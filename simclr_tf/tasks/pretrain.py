@@ -14,6 +14,7 @@ from simclr_tf.inspect import curves
 from simclr_tf.inspect.summary import summary
 from simclr_tf.objectives import make_objective
 from simclr_tf.optimizers import make_optimizer
+from simclr_tf.tasks.resolutions import Resolutions
 from simclr_tf.tasks.simclr import SimCLR
 from simclr_tf.training import engine
 from simclr_tf.training.epoch_log import EpochLog
@@ -47,6 +48,13 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
     if config.data.validation_fraction:
         train, validation = hold_out(train, config.data.validation_fraction, config.training.seed)
 
+    sides = config.training.sides
+    if sides and (sides[-1], sides[-1]) != train.image_shape[:2]:
+        raise ValueError(
+            f"`resolutions` must end with the side of the images, which are {train.image_shape[0]} x "
+            f"{train.image_shape[1]} pixels. Received: {config.training.resolutions}"
+        )
+
     run = engine.Run(config, strategy, train, validation, MEASURES)
     with run.building():
         model = build_model(config, train.image_shape)
@@ -62,7 +70,7 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
         print(summary(config, dataset, run.plan, model, strategy), *(f"note     {note}" for note in notes), sep="\n")
         print(f"run      {folder}", flush=True)
         _show_views(model.views, train, run.log, folder)
-    run.fit(model)
+    run.fit(model, [Resolutions(sides, config.training.epochs)] if sides else [])
     if run.chief:
         curves.loss_curves(folder / "metrics.csv", folder / "plots" / "loss.png")
         exported = encoders.export_run(folder)
@@ -72,8 +80,13 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
 
 
 def build_model(config: Config, image_shape: tuple[int, int, int]) -> SimCLR:
-    """The SimCLR model that the settings name, its initial weights drawn from Keras' seed."""
-    encoder = encoders.build_encoder(config.network, image_shape, config.training.precision)
+    """The SimCLR model that the settings name, its initial weights drawn from Keras' seed.
+
+    With rising resolutions, its encoder takes images of any size.
+    """
+    encoder = encoders.build_encoder(
+        config.network, image_shape, config.training.precision, any_size=bool(config.training.sides)
+    )
     head = encoders.build_head(config.network, encoder.output_shape[-1], config.training.precision)
     views = make_views(**dataclasses.asdict(config.augmentation), seed=config.training.seed)
     objective = make_objective(config.objective)

@@ -13,7 +13,7 @@ It does not know what the model learns. With several workers, all of them do the
 
 import contextlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -181,8 +181,12 @@ class Run:
             )
         checkpoints.restore([*model.weights, *model.optimizer.variables], saved.variables)
 
-    def fit(self, model: keras.Model) -> None:
+    def fit(self, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:
         """Trains to the last epoch, or for `max_steps`.
+
+        Args:
+            model: As it was given to `open`.
+            callbacks: What the task does in addition, on every worker.
 
         Raises:
             ValueError: If a device runs out of memory, or images are gone.
@@ -196,7 +200,7 @@ class Run:
             if self.chief:
                 print("note     the run is complete: nothing left to train", flush=True)
             return
-        callbacks = [self.log, self._save] if self.chief else []
+        callbacks = [*callbacks, *([self.log, self._save] if self.chief else [])]
         if training.max_steps:
             callbacks.append(StopAfter(left))
         batch = plan.validation_batch

@@ -18,8 +18,6 @@ from simclr_tf.data.source import ArrayImages, Dataset, Split
 
 SIZE = 32
 
-_TRAIN_STREAM, _TEST_STREAM = 0, 1
-
 
 def load_patterns(n_train: int = 5000, n_test: int = 1000, seed: int = 0) -> Dataset:
     """Draws the `patterns` data set.
@@ -36,15 +34,15 @@ def load_patterns(n_train: int = 5000, n_test: int = 1000, seed: int = 0) -> Dat
     Raises:
         ValueError: If a size is not positive or the seed is negative.
     """
-    return Dataset(
-        name="patterns",
-        train=_split(n_train, seed, _TRAIN_STREAM),
-        test=_split(n_test, seed, _TEST_STREAM),
-        class_names=tuple(TEXTURES),
-    )
+
+    def split(n: int, stream: int) -> Split:
+        images, labels = make_patterns(n, seed, stream)
+        return Split(ArrayImages(images), labels)
+
+    return Dataset("patterns", split(n_train, 0), split(n_test, 1), tuple(TEXTURES))
 
 
-def make_patterns(n: int, seed: int, stream: int = _TRAIN_STREAM) -> tuple[np.ndarray, np.ndarray]:
+def make_patterns(n: int, seed: int, stream: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Draws textured images and their labels, in random order.
 
     Args:
@@ -73,11 +71,6 @@ def make_patterns(n: int, seed: int, stream: int = _TRAIN_STREAM) -> tuple[np.nd
         members = np.flatnonzero(labels == label)
         images[members] = _develop(rng, texture(rng, len(members)))
     return images, labels
-
-
-def _split(n: int, seed: int, stream: int) -> Split:
-    images, labels = make_patterns(n, seed, stream)
-    return Split(images=ArrayImages(images), labels=labels)
 
 
 def _develop(rng: np.random.Generator, texture: np.ndarray) -> np.ndarray:

@@ -102,13 +102,7 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """The plain values for a report: everything except the predictions."""
-        return {
-            "top1": self.top1,
-            "top5": self.top5,
-            "n_train": self.n_train,
-            "n_test": self.n_test,
-            "hyper_parameters": self.hyper_parameters,
-        }
+        return {name: value for name, value in vars(self).items() if name != "predictions"}
 
 
 def judge(scores: np.ndarray, labels: np.ndarray, n_train: int, hyper_parameters: dict[str, Any]) -> Result:

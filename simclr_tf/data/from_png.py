@@ -17,16 +17,9 @@ from simclr_tf.files import replacing_folder
 
 
 def convert(png_folder: str | Path, data_dir: str | Path) -> Path:
-    """Writes the images of a tree of PNG files as CIFAR-10's binary version, whole or not at all.
+    """Writes the images of a tree of PNG files as CIFAR-10's binary version, whole or not at all; returns its folder.
 
     Training images are spread over the five files in an order drawn once and for all, so that each file has all classes.
-
-    Args:
-        png_folder: Folder with `train` and `test`, each with one folder for each of the ten classes.
-        data_dir: Folder to write `cifar-10-batches-bin` into.
-
-    Returns:
-        The path of `cifar-10-batches-bin`.
 
     Raises:
         ValueError: If a split or a class is missing, or an image is not 32 x 32 pixels.

@@ -43,16 +43,12 @@ def load_patterns(n_train: int = 5000, n_test: int = 1000, seed: int = 0) -> Dat
 
 
 def make_patterns(n: int, seed: int, stream: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Draws textured images and their labels, in random order.
+    """Draws textured images, uint8 (n, 32, 32, 3), and their labels, int32 (n,), in random order.
 
     Args:
         n: Number of images. Class counts differ by at most one.
         seed: Non-negative integer.
-        stream: Non-negative integer; the streams of one seed are independent. Training images are stream 0, test images
-            stream 1.
-
-    Returns:
-        Images, uint8 (n, 32, 32, 3), and labels, int32 (n,).
+        stream: Non-negative integer; the streams of one seed are independent. 0 for training images, 1 for test images.
 
     Raises:
         ValueError: If `n` is not positive, or `seed` or `stream` is negative.

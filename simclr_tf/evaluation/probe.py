@@ -106,17 +106,7 @@ class Result:
 
 
 def judge(scores: np.ndarray, labels: np.ndarray, n_train: int, hyper_parameters: dict[str, Any]) -> Result:
-    """Compares scores with the true classes.
-
-    Args:
-        scores: float (N, classes), higher for more likely classes.
-        labels: int (N,), the true classes.
-        n_train: Number of images that the scores were learned from.
-        hyper_parameters: Plain values to report.
-
-    Returns:
-        The `Result` on these N images.
-    """
+    """The `Result` of scores, float (N, classes), given the true classes, int (N,)."""
     ranked = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]  # (N, min(5, classes))
     hits = ranked == labels[:, None]
     return Result(

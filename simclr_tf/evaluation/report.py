@@ -19,18 +19,7 @@ NAMED = 100  # classes up to which the names can
 def write(
     record: dict[str, Any], labels: np.ndarray, predictions: np.ndarray, class_names: Sequence[str], out_dir: str | Path
 ) -> Path:
-    """Writes `<mode>.json` and `<mode>_confusion.png`, each of them whole or not at all.
-
-    Args:
-        record: Plain values, with the keys `mode`, `dataset` and `top1` among them.
-        labels: int (N,), true classes of the test split.
-        predictions: int (N,), predicted classes.
-        class_names: Name of each class.
-        out_dir: Folder to write into; created if needed.
-
-    Returns:
-        Path of the JSON file.
-    """
+    """Writes `<mode>.json`, whose path it returns, and `<mode>_confusion.png`, each of them whole or not at all."""
     out_dir = Path(out_dir)
     figure = confusion_figure(labels, predictions, class_names)
     title = f"{record['dataset']}, {record['mode']} probe: top-1 {100 * record['top1']:.1f} %"

@@ -1,5 +1,6 @@
 """Starts several workers on this machine, each with its TF_CONFIG, and stops all of them when one fails."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -18,14 +19,11 @@ POLL = 0.1  # seconds
 
 def free_ports(count: int) -> list[int]:
     """Ports of the loopback interface that nothing listens on; another process may take one before they are used."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
             each.bind(("127.0.0.1", 0))
         return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 def tf_config(ports: Sequence[int], index: int) -> str:
@@ -53,18 +51,13 @@ def start(command: Sequence[str], count: int) -> list[subprocess.Popen]:
     """
     ports, workers = free_ports(count), []
     for index in range(count):
-        workers.append(
-            subprocess.Popen(
-                program(command),
-                env={**os.environ, "TF_CONFIG": tf_config(ports, index)},
-                stdout=None if index == 0 else subprocess.PIPE,
-                stderr=None if index == 0 else subprocess.STDOUT,
-                # In a session of its own, so that the terminal's Ctrl-C arrives once, passed on by this process.
-                start_new_session=True,
-            )
-        )
+        environment = {**os.environ, "TF_CONFIG": tf_config(ports, index)}
+        out, errors = (subprocess.PIPE, subprocess.STDOUT) if index else (None, None)
+        # In a session of its own, so that the terminal's Ctrl-C arrives once, passed on by this process.
+        worker = subprocess.Popen(program(command), env=environment, stdout=out, stderr=errors, start_new_session=True)
+        workers.append(worker)
         if index:
-            threading.Thread(target=_show, args=(workers[-1].stdout, index)).start()
+            threading.Thread(target=_show, args=(worker.stdout, index)).start()
     return workers
 
 
@@ -95,12 +88,8 @@ def wait(workers: Sequence[subprocess.Popen], grace: float = GRACE) -> int:
                 workers[index].send_signal(end)
             deadline, end = time.monotonic() + grace, signal.SIGKILL
         time.sleep(POLL)
-    return max(_exit_code(worker) for index, worker in enumerate(workers) if index not in ended)
-
-
-def _exit_code(worker: subprocess.Popen) -> int:
-    """The exit code as a shell reports it: 128 + the number of the signal that ended the process."""
-    return worker.returncode if worker.returncode >= 0 else 128 - worker.returncode
+    own = [worker.returncode for index, worker in enumerate(workers) if index not in ended]
+    return max(code if code >= 0 else 128 - code for code in own)  # as a shell: 128 + the signal that ended it
 
 
 def launch(command: Sequence[str], count: int, grace: float = GRACE) -> int:

@@ -37,7 +37,14 @@ def check(name: str, data_dir: str | Path | None = None, image_size: int | None 
     if name not in DATASETS:
         raise ValueError(f"The data set must be one of {sorted(DATASETS)}. Received: {name!r}")
     if name == "folder":
-        _check_folder(data_dir, image_size)
+        if not data_dir:
+            raise ValueError(f"`dataset=folder` needs `data_dir`, the folder with the images. Received: {data_dir!r}")
+        if image_size is None or image_size < 1:
+            raise ValueError(
+                f"`dataset=folder` needs `image_size`, the side in pixels to resize to. Received: {image_size}"
+            )
+        if not Path(data_dir).is_dir():
+            raise ValueError(f"`data_dir` must be a folder of images. Received: {str(data_dir)!r}, which is no folder")
     elif image_size not in (None, 32):
         raise ValueError(
             f"`dataset={name}` has images of 32 x 32 pixels, and only a folder's are resized: leave `image_size` out. "
@@ -50,17 +57,6 @@ def check(name: str, data_dir: str | Path | None = None, image_size: int | None 
             "`data_dir` must be a folder or an archive, or a new folder to download into. "
             f"Received: {str(data_dir)!r}, in a folder that does not exist"
         )
-
-
-def _check_folder(data_dir: str | Path | None, image_size: int | None) -> None:
-    if not data_dir:
-        raise ValueError(f"`dataset=folder` needs `data_dir`, the folder with the images. Received: {data_dir!r}")
-    if image_size is None or image_size < 1:
-        raise ValueError(
-            f"`dataset=folder` needs `image_size`, the side in pixels to resize to. Received: {image_size}"
-        )
-    if not Path(data_dir).is_dir():
-        raise ValueError(f"`data_dir` must be a folder of images. Received: {str(data_dir)!r}, which is no folder")
 
 
 def _cifar(name: str, data_dir: str | Path | None, image_size: int | None, seed: int) -> Dataset:
@@ -81,9 +77,4 @@ def _patterns(name: str, data_dir: str | Path | None, image_size: int | None, se
     return load_patterns(seed=seed)
 
 
-DATASETS: dict[str, Loader] = {
-    "cifar10": _cifar,
-    "cifar100": _cifar,
-    "folder": _folder,
-    "patterns": _patterns,
-}
+DATASETS: dict[str, Loader] = {"cifar10": _cifar, "cifar100": _cifar, "folder": _folder, "patterns": _patterns}

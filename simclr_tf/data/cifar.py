@@ -4,18 +4,17 @@ Read into memory from the official binary or Python version, extracted or as the
 there is neither.
 """
 
-import contextlib
 import hashlib
 import http.client
 import io
 import pickle
+import shutil
 import sys
 import tarfile
-import uuid
+import tempfile
 import zlib
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.request import urlopen
 
 import numpy as np
@@ -29,75 +28,36 @@ _PIXELS = 3 * 32 * 32
 _Arrays = tuple[np.ndarray, np.ndarray]
 
 
-@dataclass(frozen=True)
-class _Version:
-    """One published form of a data set: `folder` is what `archive` extracts to."""
+class _Version(NamedTuple):
+    """One published form of a data set."""
 
-    folder: str
+    folder: str  # what `archive` extracts to
     archive: str
-    train: tuple[str, ...]
-    test: str
-    names: str
+    names: str  # the file with the names of the classes
+    batches: tuple[str, ...]  # the files with the images, the last one being the test images
     num_classes: int
-    label_key: str  # the field of the labels in the Python version
-    label_bytes: int = 0  # bytes before the pixels in the binary version, the last one being the label; 0 for Python
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        return (*self.train, self.test, self.names)
+    label: int | str  # binary: bytes before the pixels, the last one being the label; Python: how fields begin
 
 
-_BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
+_BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
+_BINARY_BATCHES = tuple(f"{batch}.bin" for batch in _BATCHES)
 # The binary version comes first: it is the one to download.
 _VERSIONS = {
     "cifar10": (
-        _Version(
-            folder="cifar-10-batches-bin",
-            archive="cifar-10-binary.tar.gz",
-            train=tuple(f"{batch}.bin" for batch in _BATCHES),
-            test="test_batch.bin",
-            names="batches.meta.txt",
-            num_classes=10,
-            label_key="label",
-            label_bytes=1,
-        ),
-        _Version(
-            folder="cifar-10-batches-py",
-            archive="cifar-10-python.tar.gz",
-            train=_BATCHES,
-            test="test_batch",
-            names="batches.meta",
-            num_classes=10,
-            label_key="label",
-        ),
+        _Version("cifar-10-batches-bin", "cifar-10-binary.tar.gz", "batches.meta.txt", _BINARY_BATCHES, 10, 1),
+        _Version("cifar-10-batches-py", "cifar-10-python.tar.gz", "batches.meta", _BATCHES, 10, "label"),
     ),
     "cifar100": (
         _Version(
-            folder="cifar-100-binary",
-            archive="cifar-100-binary.tar.gz",
-            train=("train.bin",),
-            test="test.bin",
-            names="fine_label_names.txt",
-            num_classes=100,
-            label_key="fine_label",
-            label_bytes=2,
+            "cifar-100-binary", "cifar-100-binary.tar.gz", "fine_label_names.txt", ("train.bin", "test.bin"), 100, 2
         ),
-        _Version(
-            folder="cifar-100-python",
-            archive="cifar-100-python.tar.gz",
-            train=("train",),
-            test="test",
-            names="meta",
-            num_classes=100,
-            label_key="fine_label",
-        ),
+        _Version("cifar-100-python", "cifar-100-python.tar.gz", "meta", ("train", "test"), 100, "fine_label"),
     ),
 }
 _SHA256 = {
     "cifar-10-binary.tar.gz": "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
     "cifar-100-binary.tar.gz": "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
 }
-_OFFICIAL_SIZES = {"training": 50_000, "test": 10_000}
 
 
 def load_cifar(name: str, data_dir: str | Path | None = None) -> Dataset:
@@ -118,25 +78,21 @@ def load_cifar(name: str, data_dir: str | Path | None = None) -> Dataset:
     if name not in _VERSIONS:
         raise ValueError(f"The data set must be one of {sorted(_VERSIONS)}. Received: {name!r}")
     version, where = _find(name, data_dir)
-    files = _from_folder(where, version) if where.is_dir() else _from_archive(where, version)
-    present = [file for file in version.train if file in files]
-    if not present or version.test not in files:
-        missing = version.test if present else " and ".join(version.train)
+    files = _contents(where, version)
+    *train, test = version.batches
+    present = [file for file in train if file in files]
+    if not present or test not in files:
+        missing = test if present else " and ".join(train)
         raise ValueError(f"{name} needs its file {missing}. Received: {where}, with {sorted(files)}")
-    batches = [_parse(files[file], version, f"{where}/{file}") for file in present]
-    images, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
-    test_images, test_labels = _parse(files[version.test], version, f"{where}/{version.test}")
-    notes = [f"{name}: {where} has no {file}" for file in version.train if file not in files]
-    for kind, count in (("training", len(labels)), ("test", len(test_labels))):
-        if count != _OFFICIAL_SIZES[kind]:
-            notes.append(f"{name}: {count} {kind} images instead of the official {_OFFICIAL_SIZES[kind]}")
-    return Dataset(
-        name=name,
-        train=Split(ArrayImages(images), labels),
-        test=Split(ArrayImages(test_images), test_labels),
-        class_names=_class_names(files.get(version.names), version, f"{where}/{version.names}"),
-        notes=tuple(notes),
-    )
+    *parts, (test_images, test_labels) = (_parse(files[file], version, f"{where}/{file}") for file in (*present, test))
+    images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    notes = [f"{name}: {where} has no {file}" for file in train if file not in files]
+    for kind, count, official in (("training", len(labels), 50_000), ("test", len(test_labels), 10_000)):
+        if count != official:
+            notes.append(f"{name}: {count} {kind} images instead of the official {official}")
+    class_names = _class_names(files.get(version.names), version, f"{where}/{version.names}")
+    train_split, test_split = Split(ArrayImages(images), labels), Split(ArrayImages(test_images), test_labels)
+    return Dataset(name, train_split, test_split, class_names, tuple(notes))
 
 
 # --- Where the files are ---
@@ -148,16 +104,16 @@ def _find(name: str, data_dir: str | Path | None) -> tuple[_Version, Path]:
     for version in _VERSIONS[name]:
         if root.name == version.archive and root.is_file():
             return version, root
-        if any((root / file).is_file() for file in (*version.train, version.test)):
+        if any((root / file).is_file() for file in version.batches):
             return version, root
         if (root / version.folder).is_dir():
             return version, root / version.folder
         if (root / version.archive).is_file():
             return version, root / version.archive
-    newest = _VERSIONS[name][0]
     if data_dir is not None:
         _require_free(name, root)
-    return newest, _download(newest.archive, root)
+    version = _VERSIONS[name][0]
+    return version, _download(version.archive, root)
 
 
 def _require_free(name: str, root: Path) -> None:
@@ -177,50 +133,40 @@ def _require_free(name: str, root: Path) -> None:
 
 def _download(archive: str, folder: Path) -> Path:
     """Fetches an official archive into `folder`, whole and verified or not at all."""
-    target = folder / archive
-    by_hand = f"Without a network, put {URL}{archive} into {folder} by hand."
-    # Hidden, and unlike any other process's: several may start at once, and the last of them to finish wins.
-    part = folder / f".{archive}.{uuid.uuid4().hex}.part"
+    url, target = URL + archive, folder / archive
+    by_hand = f"Without a network, put {url} into {folder} by hand."
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        print(f"Downloading {URL}{archive} to {folder}", file=sys.stderr, flush=True)
-        digest = _fetch(URL + archive, part)
-        if digest != _SHA256[archive]:
-            raise ValueError(f"{URL}{archive} must have the SHA-256 {_SHA256[archive]}. {by_hand} Received: {digest}")
-        part.replace(target)
+        print(f"Downloading {url} to {folder}", file=sys.stderr, flush=True)
+        # Hidden, and unlike any other process's: several may start at once, and the last of them to finish wins.
+        with tempfile.TemporaryDirectory(prefix=f".{archive}.", dir=folder, ignore_cleanup_errors=True) as own:
+            part = Path(own, archive)
+            with urlopen(url, timeout=60) as response, part.open("w+b") as file:
+                shutil.copyfileobj(response, file)
+                file.seek(0)
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if digest != _SHA256[archive]:
+                raise ValueError(f"{url} must have the SHA-256 {_SHA256[archive]}. {by_hand} Received: {digest}")
+            part.replace(target)
     except (OSError, http.client.HTTPException) as error:
-        raise OSError(f"Cannot download {URL}{archive} to {folder}. {by_hand} Received: {error!r}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
+        raise OSError(f"Cannot download {url} to {folder}. {by_hand} Received: {error!r}") from error
     return target
 
 
-def _fetch(url: str, path: Path) -> str:
-    """Writes what is at `url` to `path`; returns its SHA-256."""
-    digest = hashlib.sha256()
-    with urlopen(url, timeout=60) as response, open(path, "xb") as file:
-        while chunk := response.read(1 << 20):
-            digest.update(chunk)
-            file.write(chunk)
-    return digest.hexdigest()
-
-
-def _from_folder(folder: Path, version: _Version) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in version.files if (folder / name).is_file()}
-
-
-def _from_archive(archive: Path, version: _Version) -> dict[str, bytes]:
-    """The files of `version` in an archive; nothing is written to disk."""
+def _contents(where: Path, version: _Version) -> dict[str, bytes]:
+    """The files of `version` in a folder or an archive, which is read without being extracted."""
+    wanted = (*version.batches, version.names)
+    if where.is_dir():
+        return {name: (where / name).read_bytes() for name in wanted if (where / name).is_file()}
     files: dict[str, bytes] = {}
     try:
-        with tarfile.open(archive, "r:gz") as tar:
+        with tarfile.open(where, "r:gz") as tar:
             for member in tar:
                 content = tar.extractfile(member) if member.isfile() else None
-                if content and (name := PurePosixPath(member.name).name) in version.files:
+                if content and (name := PurePosixPath(member.name).name) in wanted:
                     files[name] = content.read()
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"Expected a whole .tar.gz archive. Received: {archive} ({error})") from error
+        raise ValueError(f"Expected a whole .tar.gz archive. Received: {where} ({error})") from error
     return files
 
 
@@ -229,8 +175,10 @@ def _from_archive(archive: Path, version: _Version) -> dict[str, bytes]:
 
 def _parse(content: bytes, version: _Version, where: str) -> _Arrays:
     """One batch file -> uint8 (N, 32, 32, 3) images and int32 (N,) labels."""
-    parse = _parse_binary if version.label_bytes else _parse_pickled
-    pixels, labels = parse(content, version, where)
+    if isinstance(version.label, int):
+        pixels, labels = _parse_binary(content, version.label, where)
+    else:
+        pixels, labels = _parse_pickled(content, version.label, where)
     if not len(labels) or labels.min() < 0 or labels.max() >= version.num_classes:
         found = f"{labels.min()} to {labels.max()}" if len(labels) else "no images"
         raise ValueError(f"Labels must be from 0 to {version.num_classes - 1}. Received: {where}, with {found}")
@@ -238,24 +186,22 @@ def _parse(content: bytes, version: _Version, where: str) -> _Arrays:
     return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), labels.astype(np.int32)
 
 
-def _parse_binary(content: bytes, version: _Version, where: str) -> _Arrays:
-    size = version.label_bytes + _PIXELS
+def _parse_binary(content: bytes, label_bytes: int, where: str) -> _Arrays:
+    size = label_bytes + _PIXELS
     if len(content) % size:
         raise ValueError(
             f"The size of a batch file must be a multiple of {size} bytes. Received: {where}, of {len(content)} bytes"
         )
     records = np.frombuffer(content, np.uint8).reshape(-1, size)
-    return records[:, version.label_bytes :], records[:, version.label_bytes - 1]
+    return records[:, label_bytes:], records[:, label_bytes - 1]
 
 
-def _parse_pickled(content: bytes, version: _Version, where: str) -> _Arrays:
+def _parse_pickled(content: bytes, field: str, where: str) -> _Arrays:
     fields = _unpickle(content, where)
-    data, labels = fields.get("data"), fields.get(f"{version.label_key}s")
-    pixels = data.array if isinstance(data, _PickledArray) else None
-    if pixels is None or not isinstance(labels, list) or pixels.shape != (len(labels), _PIXELS):
+    pixels, labels = fields.get("data"), fields.get(f"{field}s")
+    if not isinstance(pixels, np.ndarray) or not isinstance(labels, list) or pixels.shape != (len(labels), _PIXELS):
         raise ValueError(
-            f"A batch file must hold data of shape (N, {_PIXELS}) and N {version.label_key}s. "
-            f"Received: {where}, with {sorted(fields)}"
+            f"A batch file must hold data of shape (N, {_PIXELS}) and N {field}s. Received: {where}, with {sorted(fields)}"
         )
     if not all(isinstance(label, int) for label in labels):
         raise ValueError(f"Labels must be integers. Received: {where}, with others")
@@ -266,57 +212,39 @@ def _class_names(content: bytes | None, version: _Version, where: str) -> tuple[
     """The names of the classes, or their numbers where the file of the names is missing."""
     if content is None:
         return tuple(str(label) for label in range(version.num_classes))
-    lines: Any = content.split()
-    if not version.label_bytes:
-        lines = _unpickle(content, where).get(f"{version.label_key}_names")
-    if not isinstance(lines, list) or len(lines) != version.num_classes:
+    binary = isinstance(version.label, int)
+    names: Any = content.split() if binary else _unpickle(content, where).get(f"{version.label}_names")
+    if not isinstance(names, list) or len(names) != version.num_classes:
         raise ValueError(f"Expected the names of {version.num_classes} classes. Received: {where}")
-    return tuple(line.decode() if isinstance(line, bytes) else str(line) for line in lines)
+    return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in names)
 
 
-# --- Pickles. These stand in for everything that a CIFAR file refers to, so that nothing else is ever called. ---
+# --- Pickles. Everything that a CIFAR file refers to has a stand-in here, so that nothing else is ever called. ---
 
 
-class _PickledArray:
-    """A NumPy array of bytes, from its pickled state."""
+class _NumPy:
+    """Stands in for an array and for its dtype: keeps what they would be made of."""
 
-    array: np.ndarray | None = None
-
-    def __init__(self, *_: object) -> None:
-        """Takes the arguments of NumPy's `_reconstruct`, which say nothing."""
+    def __init__(self, *arguments: Any) -> None:
+        self.arguments = arguments
 
     def __setstate__(self, state: Any) -> None:
-        _, shape, dtype, column_major, content = state
-        if not isinstance(dtype, _PickledDtype):
-            raise pickle.UnpicklingError("an array without a dtype")
-        self.array = np.frombuffer(content, np.uint8).reshape(shape, order="F" if column_major else "C")
+        self.state = state
 
-
-class _PickledDtype:
-    """The dtype uint8."""
-
-    def __init__(self, name: Any, *_: object) -> None:
-        """Refuses every other dtype."""
-        if name not in ("u1", b"u1"):
-            raise pickle.UnpicklingError(f"an array of dtype {name}")
-
-    def __setstate__(self, state: Any) -> None:
-        """Takes the byte order and the like, which say nothing for single bytes."""
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    """How Python 3 pickles bytes for Python 2."""
-    if encoding not in ("latin1", b"latin1"):
-        raise pickle.UnpicklingError(f"the encoding {encoding}")
-    return text.encode("latin1")
+    def array(self) -> np.ndarray:
+        """The array, if it is one of bytes."""
+        _, shape, dtype, column_major, content = self.state
+        if dtype.arguments[0] not in ("u1", b"u1"):
+            raise pickle.UnpicklingError(f"an array of dtype {dtype.arguments[0]}")
+        return np.frombuffer(content, np.uint8).reshape(shape, order="F" if column_major else "C")
 
 
 _STAND_INS: dict[tuple[str, str], Any] = {
-    ("numpy.core.multiarray", "_reconstruct"): _PickledArray,
-    ("numpy._core.multiarray", "_reconstruct"): _PickledArray,
+    ("numpy.core.multiarray", "_reconstruct"): _NumPy,
+    ("numpy._core.multiarray", "_reconstruct"): _NumPy,
     ("numpy", "ndarray"): None,
-    ("numpy", "dtype"): _PickledDtype,
-    ("_codecs", "encode"): _encode,
+    ("numpy", "dtype"): _NumPy,
+    ("_codecs", "encode"): str.encode,  # how Python 3 pickles bytes for Python 2
 }
 
 
@@ -324,17 +252,19 @@ class _Unpickler(pickle.Unpickler):
     """Knows arrays of bytes and plain containers; refuses to look anything else up."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """A stand-in from the table above."""
         if (module, name) not in _STAND_INS:
             raise pickle.UnpicklingError(f"it refers to {module}.{name}")
         return _STAND_INS[module, name]
 
 
 def _unpickle(content: bytes, where: str) -> dict[str, Any]:
-    """A pickled dictionary, its keys as text."""
+    """A pickled dictionary, its keys as text and its arrays as NumPy's."""
     try:
         # Python 2 wrote them, and its strings are bytes.
         fields = _Unpickler(io.BytesIO(content), encoding="bytes").load()
-        return {key.decode() if isinstance(key, bytes) else str(key): value for key, value in fields.items()}
+        return {
+            key.decode() if isinstance(key, bytes) else str(key): value.array() if isinstance(value, _NumPy) else value
+            for key, value in fields.items()
+        }
     except Exception as error:  # A damaged pickle raises nearly anything.
         raise ValueError(f"Expected a file of CIFAR's Python version. Received: {where} ({error})") from error

@@ -14,7 +14,7 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from simclr_tf.data import check
-from simclr_tf.data.source import LOST, Dataset, Split, hold_out
+from simclr_tf.data.source import LOST, Dataset, Images, Split, hold_out
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 TEST_FRACTION = 0.2
@@ -27,7 +27,7 @@ _HOLD_OUT_SEED = 0
 _NAMED_AT_MOST = 10
 
 
-class FileImages:
+class FileImages(Images):
     """Image files, decoded whenever they are read.
 
     An image is turned upright (EXIF), made RGB, scaled until its shorter side is `image_size`, and cropped to the
@@ -39,18 +39,9 @@ class FileImages:
         root: Folder relative to which the fingerprint names the files.
     """
 
-    original_size = None
-
     def __init__(self, paths: Sequence[str], image_size: int, root: str | Path = "") -> None:
-        """Reads nothing yet."""
-        self._paths = tuple(paths)
-        self._size = image_size
-        self._root = root
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(H, W, C) of every image."""
-        return self._size, self._size, 3
+        self.image_shape = image_size, image_size, 3
+        self._paths, self._size, self._root = tuple(paths), image_size, root
 
     def __len__(self) -> int:
         """The number of images."""
@@ -72,12 +63,9 @@ class FileImages:
 
     def _decode_batch(self, indices: np.ndarray) -> np.ndarray:
         images = np.empty((len(indices), *self.image_shape), np.uint8)
-
-        def decode_into(row: int) -> None:
-            images[row] = _decode_named(self._paths[indices[row]], self._size)
-
-        for _ in _decoders().map(decode_into, range(len(indices))):
-            pass  # A failed one raises here.
+        paths = [self._paths[index] for index in indices]
+        for row, image in enumerate(_decoders().map(lambda path: _decode_named(path, self._size), paths)):
+            images[row] = image
         return images
 
 
@@ -129,8 +117,7 @@ def _read_split(
 ) -> tuple[Split, tuple[str, ...] | None]:
     """One split and the names of its classes, which must be among `known` unless that is None; adds to `notes`."""
     left_out: dict[str, list[str]] = defaultdict(list)
-    classes = {folder.name: _images_under(folder, left_out) for folder in _folders(root)}
-    classes = {name: files for name, files in classes.items() if files}
+    classes = {folder.name: files for folder in _folders(root) if (files := _images_under(folder, left_out))}
     loose = _image_files(root, [entry.name for entry in os.scandir(root) if not entry.is_dir()], left_out)
     if classes:
         left_out["image{s} in no class folder"] = loose
@@ -226,11 +213,7 @@ def _decode(path: str, size: int) -> np.ndarray:
     with Image.open(path, formats=_FORMATS) as image:
         # A large JPEG is decoded at a fraction of its size, as long as that leaves twice the pixels needed each way.
         image.draft(None, (2 * size, 2 * size))
-        upright = _rgb(ImageOps.exif_transpose(image))
-    return np.asarray(ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC))
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow would clip to 255 instead of scaling
-        image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
-    return image.convert("RGB")
+        upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I"):  # 16 bits a pixel, which Pillow would clip to 255 instead of scaling
+        upright = Image.fromarray((np.asarray(upright) >> 8).clip(0, 255).astype(np.uint8))
+    return np.asarray(ImageOps.fit(upright.convert("RGB"), (size, size), Image.Resampling.BICUBIC))

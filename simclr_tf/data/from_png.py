@@ -15,36 +15,25 @@ from PIL import Image
 
 from simclr_tf.files import replacing_folder
 
-FOLDER = "cifar-10-batches-bin"
-BATCHES = 5  # the official number of training files
-
 
 def convert(png_folder: str | Path, data_dir: str | Path) -> Path:
-    """Writes the images of a tree of PNG files as CIFAR-10's binary version, whole or not at all.
+    """Writes the images of a tree of PNG files as CIFAR-10's binary version, whole or not at all; returns its folder.
 
     Training images are spread over the five files in an order drawn once and for all, so that each file has all classes.
-
-    Args:
-        png_folder: Folder with `train` and `test`, each with one folder for each of the ten classes.
-        data_dir: Folder to write `cifar-10-batches-bin` into.
-
-    Returns:
-        The path of `cifar-10-batches-bin`.
 
     Raises:
         ValueError: If a split or a class is missing, or an image is not 32 x 32 pixels.
         OSError: If a file cannot be read or written.
     """
-    root, target = Path(png_folder), Path(data_dir) / FOLDER
+    root, target = Path(png_folder), Path(data_dir, "cifar-10-batches-bin")
     classes = sorted(path.name for path in root.glob("train/*/"))
     if len(classes) != 10 or classes != sorted(path.name for path in root.glob("test/*/")):
         raise ValueError(f"Expected train/ and test/ with the same ten classes. Received: {root}, with {classes}")
     train, test = (_records(root / split, classes) for split in ("train", "test"))
     train = train[np.random.RandomState(0).permutation(len(train))]
-    target.parent.mkdir(parents=True, exist_ok=True)
     with replacing_folder(target) as folder:
-        folder.mkdir()
-        for number, part in enumerate(np.array_split(train, BATCHES), start=1):
+        folder.mkdir(parents=True)
+        for number, part in enumerate(np.array_split(train, 5), start=1):  # the official number of files
             (folder / f"data_batch_{number}.bin").write_bytes(part.tobytes())
         (folder / "test_batch.bin").write_bytes(test.tobytes())
         (folder / "batches.meta.txt").write_text("\n".join(classes) + "\n")

@@ -18,8 +18,6 @@ from simclr_tf.data.source import ArrayImages, Dataset, Split
 
 SIZE = 32
 
-_TRAIN_STREAM, _TEST_STREAM = 0, 1
-
 
 def load_patterns(n_train: int = 5000, n_test: int = 1000, seed: int = 0) -> Dataset:
     """Draws the `patterns` data set.
@@ -36,25 +34,21 @@ def load_patterns(n_train: int = 5000, n_test: int = 1000, seed: int = 0) -> Dat
     Raises:
         ValueError: If a size is not positive or the seed is negative.
     """
-    return Dataset(
-        name="patterns",
-        train=_split(n_train, seed, _TRAIN_STREAM),
-        test=_split(n_test, seed, _TEST_STREAM),
-        class_names=tuple(TEXTURES),
-    )
+
+    def split(n: int, stream: int) -> Split:
+        images, labels = make_patterns(n, seed, stream)
+        return Split(ArrayImages(images), labels)
+
+    return Dataset("patterns", split(n_train, 0), split(n_test, 1), tuple(TEXTURES))
 
 
-def make_patterns(n: int, seed: int, stream: int = _TRAIN_STREAM) -> tuple[np.ndarray, np.ndarray]:
-    """Draws textured images and their labels, in random order.
+def make_patterns(n: int, seed: int, stream: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Draws textured images, uint8 (n, 32, 32, 3), and their labels, int32 (n,), in random order.
 
     Args:
         n: Number of images. Class counts differ by at most one.
         seed: Non-negative integer.
-        stream: Non-negative integer; the streams of one seed are independent. Training images are stream 0, test images
-            stream 1.
-
-    Returns:
-        Images, uint8 (n, 32, 32, 3), and labels, int32 (n,).
+        stream: Non-negative integer; the streams of one seed are independent. 0 for training images, 1 for test images.
 
     Raises:
         ValueError: If `n` is not positive, or `seed` or `stream` is negative.
@@ -73,11 +67,6 @@ def make_patterns(n: int, seed: int, stream: int = _TRAIN_STREAM) -> tuple[np.nd
         members = np.flatnonzero(labels == label)
         images[members] = _develop(rng, texture(rng, len(members)))
     return images, labels
-
-
-def _split(n: int, seed: int, stream: int) -> Split:
-    images, labels = make_patterns(n, seed, stream)
-    return Split(images=ArrayImages(images), labels=labels)
 
 
 def _develop(rng: np.random.Generator, texture: np.ndarray) -> np.ndarray:

@@ -7,13 +7,11 @@ global batch, whatever R is.
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
-import numpy as np
 import tensorflow as tf
 
-from simclr_tf.data.source import LOST, Images, Order, Split, StreamImages, on_cpu
+from simclr_tf.data.source import LOST, Order, Split, StreamImages, on_cpu
 
 READ_AHEAD = 2  # batches
 
@@ -55,7 +53,6 @@ def training_batches(
             f"A batch of {batch_size} images needs at least as many training images: take a smaller `batch_size` "
             f"or more images. Received: {len(split)} images"
         )
-
     images = split.images
 
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -63,9 +60,7 @@ def training_batches(
             return _stream(images, (seed, epoch), labels).batch(batch_size, drop_remainder=True)
         # Philox by name: what is chosen automatically depends on the device.
         order = tf.random.experimental.stateless_shuffle(
-            tf.range(len(images), dtype=tf.int64),
-            seed=tf.stack([tf.constant(seed, tf.int64), epoch]),
-            alg="philox",
+            tf.range(len(images), dtype=tf.int64), tf.stack([tf.constant(seed, tf.int64), epoch]), alg="philox"
         )
         return tf.data.Dataset.from_tensor_slices(tf.reshape(order[: steps * batch_size], (steps, batch_size)))
 
@@ -149,7 +144,8 @@ def _read(split: Split, batches: tf.data.Dataset, labels: bool) -> tf.data.Datas
     images = split.images
     if not isinstance(images, StreamImages):
         # One batch at a time: a source that has files to decode uses all cores for each.
-        batches = batches.map(_reader(images, split.labels if labels else None))
+        known = None if split.labels is None or not labels else on_cpu(split.labels)
+        batches = batches.map(images.read if known is None else lambda i: (images.read(i), tf.gather(known, i)))
     options = tf.data.Options()
     options.deterministic = True
     # Nothing here is left to tune, and the thread that tunes sleeps for up to a minute when its iterator should end:
@@ -158,14 +154,6 @@ def _read(split: Split, batches: tf.data.Dataset, labels: bool) -> tf.data.Datas
     # A stream that a worker should share is given a context; TensorFlow's own sharding would read all and drop most.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return batches.with_options(options).prefetch(READ_AHEAD)
-
-
-def _reader(images: Images, labels: np.ndarray | None) -> Callable[[tf.Tensor], Any]:
-    """Int64 (B,) -> images, or images and labels."""
-    if labels is None:
-        return images.read
-    known = on_cpu(labels)
-    return lambda indices: (images.read(indices), tf.gather(known, indices))
 
 
 @contextlib.contextmanager

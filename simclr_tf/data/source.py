@@ -15,18 +15,14 @@ import tensorflow as tf
 LOST = "An image that was readable at start-up no longer is"  # how a source's message about a lost file begins
 
 Order = tuple[int, tf.Tensor]  # the seed, and the epoch as an int64 scalar
+Shape = tuple[int, int, int]  # (H, W, C)
 
 
 class Images(Protocol):
     """N images of one size, any of which can be read at any time."""
 
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(H, W, C) of every image as it is read."""
-
-    @property
-    def original_size(self) -> tuple[int, int] | None:
-        """(height, width) of every image as it is stored; None where they differ."""
+    image_shape: Shape  # of every image as it is read
+    original_size: tuple[int, int] | None = None  # (height, width) of every image as stored; None where they differ
 
     def __len__(self) -> int:
         """The number of images."""
@@ -51,7 +47,7 @@ def on_cpu(array: np.ndarray) -> tf.Tensor:
         return tf.constant(array)
 
 
-class ArrayImages:
+class ArrayImages(Images):
     """Images held in memory.
 
     Args:
@@ -62,23 +58,13 @@ class ArrayImages:
     """
 
     def __init__(self, images: np.ndarray) -> None:
-        """Copies the images into one tensor."""
         if images.ndim != 4 or images.dtype != np.uint8:
             raise ValueError(
                 f"Images must be a uint8 array of shape (N, H, W, C). Received: {images.dtype} of shape {images.shape}"
             )
         self._tensor = on_cpu(images)
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(H, W, C) of every image."""
-        _, height, width, channels = self._tensor.shape
-        return height, width, channels
-
-    @property
-    def original_size(self) -> tuple[int, int]:
-        """(H, W): they are read as they are."""
-        return self.image_shape[:2]
+        self.image_shape = images.shape[1:]
+        self.original_size = images.shape[1:3]
 
     def __len__(self) -> int:
         """The number of images."""
@@ -119,13 +105,8 @@ class StreamImages:
     original_size = None
 
     def __init__(
-        self,
-        stream: Callable[[Order | None], tf.data.Dataset],
-        count: int,
-        image_shape: tuple[int, int, int],
-        name: str,
+        self, stream: Callable[[Order | None], tf.data.Dataset], count: int, image_shape: Shape, name: str
     ) -> None:
-        """Reads no image yet."""
         self.stream, self.image_shape, self._count, self._name = stream, image_shape, count, name
         image, label = tf.TensorSpec(image_shape, tf.uint8), tf.TensorSpec((), tf.int32)
         found = stream(None).element_spec
@@ -177,7 +158,7 @@ class Split:
         return len(self.images)
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> Shape:
         """(H, W, C) of every image."""
         return self.images.image_shape
 
@@ -187,10 +168,7 @@ class Split:
         return self.labels is not None or (isinstance(self.images, StreamImages) and self.images.labeled)
 
     def take(self, indices: np.ndarray) -> "Split":
-        """The chosen images with their labels.
-
-        Args:
-            indices: int (M,), in the order wanted.
+        """The chosen images with their labels, in the order of `indices`, int (M,).
 
         Raises:
             ValueError: If the images can only be streamed.

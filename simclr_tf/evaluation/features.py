@@ -12,17 +12,10 @@ from simclr_tf.data.source import Split
 
 @tf.function
 def represent(encoder: keras.Model, images: tf.Tensor) -> tf.Tensor:
-    """Representation h = f(x) of a batch, with batch norm's moving statistics.
+    """Uint8 images (B, H, W, C) -> representations h = f(x), float32 (B, D), with batch norm's moving statistics.
 
     One function serves all encoders: TensorFlow keys its traces by encoder and shape, so that the three splits of a
     data set share one graph.
-
-    Args:
-        encoder: Model of float32 images in [0, 1] to float32 (B, D).
-        images: uint8 (B, H, W, C).
-
-    Returns:
-        float32 (B, D).
     """
     return tf.cast(encoder(tf.cast(images, tf.float32) / 255.0, training=False), tf.float32)
 
@@ -45,25 +38,17 @@ def extract(encoder: keras.Model, split: Split, batch_size: int = 256) -> np.nda
     expected = encoder.input_shape[1:]
     if any(side not in (None, size) for side, size in zip(expected, split.image_shape, strict=True)):
         raise ValueError(f"The encoder takes images of shape {expected}. Received: {split.image_shape}")
-    # A short last batch would be a second shape, and so a second graph, for a few images.
-    padded = [represent(encoder, _padded(images, batch_size)) for images in ordered_batches(split, batch_size, False)]
-    return np.concatenate([h.numpy() for h in padded])[: len(split)]
-
-
-def _padded(images: tf.Tensor, batch_size: int) -> tf.Tensor:
-    """(b, H, W, C) -> (batch_size, H, W, C), black images added at the end."""
-    return tf.pad(images, [[0, batch_size - images.shape[0]], [0, 0], [0, 0], [0, 0]])
+    features = []
+    for images in ordered_batches(split, batch_size):
+        # A short last batch would be a second shape, and so a second graph, for a few images.
+        images = tf.pad(images, [[0, batch_size - images.shape[0]], [0, 0], [0, 0], [0, 0]])
+        features.append(represent(encoder, images))
+    return np.concatenate([h.numpy() for h in features])[: len(split)]
 
 
 @naming_lost_images()
 def pixels(split: Split) -> np.ndarray:
-    """The images themselves as features: the baseline without an encoder.
-
-    Args:
-        split: N uint8 images of shape (H, W, C).
-
-    Returns:
-        float32 (N, H * W * C) in [0, 1].
+    """The images themselves as features, float32 (N, H * W * C) in [0, 1]: the baseline without an encoder.
 
     Raises:
         ValueError: If an image can no longer be read.
@@ -73,14 +58,7 @@ def pixels(split: Split) -> np.ndarray:
 
 
 def weights_digest(model: keras.Model) -> str:
-    """Fingerprint of everything a model has learned, batch norm's moving statistics included.
-
-    Args:
-        model: Built model.
-
-    Returns:
-        SHA-256 of the path, dtype, shape and bytes of every weight, as hexadecimal digits.
-    """
+    """SHA-256 of the path, dtype, shape and bytes of every weight, batch norm's moving statistics included."""
     digest = hashlib.sha256()
     for weight in model.weights:
         value = weight.value.numpy()

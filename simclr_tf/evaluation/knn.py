@@ -11,7 +11,7 @@ from simclr_tf.evaluation.probe import Features, Result, judge
 from simclr_tf.evaluation.probing import judge_run
 
 TEMPERATURE = 0.07
-BLOCK = 2**24  # similarities in memory at a time: 64 MiB
+BLOCK = 2**24  # similarities in memory at a time: 64 MiB; does not change the result
 
 
 def run(run_dir: Path, config: Config, settings: Knn) -> dict[str, Any]:
@@ -39,21 +39,13 @@ def knn_probe(features: Features, k: int = Knn.k) -> Result:
     """
     bank = features.train_and_validation()
     k = min(k, len(bank))
-    scores = vote(
-        features.test.features, bank.features, bank.labels, features.num_classes, k=k, temperature=TEMPERATURE
-    )
+    test = features.test.features
+    scores = vote(test, bank.features, bank.labels, features.num_classes, k=k, temperature=TEMPERATURE)
     return judge(scores, features.test.labels, len(bank), {"k": k, "temperature": TEMPERATURE})
 
 
 def vote(
-    queries: np.ndarray,
-    bank: np.ndarray,
-    labels: np.ndarray,
-    num_classes: int,
-    *,
-    k: int,
-    temperature: float,
-    block: int = BLOCK,
+    queries: np.ndarray, bank: np.ndarray, labels: np.ndarray, num_classes: int, *, k: int, temperature: float
 ) -> np.ndarray:
     """Votes of the k nearest rows of `bank` for the class of each query.
 
@@ -64,7 +56,6 @@ def vote(
         num_classes: Number of classes.
         k: Number of neighbors that vote, at most N.
         temperature: tau; the smaller it is, the more the nearest neighbors count.
-        block: Number of similarities to hold in memory at a time; does not change the result.
 
     Returns:
         float64 (M, num_classes).
@@ -77,22 +68,13 @@ def vote(
     if temperature <= 0:
         raise ValueError(f"The temperature must be greater than 0. Received: {temperature}")
     queries, bank = _normalized(queries), _normalized(bank)
-    rows = max(1, block // len(bank))
-    scores = [
-        _vote_block(queries[start : start + rows] @ bank.T, labels, num_classes, k, temperature)
-        for start in range(0, len(queries), rows)
-    ]
-    return np.concatenate(scores)
-
-
-def _vote_block(
-    similarities: np.ndarray, labels: np.ndarray, num_classes: int, k: int, temperature: float
-) -> np.ndarray:
-    """(m, N) similarities -> (m, num_classes) scores."""
-    nearest = np.argpartition(similarities, -k, axis=1)[:, -k:]  # (m, k), in no order
-    weights = np.exp(np.take_along_axis(similarities, nearest, axis=1).astype(np.float64) / temperature)
-    scores = np.zeros((len(similarities), num_classes))
-    np.add.at(scores, (np.arange(len(similarities))[:, None], labels[nearest]), weights)
+    scores, rows = np.zeros((len(queries), num_classes)), max(1, BLOCK // len(bank))
+    for start in range(0, len(queries), rows):
+        similarities = queries[start : start + rows] @ bank.T  # (m, N)
+        nearest = np.argpartition(similarities, -k, axis=1)[:, -k:]  # (m, k), in no order
+        weights = np.exp(np.take_along_axis(similarities, nearest, axis=1).astype(np.float64) / temperature)
+        at = start + np.arange(len(similarities))
+        np.add.at(scores, (at[:, None], labels[nearest]), weights)
     return scores
 
 

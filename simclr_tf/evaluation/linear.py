@@ -63,30 +63,21 @@ def linear_probe(features: Features) -> Result:
     # A class that only the validation split has gives the final fit a row of weights with nothing to start from.
     model.set_params(warm_start=len(model.classes_) == len(np.unique(learned_from.labels)))
     converged = _fit(model, scaler, learned_from, FINAL_ITERATIONS)
-    return judge(
-        _scores(model, scaler, features.test.features, features.num_classes),
-        features.test.labels,
-        len(learned_from),
-        {
-            "C": model.C,
-            "validation_top1": {f"{strength:g}": accuracy for strength, accuracy in tried},
-            "iterations": int(model.n_iter_[0]),
-            "converged": converged,
-        },
-    )
+    chosen = {"C": model.C, "validation_top1": tried, "iterations": int(model.n_iter_[0]), "converged": converged}
+    scores = _scores(model, scaler, features.test.features, features.num_classes)
+    return judge(scores, features.test.labels, len(learned_from), chosen)
 
 
-def _search(model: LogisticRegression, features: Features) -> list[tuple[float, float]]:
-    """Leaves `model` with the best C and its solution; returns (C, validation accuracy) of all that were tried."""
+def _search(model: LogisticRegression, features: Features) -> dict[str, float]:
+    """Leaves `model` with the best C and its solution; returns the validation accuracy of each C that was tried."""
     scaler = StandardScaler().fit(features.train.features)
-    tried: list[tuple[float, float]] = []
+    tried: dict[str, float] = {}
     best, solution = -1.0, (model.C, None, None)
     for strength in GRID:
         model.set_params(C=strength)
         _fit(model, scaler, features.train, SEARCH_ITERATIONS)
         scores = _scores(model, scaler, features.validation.features, features.num_classes)
-        accuracy = judge(scores, features.validation.labels, len(features.train), {}).top1
-        tried.append((strength, accuracy))
+        tried[f"{strength:g}"] = accuracy = judge(scores, features.validation.labels, len(features.train), {}).top1
         if accuracy > best:
             best, solution = accuracy, (strength, model.coef_.copy(), model.intercept_.copy())
         # Past the maximum the fits take longest and are of no use. One standard error, so that noise is not taken for a

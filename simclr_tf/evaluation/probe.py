@@ -102,27 +102,11 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """The plain values for a report: everything except the predictions."""
-        return {
-            "top1": self.top1,
-            "top5": self.top5,
-            "n_train": self.n_train,
-            "n_test": self.n_test,
-            "hyper_parameters": self.hyper_parameters,
-        }
+        return {name: value for name, value in vars(self).items() if name != "predictions"}
 
 
 def judge(scores: np.ndarray, labels: np.ndarray, n_train: int, hyper_parameters: dict[str, Any]) -> Result:
-    """Compares scores with the true classes.
-
-    Args:
-        scores: float (N, classes), higher for more likely classes.
-        labels: int (N,), the true classes.
-        n_train: Number of images that the scores were learned from.
-        hyper_parameters: Plain values to report.
-
-    Returns:
-        The `Result` on these N images.
-    """
+    """The `Result` of scores, float (N, classes), given the true classes, int (N,)."""
     ranked = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]  # (N, min(5, classes))
     hits = ranked == labels[:, None]
     return Result(

@@ -23,17 +23,7 @@ VALIDATION_FRACTION = 0.1  # of the labeled images, where the pretraining held n
 def judge_run(
     mode: str, probe: Callable[[Features], Result], run_dir: Path, config: Config, settings: Probe
 ) -> dict[str, Any]:
-    """Judges the encoder of a run on its own data, or on that of the settings.
-
-    Args:
-        mode: Name of the probe, which the files are named after.
-        probe: Function from features to a result.
-        run_dir: Folder of the run.
-        config: Configuration of the run.
-        settings: Data to judge on, and whether to add baselines.
-
-    Returns:
-        The record, as from `judge_encoder`.
+    """Judges the encoder of a run on its own data, or on that of the settings; the record is that of `judge_encoder`.
 
     Raises:
         ValueError: If there is no checkpoint, or the data does not fit the encoder.
@@ -115,7 +105,10 @@ def judge_encoder(
 
     before = weights_digest(encoder)
     result = judge(partial(extract, encoder))
-    compared = _baselines(judge, make_random_encoder) if baselines else {}
+    compared = {}
+    if baselines:
+        compared["random initialization"] = judge(partial(extract, make_random_encoder())).to_dict()
+        compared["raw pixels"] = judge(pixels).to_dict()
     after = weights_digest(encoder)
     if before != after:
         raise RuntimeError(f"The evaluation changed the encoder that it judges. Received: {before}, then {after}")
@@ -132,15 +125,6 @@ def judge_encoder(
     path = report.write(record, _labels(splits[-1], dataset.name), result.predictions, class_names, out_dir)
     report.show(record, path)
     return record
-
-
-def _baselines(
-    judge: Callable[[Callable[[Split], np.ndarray]], Result], make_random_encoder: Callable[[], keras.Model]
-) -> dict[str, dict[str, Any]]:
-    return {
-        "random initialization": judge(partial(extract, make_random_encoder())).to_dict(),
-        "raw pixels": judge(pixels).to_dict(),
-    }
 
 
 def _splits(dataset: Dataset, validation_fraction: float, seed: int) -> tuple[Split, Split, Split]:

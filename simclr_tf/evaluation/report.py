@@ -19,23 +19,11 @@ NAMED = 100  # classes up to which the names can
 def write(
     record: dict[str, Any], labels: np.ndarray, predictions: np.ndarray, class_names: Sequence[str], out_dir: str | Path
 ) -> Path:
-    """Writes `<mode>.json` and `<mode>_confusion.png`, each of them whole or not at all.
-
-    Args:
-        record: Plain values, with the keys `mode`, `dataset` and `top1` among them.
-        labels: int (N,), true classes of the test split.
-        predictions: int (N,), predicted classes.
-        class_names: Name of each class.
-        out_dir: Folder to write into; created if needed.
-
-    Returns:
-        Path of the JSON file.
-    """
+    """Writes `<mode>.json`, whose path it returns, and `<mode>_confusion.png`, each of them whole or not at all."""
     out_dir = Path(out_dir)
     figure = confusion_figure(labels, predictions, class_names)
-    figure.axes[0].set_title(
-        f"{record['dataset']}, {record['mode']} probe: top-1 {100 * record['top1']:.1f} %", parse_math=False
-    )
+    title = f"{record['dataset']}, {record['mode']} probe: top-1 {100 * record['top1']:.1f} %"
+    figure.axes[0].set_title(title, parse_math=False)
     figures.save(figure, out_dir / f"{record['mode']}_confusion.png")
     path = out_dir / f"{record['mode']}.json"
     files.write_json(path, record)
@@ -43,16 +31,7 @@ def write(
 
 
 def confusion_figure(labels: np.ndarray, predictions: np.ndarray, class_names: Sequence[str]) -> Figure:
-    """Confusion matrix, each row in percent of the images of that class; rows without images are 0.
-
-    Args:
-        labels: int (N,), true classes.
-        predictions: int (N,), predicted classes.
-        class_names: Name of each class.
-
-    Returns:
-        A figure outside of any window and of matplotlib's global state.
-    """
+    """Confusion matrix, each row in percent of the images of that class; rows without images are 0."""
     count = len(class_names)
     matrix = confusion_matrix(labels, predictions, labels=np.arange(count)).astype(float)
     matrix *= 100 / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -76,14 +55,7 @@ def confusion_figure(labels: np.ndarray, predictions: np.ndarray, class_names: S
 
 
 def table(record: dict[str, Any]) -> Table:
-    """The results as a table: the pretrained encoder, then the baselines.
-
-    Args:
-        record: Record as written by `write`.
-
-    Returns:
-        A table with a column for top-5 only where there are more than five classes.
-    """
+    """The record as a table: the pretrained encoder, then the baselines; top-5 only with more than five classes."""
     result = Table(title=f"{record['mode']} probe on {record['dataset']}")
     accuracies = ["top1"] if record["top5"] is None else ["top1", "top5"]
     result.add_column("features")
@@ -96,13 +68,7 @@ def table(record: dict[str, Any]) -> Table:
 
 
 def show(record: dict[str, Any], path: Path, console: Console | None = None) -> None:
-    """Prints the table and where the record is.
-
-    Args:
-        record: Record as written by `write`.
-        path: Path of its JSON file.
-        console: Console to print to; standard output by default.
-    """
+    """Prints the record's table and the path of its file; to standard output where no console is given."""
     console = console or Console()
     console.print(table(record))
     # Not wrapped, so that it can be copied.

@@ -57,13 +57,8 @@ def _measure(trial: Trial, commands: Commands, place: Environment) -> tuple[floa
         if errors[0]:
             return errors[0]
         usage, rate = short.usage(), read_rows(short.folder / "metrics.csv")[-1]["images_per_second"]
-        steps = steps_per_epoch(short.log.read_text())
+        steps = int(re.findall(r"^steps +(\d+) an epoch", short.log.read_text(), re.MULTILINE)[0])
     # Without a rate, the epoch had a single step, and the whole run counts as one.
     step = Config.of(**settings).training.batch_size / rate if rate else usage["train_seconds"]
     rest = max(0.0, usage["train_seconds"] - STEPS * step) + usage["evaluate_seconds"]
     return step, steps, rest, max(usage["train_mib"], usage["evaluate_mib"])
-
-
-def steps_per_epoch(log: str) -> int:
-    """The number that a run prints when it begins."""
-    return int(re.findall(r"^steps +(\d+) an epoch", log, re.MULTILINE)[0])

@@ -10,6 +10,7 @@ from simclr_tf.studies.study import Trial
 
 Commands = Callable[[Trial], Mapping[str, Sequence[str]]]  # `train` and `evaluate`, each of which can be repeated
 Environment = Mapping[str, str]
+Report = Callable[[Trial, OSError | None], None]  # called after each trial, with its error if it failed
 
 
 def environments(jobs: int, gpus: Sequence[str] = ()) -> list[Environment]:
@@ -27,19 +28,10 @@ def environments(jobs: int, gpus: Sequence[str] = ()) -> list[Environment]:
     return [{**(shared if jobs > 1 else {}), **os.environ}] * jobs
 
 
-def execute(
-    trials: Sequence[Trial],
-    commands: Commands,
-    places: Sequence[Environment],
-    report: Callable[[Trial, OSError | None], None],
-) -> None:
-    """Runs what is not done. A failing trial stops no other; an exception, such as Ctrl-C, ends the processes.
+def execute(trials: Sequence[Trial], commands: Commands, places: Sequence[Environment], report: Report) -> None:
+    """Runs what is not done, as many trials at once as there are `places`, made by `environments`.
 
-    Args:
-        trials: Trials of one study.
-        commands: The command lines of a trial.
-        places: An environment for each of the trials at once, as made by `environments`.
-        report: Called after each trial, with its error if it failed.
+    A failing trial stops no other; an exception, such as Ctrl-C, ends the processes.
     """
     waiting = iter([trial for trial in trials if trial.state() != "done"])
     ended: list[tuple[Trial, OSError | None]] = []

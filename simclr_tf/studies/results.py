@@ -51,8 +51,7 @@ def write_csv(study: Study, trials: Sequence[Trial], path: Path) -> None:
     writer.writerow([*study.axes, "seed", *COLUMNS, "run_dir"])
     for trial in trials:
         if trial.state() == "done":
-            measures = map(trial.measures().get, COLUMNS)
-            writer.writerow([*trial.labels, trial.settings["seed"], *measures, trial.folder])
+            writer.writerow([*trial.labels, trial.settings["seed"], *map(trial.measures().get, COLUMNS), trial.folder])
     write_text(path, text.getvalue())
 
 

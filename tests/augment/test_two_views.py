@@ -72,7 +72,9 @@ def test_a_batch_of_unknown_size(batch, views):
 
 
 def test_arrays_outside_of_a_graph(batch, views):
-    np.testing.assert_array_equal(TwoViews([], compiled=False)(batch.numpy(), 0), TwoViews([], compiled=False)(batch, 0))
+    np.testing.assert_array_equal(
+        TwoViews([], compiled=False)(batch.numpy(), 0), TwoViews([], compiled=False)(batch, 0)
+    )
     np.testing.assert_array_equal(views(batch.numpy(), 3), views(batch, 3))
 
 

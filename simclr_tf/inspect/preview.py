@@ -14,7 +14,7 @@ from simclr_tf.augment.base import Augmentation, to_float, to_images, to_planes
 from simclr_tf.config import Config
 from simclr_tf.data.source import Dataset
 
-# An operator of strength t in (0, 1], and the number that stands for all of an image's draws; None draws them.
+# An operator of strength t in (0, 1], and one number used for all draws of an image; None draws them at random.
 _Row = tuple[Callable[[float], Augmentation], float | None]
 _ALWAYS = {"probability": 1.0}
 OPERATORS: dict[str, _Row] = {
@@ -46,20 +46,20 @@ def preview(config: Config, folder: str | Path = "preview") -> list[Path]:
     """Draws the views that a run would see, every operator, and the histograms of crops.
 
     Args:
-        config: of the run; its data set is read, nothing is trained.
-        folder: where the pictures go; made when it is not there.
+        config: Settings of the run; its data set is read, nothing is trained.
+        folder: Folder for the pictures, created if needed.
 
     Returns:
         The paths of three PNG files.
 
     Raises:
-        ValueError: on settings that do not go with the data.
+        ValueError: If the settings do not fit the data.
     """
     folder, settings = Path(folder), config.data
     dataset = data.load(settings.dataset, settings.data_dir, settings.image_size, config.training.seed)
     images = some_images(dataset, 12)
     scale = max(1, 96 // images.shape[1])
-    # Not compiled: for a dozen images the compiler takes longer than it saves.
+    # Not compiled: for a dozen images, compiling takes longer than it saves.
     views = make_views(**dataclasses.asdict(config.augmentation), seed=config.training.seed, compiled=False)
     cropped, distorted = (make_views(names, compiled=False) for names in ("crop", "crop,jitter"))
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,13 +71,13 @@ def preview(config: Config, folder: str | Path = "preview") -> list[Path]:
 
 
 def some_images(dataset: Dataset, count: int) -> np.ndarray:
-    """Training images of different classes where there are labels, uint8 (count, H, W, C)."""
+    """Training images evenly spaced through the data set, uint8 (count, H, W, C)."""
     indices = np.linspace(0, len(dataset.train) - 1, min(count, len(dataset.train))).astype(np.int64)
     return dataset.train.take(indices).array()
 
 
 def draw_views(views: TwoViews, images: np.ndarray, out: Path, scale: int = 1) -> None:
-    """Originals, uint8 (n, H, W, C), and two pairs of views of each, the pairs of two steps."""
+    """Draws originals, uint8 (n, H, W, C), and the pairs of views of each at two steps."""
     rows = [images]
     for step in range(2):
         rows += np.split(_to_bytes(views(tf.constant(images), step)), 2)
@@ -85,9 +85,9 @@ def draw_views(views: TwoViews, images: np.ndarray, out: Path, scale: int = 1) -
 
 
 def draw_operators(images: np.ndarray, out: Path, scale: int = 1, names: Sequence[str] | None = None) -> None:
-    """One row an operator: each image as it is, and at the weakest, the middle and the strongest transformation.
+    """Draws one row per operator: each image unchanged, and at the weakest, middle and strongest transformation.
 
-    Operators without a strength show themselves, or three of their draws.
+    Operators without a strength are shown three times, with three draws if they are random.
     """
     names = list(names or OPERATORS)
     rows = []
@@ -99,7 +99,7 @@ def draw_operators(images: np.ndarray, out: Path, scale: int = 1, names: Sequenc
 
 
 def operate(name: str, images: np.ndarray, strength: float) -> np.ndarray:
-    """Images under one operator at a strength in (0, 1], uint8."""
+    """Images transformed by one operator at a strength in (0, 1], uint8."""
     make, draw = OPERATORS[name]
     layer = make(strength)
     if draw is None:
@@ -113,9 +113,9 @@ def operate(name: str, images: np.ndarray, strength: float) -> np.ndarray:
 
 
 def draw_histograms(images: np.ndarray, cropped: TwoViews, distorted: TwoViews, out: Path) -> None:
-    """Histograms of crops of each image, without and with color distortion (the paper's figure 6).
+    """Draws histograms of crops of each image, without and with color distortion (the paper's figure 6).
 
-    Crops of one image share their colors, so a network could tell pairs by these alone; distortion takes that away.
+    Crops of one image share their colors, so a network could recognize pairs by color alone; distortion prevents that.
     """
     figure = Figure(figsize=(9, 2.3 * len(images)), dpi=figures.DPI, layout="constrained")
     axes = figure.subplots(len(images), 3, gridspec_kw={"width_ratios": [1, 2, 2], "wspace": 0.05}, squeeze=False)
@@ -133,7 +133,7 @@ def draw_histograms(images: np.ndarray, cropped: TwoViews, distorted: TwoViews, 
     for axis, title in zip(axes[0], ("image", "four crops", "four crops, color distorted"), strict=True):
         axis.set_title(title, color=figures.INK, fontsize=11)
     for axis in axes[-1][1:]:
-        axis.set_xlabel("value of a pixel", color=figures.INK)
+        axis.set_xlabel("pixel value", color=figures.INK)
     figures.save(figure, out)
 
 

@@ -87,7 +87,7 @@ class SimCLR(keras.Model):
     def build(self, input_shape):
         """Creates the weights that the parts do not have yet, those of a learned similarity among them."""
         projections = self.head(self.encoder(keras.KerasTensor(input_shape)))
-        if not getattr(self.objective, "built", True):
+        if isinstance(self.objective, keras.Layer) and not self.objective.built:
             self.objective.build(projections.shape)
 
     def call(self, images, training=False):

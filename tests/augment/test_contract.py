@@ -1,6 +1,7 @@
 """What every operator promises, whatever it does."""
 
 import json
+import re
 
 import keras
 import numpy as np
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from simclr_tf import augment
 from simclr_tf.augment import OPERATORS
+from tests.conftest import ROOT
 
 # Each at strength, or probability, 0.
 IDENTITIES = {
@@ -179,3 +181,15 @@ def test_called_as_a_layer(name, images):
 def test_what_is_no_image_is_refused(name, batch):
     with pytest.raises(ValueError, match="Expected images .* Received: "):
         operator(name)(batch)
+
+
+def test_the_examples_of_the_documentation_run(images):
+    text = (ROOT / "docs" / "augmentations.md").read_text()
+    names = {"images": tf.constant(images), "labels": tf.range(6), "layers": [augment.RandomFlip()], "step": 0}
+    for block in re.findall(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE):
+        exec(compile(block, "docs/augmentations.md", "exec"), names)
+    assert names["both"].shape == (12, 20, 16, 3)
+    gamma = names["RandomGamma"]((2.0, 2.0))
+    np.testing.assert_allclose(gamma(images), (images / 255) ** 2, atol=1e-6)
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(gamma))
+    assert copy.get_config() == gamma.get_config()

@@ -2,8 +2,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from simclr_tf import preview
 from simclr_tf.augment import OPERATORS, make_views
+from simclr_tf.data.patterns import make_patterns
+from simclr_tf.inspect import preview
+
+
+@pytest.fixture(scope="module")
+def images():
+    return make_patterns(6, seed=0)[0]
 
 
 def test_every_operator_has_a_row():

@@ -78,8 +78,8 @@ class TwoViews:
             ValueError: If a view has no `RandomResizedCrop`, which is what resizes.
         """
         views = [self.shared] if any(map(_resizes, self.shared)) else [self.layers, self.second]
-        crops = [next(filter(_resizes, view), None) for view in views]
-        if None in crops:
+        crops = [next(filter(_resizes, view)) for view in views if any(map(_resizes, view))]
+        if len(crops) < len(views):
             raise ValueError(f"Views are resized by their crop. Received: `size={size}` for views without one")
         if all(crop.size == size for crop in crops):
             return False

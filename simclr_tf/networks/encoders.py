@@ -1,7 +1,7 @@
 """Encoders f by name.
 
 To add one, write a function of (image_shape, width, stem, dtype) that returns a model of float images in [0, 1] to
-float32 vectors, give it a row in `ENCODERS` and its name to `simclr_tf.config.ENCODERS`.
+float32 vectors, give it a row in `ENCODERS` and its name to `simclr_tf.config.pretraining.ENCODER_NAMES`.
 """
 
 from collections.abc import Callable

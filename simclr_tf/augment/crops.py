@@ -12,12 +12,10 @@ class RandomResizedCrop(Augmentation):
 
     The area is uniform in `area`, a fraction of the image's; the aspect ratio is log-uniform in `aspect`, as in the
     paper's appendix A. If some aspect ratios do not fit into the image at that area, the range is limited to those that
-    fit; torchvision and TensorFlow draw again instead, which makes large areas rarer than under the uniform law. Sides
-    are whole pixels.
+    fit; torchvision and TensorFlow draw again instead, which makes large areas rarer. Sides are whole pixels.
 
     Resizing uses half-pixel centers and sees the crop only, as if it were cut out first; a crop is never larger than
-    the image, so no antialiasing is needed. The paper's code resizes bicubically, torchvision and most others
-    bilinearly.
+    the image, so no antialiasing is needed. The paper's code resizes bicubically, torchvision bilinearly.
 
     Args:
         area: Smallest and largest area, within [1e-6, 1].

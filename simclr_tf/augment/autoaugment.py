@@ -39,9 +39,8 @@ CIFAR10_POLICY = (
 
 LEVELS = 9
 
-# Magnitude at level 9 (at level 0 it is 0), and whether its sign is random. Translations are fractions of the side, angles
-# are in radians, enhancements are distances of the factor from 1, posterize is the number of lost bits, solarize the
-# decrease of the threshold.
+# Magnitude at level 9 (0 at level 0), and whether its sign is random. Translations are fractions of the side, angles in
+# radians, enhancements distances of the factor from 1, posterize counts lost bits, solarize lowers the threshold.
 RANGES = {
     "autocontrast": (0.0, False),
     "brightness": (0.9, True),

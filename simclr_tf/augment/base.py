@@ -36,8 +36,7 @@ class Augmentation(keras_cv.layers.VectorizedBaseImageAugmentationLayer):
         probability: Probability that an image is transformed; the others stay as they are.
         **kwargs: Arguments of `keras.layers.Layer`.
 
-    Input shape: (B, H, W, C) or (H, W, C) with C of 1 or 3, uint8 in [0, 255] or float in [0, 1]. Output: the same
-    shape, float32 in [0, 1].
+    Input shape: (B, H, W, C) or (H, W, C), C = 1 or 3; uint8 in [0, 255] or float in [0, 1]. Output: float32 in [0, 1].
 
     Raises:
         ValueError: If the probability is outside [0, 1], or on a call with anything that is not supported.
@@ -45,7 +44,7 @@ class Augmentation(keras_cv.layers.VectorizedBaseImageAugmentationLayer):
 
     uniforms = 0
 
-    # Whether boxes and masks would have to move with the image.
+    # Whether boxes and masks would have to move with the image; True is the safe default.
     moves_pixels = True
 
     # Whether an output pixel depends on several input pixels in an elementwise way (shifts, gathers). XLA would

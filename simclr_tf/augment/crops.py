@@ -18,7 +18,7 @@ class RandomResizedCrop(Augmentation):
     uniform in `aspect`, and then the height is uniform among those that fit, so small areas are more frequent (0.43).
 
     Sides are whole pixels. Resizing uses half-pixel centers and sees the crop only, as if it were cut out first, with
-    antialiasing where it shrinks. The paper's code resizes bicubically, torchvision and most others bilinearly.
+    antialiasing where it shrinks. The paper's code resizes bicubically, torchvision bilinearly.
 
     Args:
         area: Smallest and largest area, within [1e-6, 1].

@@ -51,6 +51,7 @@ class RandomRotate(Augmentation):
 
     Args:
         degrees: Largest angle, within [0, 180]; the angle is uniform in [-degrees, degrees].
+        probability: Probability that an image is rotated.
         **kwargs: Arguments of `Augmentation`.
 
     Raises:

@@ -56,7 +56,7 @@ def decoupled_loss(scores: Scores, temperature: float, margin: float) -> tf.Tens
 
 
 def nt_logistic_loss(scores: Scores, temperature: float, margin: float) -> tf.Tensor:
-    """NT-Logistic (paper, table 2), averaged over the negatives.
+    """NT-Logistic (paper, table 2), with the mean over the negatives.
 
         -log sigmoid(s+ / tau) - mean over negatives of log sigmoid(-s- / tau)
 
@@ -89,7 +89,7 @@ def mine_semi_hard(scores: Scores, margin: float) -> Scores:
 
         s+ - margin < s- < s+
 
-    Negatives above s+ tend to collapse a triplet loss, and those below s+ - margin are learned already (Schroff et al.,
+    Negatives above s+ tend to make a triplet loss collapse, those below s+ - margin are learned already (Schroff et al.,
     2015, section 3.2). If an anchor is left without negatives, a mean or a sum over them is 0.
 
     The paper also calls them "closest in distance" without a number; here all within the margin count. The paper mines

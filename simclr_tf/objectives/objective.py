@@ -88,7 +88,7 @@ class Objective(keras.layers.Layer):
         margin: float = 0.4,
         semi_hard: bool = False,
         normalize: bool = True,
-        dtype: str = "float32",  # whatever the global policy says
+        dtype: str = "float32",  # independent of the global policy
         **kwargs,
     ):
         super().__init__(dtype=dtype, **kwargs)

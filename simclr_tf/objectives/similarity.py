@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-# Each vector is compared with itself, too, where the square root and the arc cosine have infinite slopes. The loss is
+# Each vector is also compared with itself, where the square root and the arc cosine have infinite slopes. The loss is
 # masked out there, but 0 x inf would be NaN. The distance from the edge is a few rounding errors of float32.
 EDGE = 2.5e-7
 

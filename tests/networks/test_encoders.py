@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from simclr_tf import config
+from simclr_tf.config.pretraining import ENCODER_NAMES
 from simclr_tf.networks import ENCODERS, make_encoder, projection_head
 from simclr_tf.networks.normalization import SyncBatchNormalization
 from simclr_tf.training import checkpoints
@@ -174,4 +174,4 @@ def test_impossible_settings(arguments):
 
 
 def test_names_are_those_of_the_configuration():
-    assert sorted(config.ENCODERS) == sorted(ENCODERS)
+    assert sorted(ENCODER_NAMES) == sorted(ENCODERS)

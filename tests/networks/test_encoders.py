@@ -89,6 +89,8 @@ def test_every_name_makes_a_network_of_that_name(name):
     assert encoder.name == name and encoder.output.dtype == "float32"
     norms = [layer for layer in encoder.layers if "Normalization" in type(layer).__name__]
     assert norms and all(isinstance(layer, SyncBatchNormalization) and layer.momentum == 0.9 for layer in norms)
+    kernels = [layer for layer in encoder.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert all(layer.strides == (1, 1) for layer in kernels if layer.kernel_size == (1, 1))  # see networks/resnet.py
 
 
 def test_mobilenet_is_that_of_keras_applications():

@@ -84,7 +84,12 @@ def convolution(x, filters, kernel, stride, name, dtype, relu=True, gamma="ones"
         gamma: initializer of the batch norm's scale.
     """
     padding = "same"
-    if stride > 1 and kernel > 1:
+    if stride > 1 and kernel == 1:
+        # oneDNN's own strided 1x1 convolution corrupts memory (https://github.com/uxlfoundation/oneDNN/issues/6035). This
+        # is x[:, ::stride, ::stride], whose gradient would be slow as a slice.
+        x = keras.layers.AveragePooling2D(1, stride, name=f"{name}_stride", dtype=dtype)(x)
+        stride = 1
+    elif stride > 1:
         x = keras.layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad", dtype=dtype)(x)
         padding = "valid"
     x = keras.layers.Conv2D(

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from simclr_tf import config
+from simclr_tf.config.pretraining import ENCODER_NAMES
 from simclr_tf.networks import ENCODERS, make_encoder, projection_head
 from simclr_tf.networks.normalization import SyncBatchNormalization
 from simclr_tf.training import checkpoints
@@ -89,6 +89,8 @@ def test_every_name_makes_a_network_of_that_name(name):
     assert encoder.name == name and encoder.output.dtype == "float32"
     norms = [layer for layer in encoder.layers if "Normalization" in type(layer).__name__]
     assert norms and all(isinstance(layer, SyncBatchNormalization) and layer.momentum == 0.9 for layer in norms)
+    kernels = [layer for layer in encoder.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert all(layer.strides == (1, 1) for layer in kernels if layer.kernel_size == (1, 1))  # see networks/resnet.py
 
 
 def test_mobilenet_is_that_of_keras_applications():
@@ -174,4 +176,4 @@ def test_impossible_settings(arguments):
 
 
 def test_names_are_those_of_the_configuration():
-    assert sorted(config.ENCODERS) == sorted(ENCODERS)
+    assert sorted(ENCODER_NAMES) == sorted(ENCODERS)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf.distribution import HAS_XLA
+from simclr_tf._compat import HAS_XLA
 from simclr_tf.networks.normalization import SyncBatchNormalization
 
 CHANNELS = 5

@@ -1,9 +1,12 @@
+import textwrap
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from simclr_tf.networks import projection_head, resnet
-from simclr_tf.networks.resnet import RESNETS
+from simclr_tf.networks.resnet import RESNETS, convolution
 
 
 def trainable(model):
@@ -57,6 +60,48 @@ def test_blocks_start_as_the_identity():
     inner = keras.Model(model.input, [model.get_layer("stem_relu").output, model.get_layer("stage1_block2_out").output])
     before, after = inner(x)
     np.testing.assert_allclose(before, after)
+
+
+@pytest.mark.parametrize("size", [8, 9])
+def test_a_strided_1x1_convolution_is_that_of_tensorflow(size):
+    """With 16 channels, for which TensorFlow's own is sound."""
+    images = keras.Input((size, size, 16))
+    model = keras.Model(images, convolution(images, 6, 1, 2, "part", "float32", relu=False))
+    inner = keras.Model(images, model.get_layer("part_conv").output)
+    kernel = inner.trainable_variables[0].value
+    x = tf.constant(np.random.default_rng(0).normal(size=(4, size, size, 16)).astype("float32"))
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        ours, theirs = inner(x), tf.nn.conv2d(x, kernel, 2, "SAME")
+    np.testing.assert_array_equal(ours, theirs)
+    for variable in (x, kernel):
+        a, b = (tape.gradient(y, variable, tf.cos(theirs)) for y in (ours, theirs))
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+TWO_STEPS = """
+    import simclr_tf.quiet
+    import tensorflow as tf
+    from simclr_tf.networks import resnet
+
+    encoder = resnet("resnet18", (48, 48, 3), width=1 / 8)
+
+    @tf.function
+    def step(images):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(encoder(images, training=True))
+        return tape.gradient(loss, [variable.value for variable in encoder.trainable_variables])
+
+    for _ in range(2):
+        step(tf.random.uniform((16, 48, 48, 3)))
+"""
+
+
+def test_narrow_networks_leave_the_heap_intact(run_python):
+    """A strided 1x1 convolution of 8 channels and 48 pixels ends the process, or never returns, where oneDNN runs it."""
+    checks = {"MALLOC_CHECK_": "3", "LD_PRELOAD": "libc_malloc_debug.so.0"}  # the library only since glibc 2.34
+    done = run_python("-c", textwrap.dedent(TWO_STEPS), timeout=120, **checks)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "mixed_float16"])

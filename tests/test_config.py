@@ -48,7 +48,7 @@ def test_recipes_parse():
 
 def test_the_papers_recipe_is_the_default():
     recipe = flags.Path(flags.__file__).parent / "recipes" / "cifar10_resnet50.cfg"
-    assert parsed(f"--flagfile={recipe}") == Config()
+    assert parsed(f"--flagfile={recipe}", "--validation_fraction=0.1") == Config()
 
 
 def test_json_round_trip(tmp_path):

@@ -112,6 +112,20 @@ def test_every_name_makes_a_network_of_that_name(name):
     assert all(layer.strides == (1, 1) for layer in kernels if layer.kernel_size == (1, 1))  # see networks/resnet.py
 
 
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "resnet50", "vgg11", "head"])
+def test_networks_survive_saving(tmp_path, name, dtype):
+    model, inputs = projection_head("nonlinear", 32, 8, dtype, layers=2), IMAGES[:, :, 0, 0]
+    if name != "head":
+        model, inputs = make_encoder(name, (32, 32, 3), width=1 / 8, dtype=dtype), IMAGES
+    model(inputs, training=True)  # the statistics are no longer the initial ones
+    model.save(tmp_path / "saved.keras")
+    loaded = keras.models.load_model(tmp_path / "saved.keras")
+    np.testing.assert_array_equal(model(inputs, training=False), loaded(inputs, training=False))
+    assert [layer.dtype_policy.name for layer in model.layers] == [layer.dtype_policy.name for layer in loaded.layers]
+    assert [variable.path for variable in model.variables] == [variable.path for variable in loaded.variables]
+
+
 def test_mobilenet_is_that_of_keras_applications():
     """Given its weights and the stem for large images, it computes what the original does."""
     ours = make_encoder("mobilenet_v2", (64, 64, 3), width=0.35, stem="imagenet")

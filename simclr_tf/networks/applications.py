@@ -3,7 +3,7 @@
 import keras
 
 from simclr_tf.networks.normalization import SyncBatchNormalization
-from simclr_tf.networks.resnet import CIFAR_STEM_UP_TO
+from simclr_tf.networks.resnet import has_cifar_stem
 
 # The layers whose strides a small image cannot afford, and the paddings that go with them.
 MOBILENET_V2_STRIDES = ("Conv1", "block_1_depthwise")
@@ -30,9 +30,7 @@ def mobilenet_v2(image_shape: tuple[int, int, int], width: float = 1.0, stem: st
     Raises:
         ValueError: on an unknown stem.
     """
-    if stem not in ("auto", "cifar", "imagenet"):
-        raise ValueError(f"Expected a stem of auto, cifar, imagenet. Received: {stem}")
-    small = stem == "cifar" or (stem == "auto" and max(image_shape[:2]) <= CIFAR_STEM_UP_TO)
+    small = has_cifar_stem(stem, image_shape)
     original = keras.applications.MobileNetV2(
         # Of any size, because it refuses less than 32 pixels, which its strides could not do with.
         (None, None, image_shape[2]), alpha=width, include_top=False, weights=None,

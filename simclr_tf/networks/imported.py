@@ -2,11 +2,18 @@
 
 import contextlib
 import importlib
+import re
+import sysconfig
+import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import keras
 
 from simclr_tf._compat import reset_uids
+
+# Where files are not the user's.
+LIBRARIES = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), str(Path(__file__).parents[1]), "<")
 
 
 def imported_encoder(path: str, image_shape: tuple[int, int, int], dtype=None) -> keras.Model:
@@ -28,14 +35,16 @@ def imported_encoder(path: str, image_shape: tuple[int, int, int], dtype=None) -
         A model of float images (B, H, W, C) in [0, 1] to representations h, float32 (B, D).
 
     Raises:
-        ValueError: when there is no such function, or it does not return a model of images to vectors.
+        ValueError: If there is no such function, it raises, or it does not return a model of images to vectors.
     """
     images = keras.Input(image_shape, name="images", dtype="float32")
     # In a scope of its own, where its layers cannot be taken for those of the projection head.
     with _policy(dtype), keras.name_scope("encoder"):
         # Layers without a name are numbered through the process; checkpoints need the same names in every process.
         reset_uids()
-        model = _function(path)(image_shape)
+        function = _function(path)
+        with _in_one_line(f"The encoder function {path} failed"):
+            model = function(image_shape)
         if not isinstance(model, keras.Model):
             raise ValueError(f"{path} must return a keras.Model. Received: {type(model).__name__}")
         h = _called(path, model, images)
@@ -47,13 +56,8 @@ def imported_encoder(path: str, image_shape: tuple[int, int, int], dtype=None) -
 
 def _function(path: str) -> Callable:
     module, _, name = path.partition(":")
-    try:
+    with _in_one_line(f"The encoder {path} cannot be imported (is the folder of its module in PYTHONPATH?)"):
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, ValueError, AttributeError) as error:
-        raise ValueError(
-            f"The encoder module:function could not be imported ({error}); is the module's folder in PYTHONPATH? "
-            f"Received: {path}"
-        ) from error
     if not callable(found):
         raise ValueError(f"The encoder must be a function of the images' shape. Received: {path}, {type(found)}")
     return found
@@ -61,12 +65,8 @@ def _function(path: str) -> Callable:
 
 def _called(path: str, model: keras.Model, images: keras.KerasTensor) -> keras.KerasTensor:
     """Representations of images, checked to be vectors of a known size."""
-    try:
+    with _in_one_line(f"The model of {path} cannot be called with images of shape {images.shape}"):
         h = model(images)
-    except Exception as error:  # whatever a model may raise that was made for other images
-        raise ValueError(
-            f"The model of {path} cannot be called with images of shape {images.shape}. Received: {error}"
-        ) from error
     if not isinstance(h, keras.KerasTensor) or len(h.shape) != 2 or h.shape[1] is None:
         received = h.shape if isinstance(h, keras.KerasTensor) else type(h).__name__
         raise ValueError(
@@ -84,6 +84,23 @@ def _check_paths(path: str, encoder: keras.Model) -> None:
         raise ValueError(f"Layers of {path} need names of their own. Received more than once: {twice}")
     if not encoder.trainable_variables:
         raise ValueError(f"The model of {path} has nothing to train. Received: {len(paths)} variables, none trainable")
+
+
+@contextlib.contextmanager
+def _in_one_line(complaint: str) -> Iterator[None]:
+    """Raises a ValueError for whatever the user's code raises: the complaint, their file and line, type and message."""
+    try:
+        yield
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [
+            f", at {frame.filename}:{frame.lineno}" for frame in frames if not frame.filename.startswith(LIBRARIES)
+        ]
+        # Keras appends the arguments of the call; the command line takes names in backticks for its own settings.
+        message = str(error).partition("\n\nArguments received by")[0].replace("`", "'")
+        message = " ".join(re.sub(r"\x1b\[\d+m", "", message).split())
+        where = lines[-1] if lines else ""
+        raise ValueError(f"{complaint}{where}. Received: {type(error).__name__}: {message}") from error
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ RESNETS = {
     "resnet152": ((3, 8, 36, 3), True),
     "resnet200": ((3, 24, 36, 3), True),
 }
-CIFAR_STEM_UP_TO = 64  # pixels; `stem=auto` takes the ImageNet stem for larger images
+CIFAR_STEM_UP_TO = 64  # pixels
 
 
 def resnet(
@@ -41,14 +41,10 @@ def resnet(
     """
     if name not in RESNETS:
         raise ValueError(f"Expected an encoder of {sorted(RESNETS)}. Received: {name}")
-    if stem not in ("auto", "cifar", "imagenet"):
-        raise ValueError(f"Expected a stem of auto, cifar, imagenet. Received: {stem}")
-    if stem == "auto":
-        stem = "cifar" if max(image_shape[:2]) <= CIFAR_STEM_UP_TO else "imagenet"
     depths, bottleneck = RESNETS[name]
     block = _bottleneck if bottleneck else _basic
     images = keras.Input(image_shape, name="images", dtype="float32")
-    x = _stem(images, stem, channels(64, width), dtype)
+    x = _stem(images, has_cifar_stem(stem, image_shape), channels(64, width), dtype)
     for stage, depth in enumerate(depths):
         for index in range(depth):
             stride = 2 if stage > 0 and index == 0 else 1
@@ -57,13 +53,24 @@ def resnet(
     return keras.Model(images, h, name=name)
 
 
+def has_cifar_stem(stem: str, image_shape: tuple[int, int, int]) -> bool:
+    """Whether the stem is that for small images; `stem="auto"` decides by the longer side.
+
+    Raises:
+        ValueError: If `stem` is unknown.
+    """
+    if stem not in ("auto", "cifar", "imagenet"):
+        raise ValueError(f"Expected `stem` to be auto, cifar or imagenet. Received: {stem}")
+    return stem == "cifar" or (stem == "auto" and max(image_shape[:2]) <= CIFAR_STEM_UP_TO)
+
+
 def channels(base: int, width: float) -> int:
     """`width` times so many channels, at least one."""
     return max(1, round(base * width))
 
 
-def _stem(x, stem, filters, dtype):
-    if stem == "cifar":
+def _stem(x, cifar, filters, dtype):
+    if cifar:
         return convolution(x, filters, 3, 1, "stem", dtype)
     x = convolution(x, filters, 7, 2, "stem", dtype)
     x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad", dtype=dtype)(x)  # after a ReLU, zero is no maximum

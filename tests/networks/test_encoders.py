@@ -1,3 +1,4 @@
+import re
 import sys
 
 import keras
@@ -52,6 +53,24 @@ def same_names(image_shape):
 
 def nothing(image_shape):
     return keras.Sequential([layers.Flatten()])
+
+def half(channels):
+    return channels // "2"  # raises
+
+def raises(image_shape):
+    return keras.Sequential([layers.Conv2D(half(image_shape[-1]), 3)])
+
+def refused_by_keras(image_shape):
+    return keras.Sequential([layers.Conv2D(4, -3)])  # raises
+
+class Raises(keras.Model):
+    def build(self, input_shape):
+        pass
+    def call(self, x):
+        return x.no_such_thing  # raises
+
+def raises_when_called(image_shape):
+    return Raises()
 """
 
 
@@ -91,6 +110,20 @@ def test_every_name_makes_a_network_of_that_name(name):
     assert norms and all(isinstance(layer, SyncBatchNormalization) and layer.momentum == 0.9 for layer in norms)
     kernels = [layer for layer in encoder.layers if isinstance(layer, keras.layers.Conv2D)]
     assert all(layer.strides == (1, 1) for layer in kernels if layer.kernel_size == (1, 1))  # see networks/resnet.py
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "resnet50", "vgg11", "head"])
+def test_networks_survive_saving(tmp_path, name, dtype):
+    model, inputs = projection_head("nonlinear", 32, 8, dtype, layers=2), IMAGES[:, :, 0, 0]
+    if name != "head":
+        model, inputs = make_encoder(name, (32, 32, 3), width=1 / 8, dtype=dtype), IMAGES
+    model(inputs, training=True)  # the statistics are no longer the initial ones
+    model.save(tmp_path / "saved.keras")
+    loaded = keras.models.load_model(tmp_path / "saved.keras")
+    np.testing.assert_array_equal(model(inputs, training=False), loaded(inputs, training=False))
+    assert [layer.dtype_policy.name for layer in model.layers] == [layer.dtype_policy.name for layer in loaded.layers]
+    assert [variable.path for variable in model.variables] == [variable.path for variable in loaded.variables]
 
 
 def test_mobilenet_is_that_of_keras_applications():
@@ -163,6 +196,31 @@ def test_a_model_of_the_users_gets_the_runs_precision(nets):
 def test_what_is_no_encoder_is_named(nets, path, complaint):
     with pytest.raises(ValueError, match=f"(?s){complaint}.*" if "Received" in complaint else f"(?s){complaint}.*Rec"):
         make_encoder(path, (32, 32, 3))
+
+
+@pytest.mark.parametrize(
+    ("function", "why", "line"),
+    [
+        ("raises", "TypeError: unsupported operand", 1),
+        ("refused_by_keras", "ValueError: The 'kernel_size' argument", 2),
+        ("raises_when_called", "AttributeError: .*no_such_thing", 3),
+    ],
+)
+def test_what_a_function_of_the_users_raises_is_one_line(nets, tmp_path, function, why, line):
+    raising = [number for number, text in enumerate(NETS.splitlines(), start=1) if "# raises" in text]
+    with pytest.raises(ValueError) as caught:
+        make_encoder(f"user_nets:{function}", (32, 32, 3))
+    where = re.escape(f"{tmp_path / 'user_nets.py'}:{raising[line - 1]}")
+    assert re.fullmatch(rf"The .*user_nets:{function} .*, at {where}\. Received: {why}.*", str(caught.value))
+    assert isinstance(caught.value.__cause__, Exception) and caught.value.__cause__.__traceback__
+
+
+@pytest.mark.parametrize(("text", "why"), [("1 / 0", "broken_nets.py:1. .*ZeroDivisionError"), ("1 +", "SyntaxError")])
+def test_a_module_of_the_users_that_raises_is_one_line(tmp_path, monkeypatch, text, why):
+    (tmp_path / "broken_nets.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=f"^The encoder broken_nets:tiny cannot be imported .*{why}.*$"):
+        make_encoder("broken_nets:tiny", (32, 32, 3))
 
 
 @pytest.mark.parametrize(

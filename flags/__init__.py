@@ -5,11 +5,12 @@ an installed copy has it as `simclr_tf.flags`, so that no module called `flags` 
 """
 
 import dataclasses
+import itertools
 import re
 import signal
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,6 +23,11 @@ FLAGS = flags.FLAGS
 RECIPES = Path(__file__).with_name("recipes")
 
 Group = Mapping[str, dataclasses.Field]
+DEFINERS: dict[type, Callable[..., Any]] = {
+    bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string,
+}  # fmt: skip
+
+words: list[str] = []  # those of the command line that are no flags
 
 
 def fields(*sections: type[Section]) -> Group:
@@ -37,18 +43,12 @@ def pretraining_groups() -> dict[str, Group]:
 def define(group: Group, values: flags.FlagValues = FLAGS) -> None:
     """Defines one flag for each field: same name, same default, its help and its choices."""
     for name, field in group.items():
-        kind, text = field_type(field), as_flags(field.metadata["help"])
         default: Any = field.default
-        if kind is bool:
-            flags.DEFINE_bool(name, default, text, flag_values=values)
-        elif kind is int:
-            flags.DEFINE_integer(name, default, text, flag_values=values)
-        elif kind is float:
-            flags.DEFINE_float(name, default, text, flag_values=values)
-        elif field.metadata["choices"]:
-            flags.DEFINE_enum(name, default, list(field.metadata["choices"]), text, flag_values=values)
+        text, choices = as_flags(field.metadata["help"]), field.metadata["choices"]
+        if choices:
+            flags.DEFINE_enum(name, default, choices, text, flag_values=values)
         else:
-            flags.DEFINE_string(name, default, text, flag_values=values)
+            DEFINERS[field_type(field)](name, default, text, flag_values=values)
 
 
 def given(group: Iterable[str], values: flags.FlagValues = FLAGS) -> dict[str, Any]:
@@ -102,32 +102,24 @@ def as_flags(message: str) -> str:
     return re.sub(r"`(\w+)((?:=[^`]*)?)`", r"--\1\2", message)
 
 
-def run(
-    main: Callable[[], None],
-    doc: str,
-    groups: Mapping[str, Group],
-    positional: int = 0,
-    argv: Sequence[str] | None = None,
-) -> NoReturn:
-    """Parses the command line, calls `main` and exits; whatever a user can mend ends in one line.
+def run(main: Callable[[], None], doc: str, groups: Mapping[str, Group], positional: int = 0) -> NoReturn:
+    """Parses the command line, calls `main` and exits; whatever a user can fix ends in one line.
 
-    Exit codes: 0; 1 for usage, data and everything else that a user can mend; 128 + the signal that ended it.
+    Exit codes: 0; 1 for usage, data and everything else that a user can fix; 128 + the signal that ended it.
 
     Args:
-        main: The command; finds its flags in `FLAGS`.
-        doc: What `--help` begins with.
-        groups: The flags that are defined, by what they are about, for `--help`.
-        positional: How many words other than flags there may be; -1 for any number. They are in `words`.
-        argv: The command line; that of the process when not given.
+        main: Command; finds its flags in `FLAGS`.
+        doc: First part of `--help`.
+        groups: Defined flags by subject, for `--help`.
+        positional: Number of words other than flags that there may be; -1 for any. They are in `words`.
     """
-    argv = list(sys.argv if argv is None else argv)
-    flags_end = argv.index("--") if "--" in argv else len(argv)
-    if {"--help", "-help", "-h", "--helpfull", "--helpshort"} & set(argv[:flags_end]):
+    own = itertools.takewhile(lambda word: word != "--", sys.argv)
+    if {"--help", "-help", "-h", "--helpfull", "--helpshort"} & set(own):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--help | head` ends quietly
         print(_help(doc, groups))
         sys.exit(0)
     try:
-        words[:] = FLAGS([_with_recipe(word) for word in argv])[1:]
+        words[:] = FLAGS([_with_recipe(word) for word in sys.argv])[1:]
     except (flags.Error, OSError, ValueError, TypeError) as error:
         _fail(error)
     if len(words) > positional >= 0:
@@ -146,15 +138,8 @@ def run(
     sys.exit(0)
 
 
-words: list[str] = []  # of the command line, what is no flag
-
-
 def _with_recipe(word: str) -> str:
-    """`--flagfile=recipe:NAME` with the path of the recipe; any other word as it is.
-
-    Raises:
-        ValueError: If there is no such recipe.
-    """
+    """`--flagfile=recipe:NAME` with the path of the recipe; any other word as it is."""
     match = re.fullmatch(r"--?flagfile=recipe:(.*)", word)
     if not match:
         return word
@@ -170,8 +155,7 @@ def _help(doc: str, groups: Mapping[str, Group]) -> str:
         parts.append(f"{title}:")
         for name, field in group.items():
             default = "" if field.default in (None, False) else f" Default: {field.default}."
-            choices = field.metadata["choices"]
-            values = f"One of {', '.join(choices)}. " if choices else ""
+            values = f"One of {', '.join(field.metadata['choices'])}. " if field.metadata["choices"] else ""
             shown = f"--[no]{name}" if field_type(field) is bool else f"--{name}"
             text = as_flags(f"{values}{field.metadata['help']}{default}")
             parts.append(f"  {shown}\n{textwrap.indent(textwrap.fill(text, 100), '      ')}")

@@ -4,7 +4,7 @@
     python evaluate.py --run_dir=runs/demo --mode=knn --dataset=folder --data_dir=my_images
     python evaluate.py --run_dir=runs/demo --mode=export
 
-Probes look at the frozen encoder on the run's labelled data, or on that of --dataset and --data_dir, print a table and
+Probes look at the frozen encoder on the run's labeled data, or on that of --dataset and --data_dir, print a table and
 write RUN_DIR/evaluation/<mode>.json and a confusion matrix. An installed copy has the same command as
 `simclr-evaluate`.
 """
@@ -12,7 +12,7 @@ write RUN_DIR/evaluation/<mode>.json and a confusion matrix. An installed copy h
 from absl import flags as absl_flags
 
 from simclr_tf import preflight
-from simclr_tf.config import MODES
+from simclr_tf.config import MODES, Mode
 
 from . import FLAGS, define, fields, given, run
 
@@ -24,8 +24,8 @@ def main() -> None:
     absl_flags.DEFINE_string("run_dir", None, "Folder of the run to judge.")
     absl_flags.DEFINE_enum("mode", None, list(MODES), "What to do.")
     define(fields(*MODES.values()))
-    common = set.intersection(*(set(fields(kind)) for kind in MODES.values()))
-    groups = {"Every mode": {name: fields(*MODES.values())[name] for name in sorted(common)}}
+    common = fields(Mode)
+    groups = {"Every mode": common}
     for mode, kind in MODES.items():
         groups[f"--mode={mode}"] = {name: field for name, field in fields(kind).items() if name not in common}
     groups = {title: group for title, group in groups.items() if group}

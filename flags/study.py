@@ -15,7 +15,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from simclr_tf.config import MODES, Probe, Section
+from simclr_tf import data
+from simclr_tf.config import MODES, Config, Probe, Section
 from simclr_tf.config.base import setting
 from simclr_tf.studies import STUDIES, estimate, execution
 from simclr_tf.studies.study import Study, Times, Trial, plan
@@ -62,6 +63,8 @@ def _study() -> None:
         # A flagfile may set it, since recipes serve all studies.
         if varied and any(re.match(rf"--?(no)?{name}(=|$)", word) for word in sys.argv):
             raise ValueError(f"`{name}` is what this study varies: leave it out. Received: `{name}={value}`")
+    source = Config.of(**settings).data
+    data.check(source.dataset, source.data_dir, source.image_size)
     gpus, only = (re.findall("[^,]+", listed or "") for listed in (options.gpus, options.only))
     trials = plan(study, settings, folder, options.seeds, options.mode, only)
     places = execution.environments(options.jobs, gpus)

@@ -22,6 +22,7 @@ ENCODER_NAMES = (
 )  # fmt: skip
 LOSS_NAMES = ("decoupled", "margin_triplet", "nt_logistic", "nt_xent")
 OPTIMIZER_NAMES = ("adamw", "lamb", "lars", "sgd")
+PRECISION_NAMES = ("float32", "mixed_bfloat16", "mixed_float16")
 PROJECTION_NAMES = ("linear", "none", "nonlinear")
 SIMILARITY_NAMES = ("angular", "bilinear", "cosine", "dot", "negative_euclidean", "negative_manhattan")
 STRATEGY_NAMES = ("auto", "single", "mirrored", "multiworker", "tpu")
@@ -35,16 +36,12 @@ class Data(Section):
     """Which images to learn from."""
 
     dataset: str = setting("cifar10", "Data set to read.", choices=DATASET_NAMES)
-    data_dir: str | None = setting(
-        None, "Folder that holds the data; CIFAR is downloaded when it is not given.", path=True
-    )
+    data_dir: str | None = setting(None, "Folder that holds the data; CIFAR is downloaded if not given.", path=True)
     image_size: int | None = setting(None, "Side of the square images, in pixels; needed for folder.", low=8)
     validation_fraction: float = setting(
-        0.1,
-        "Part of the training images held out for the validation loss; 0 trains on all, as published recipes do.",
-        low=0,
-        high=0.5,
-    )
+        0.1, "Part of the training images held out for the validation loss; 0 trains on all, as published recipes do.",
+        low=0, high=0.5,
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,9 +148,7 @@ class Optimization(Section):
     )
     momentum: float = setting(0.9, "Momentum of lars and sgd.", low=0, high=0.9999)
     warmup_epochs: float = setting(
-        10.0,
-        "Epochs of linear warm-up; the rate decays by a cosine after them. A tenth of a run that is shorter.",
-        low=0,
+        10.0, "Epochs of linear warm-up, before a cosine decay; a tenth of the run if the run is shorter.", low=0
     )
 
     def __post_init__(self) -> None:
@@ -173,11 +168,7 @@ class Training(Section):
         None, "Sides of the views in equal parts of the run, like 16,16,24,32, the last being that of the images."
     )
     max_steps: int | None = setting(None, "Stop after this many steps, whatever `epochs` says, this time.", low=1)
-    precision: str = setting(
-        "float32",
-        "Keras dtype policy of the networks.",
-        choices=("float32", "mixed_bfloat16", "mixed_float16"),
-    )
+    precision: str = setting("float32", "Keras dtype policy of the networks.", choices=PRECISION_NAMES)
     seed: int = setting(0, "Seed of initial weights, order of images and augmentation.", low=0, high=2**31 - 1)
     deterministic: bool = setting(False, "Use deterministic kernels only: the same command, the same numbers.")
 
@@ -202,9 +193,7 @@ class Hardware(Section):
     """Where it runs. Never changes what is computed."""
 
     strategy: str = setting(
-        "auto",
-        "tf.distribute strategy; auto takes every GPU of this machine, or the CPU.",
-        choices=STRATEGY_NAMES,
+        "auto", "tf.distribute strategy; auto takes every GPU of this machine, or the CPU.", choices=STRATEGY_NAMES
     )
     tpu: str = setting("local", "TPU to use with `strategy=tpu`: local, a name, or grpc://host:port.")
     communication: str = setting(
@@ -224,6 +213,14 @@ class Output(Section):
     resume: bool = setting(False, "Continue the run in `run_dir` from its newest checkpoint, if there is one.")
     checkpoint_epochs: int = setting(10, "Save a checkpoint every this many epochs, and at the end.", low=1)
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for settings that exclude each other."""
+        super().__post_init__()
+        if self.resume and not self.run_dir:
+            raise ValueError("`resume` needs `run_dir`, the run to continue. Received: no `run_dir`")
+        if self.resume and self.overwrite:
+            raise ValueError("`resume` and `overwrite` exclude each other. Received: both")
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -238,19 +235,6 @@ class Config:
     hardware: Hardware = dataclasses.field(default_factory=Hardware)
     output: Output = dataclasses.field(default_factory=Output)
 
-    def __post_init__(self) -> None:
-        """Raises ValueError for settings that exclude each other."""
-        if self.data.dataset == "folder" and not self.data.data_dir:
-            raise ValueError("`dataset=folder` needs `data_dir`, the folder with the images. Received: no `data_dir`")
-        if self.data.dataset == "folder" and not self.data.image_size:
-            raise ValueError("`dataset=folder` needs `image_size`, e.g. 96. Received: no `image_size`")
-        if self.data.dataset == "patterns" and self.data.data_dir:
-            raise ValueError(f"`dataset=patterns` is generated and reads no `data_dir`. Received: {self.data.data_dir}")
-        if self.output.resume and not self.output.run_dir:
-            raise ValueError("`resume` needs `run_dir`, the run to continue. Received: no `run_dir`")
-        if self.output.resume and self.output.overwrite:
-            raise ValueError("`resume` and `overwrite` exclude each other. Received: both")
-
     @classmethod
     def sections(cls) -> dict[str, Any]:
         """The groups of settings by name: their dataclasses."""
@@ -262,28 +246,20 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: dict[str, dict[str, Any]]) -> Self:
-        """The inverse of `to_dict`.
-
-        Raises:
-            ValueError: on a section or setting that this version does not have.
-        """
+        """The inverse of `to_dict`; raises ValueError on a section or setting that this version does not have."""
         sections = cls.sections()
         unknown = set(values) - set(sections)
         for name in set(values) & set(sections):
             unknown |= set(values[name]) - {field.name for field in dataclasses.fields(sections[name])}
         if unknown:
             raise ValueError(
-                f"The configuration has settings that this version does not know. Received: {sorted(unknown)}"
+                f"The configuration has settings that are unknown to this version. Received: {sorted(unknown)}"
             )
         return cls(**{name: sections[name](**settings) for name, settings in values.items()})
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Reads a `config.json`.
-
-        Raises:
-            ValueError: If the file is missing or is not one; it names the file and the setting.
-        """
+        """Reads a `config.json`; raises ValueError, naming the file and the setting, if it is missing or is not one."""
         try:
             return cls.from_dict(json.loads(Path(path).read_text()))
         except (OSError, ValueError, TypeError, AttributeError) as error:
@@ -314,11 +290,7 @@ class Config:
 
 
 def section_of(name: str) -> str:
-    """The name of the section that has a setting.
-
-    Raises:
-        ValueError: If none has.
-    """
+    """The name of the section that has a setting; raises ValueError if none has."""
     for section, kind in Config.sections().items():
         if name in {field.name for field in dataclasses.fields(kind)}:
             return section

@@ -23,22 +23,21 @@ class SaveCheckpoints(keras.callbacks.Callback):
         self._epoch = self._saved = 0
 
     def on_epoch_end(self, epoch, logs=None):
-        """Saves when its turn has come."""
+        """Saves every few epochs."""
         self._epoch = epoch + 1
         if self._epoch % self._every == 0:
             self._save()
 
     def on_train_end(self, logs=None):
-        """Saves what has been trained since."""
+        """Saves what has been learned since."""
         if self._epoch > self._saved:
             self._save()
 
     def _save(self) -> None:
-        model = self.model
         run_folder.require(self._folder.parent)
-        step = int(model.optimizer.iterations.numpy())
-        arrays = checkpoints.collect([*model.weights, *model.optimizer.variables])
-        checkpoints.save(self._folder, self._epoch, arrays, {**self._meta, "step": step})
+        optimizer = self.model.optimizer
+        arrays = checkpoints.collect([*self.model.weights, *optimizer.variables])
+        checkpoints.save(self._folder, self._epoch, arrays, {**self._meta, "step": int(optimizer.iterations.numpy())})
         self._saved = self._epoch
 
 
@@ -50,7 +49,7 @@ class StopAfter(keras.callbacks.Callback):
         self._left = steps
 
     def on_train_batch_end(self, batch, logs=None):
-        """Counts."""
+        """Counts the step."""
         self._left -= 1
         if self._left <= 0:
             self.model.stop_training = True

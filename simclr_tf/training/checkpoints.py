@@ -22,51 +22,43 @@ if TYPE_CHECKING:  # a missing checkpoint is refused before the slow import
 
 _NAME = re.compile(r"epoch-(\d{5,})\.npz")
 _META = "meta"
+KEPT = 2  # checkpoints of a run; should the newest be damaged, there is the one before
 # np.savez takes the entries as keywords, some of which mean something else to it; no prefixed path does.
 _PREFIX = "variables/"
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A saved state.
+    """A saved state."""
 
-    Attributes:
-        epoch: Completed epochs.
-        variables: Variable paths and their arrays.
-        meta: What else was saved with them.
-        path: The file.
-        skipped: A line for each newer file that could not be read.
-    """
-
-    epoch: int
-    variables: dict[str, np.ndarray]
-    meta: dict[str, Any]
+    epoch: int  # completed ones
+    variables: dict[str, np.ndarray]  # by path
+    meta: dict[str, Any]  # what else was saved with them
     path: Path
-    skipped: tuple[str, ...] = ()
+    skipped: tuple[str, ...]  # a line for each newer file that could not be read
 
 
-def save(folder: Path, epoch: int, variables: Mapping[str, np.ndarray], meta: Mapping[str, Any], keep: int = 2) -> Path:
-    """Writes `folder/epoch-<epoch>.npz`, then deletes the checkpoints that it makes superfluous.
+def save(folder: Path, epoch: int, variables: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> Path:
+    """Writes `folder/epoch-<epoch>.npz`, then deletes the checkpoints that are no longer needed.
 
-    Those are all but the `keep` newest, and those of later epochs: a run that went back to an earlier checkpoint
+    Those are all but the two newest, and those of later epochs: a run that went back to an earlier checkpoint
     has left them behind.
 
     Args:
-        folder: Where the checkpoints of one run lie; created if needed.
+        folder: Folder of the checkpoints of one run; created if needed.
         epoch: Completed epochs.
-        variables: Names and their arrays of numbers, of any shape.
+        variables: Arrays of numbers by name, of any shape.
         meta: JSON values to save with them.
-        keep: How many checkpoints to keep, this one included.
 
     Returns:
         The file.
 
     Raises:
-        ValueError: If `keep` or `epoch` is out of range, or an array's dtype is one that NumPy does not write
-            exactly (bfloat16, objects). Nothing is written then.
+        ValueError: If `epoch` is negative, or an array's dtype is one that NumPy does not write exactly (bfloat16,
+            objects). Nothing is written then.
     """
-    if keep < 1 or epoch < 0:
-        raise ValueError(f"keep must be positive and epoch not negative. Received: keep={keep}, epoch={epoch}")
+    if epoch < 0:
+        raise ValueError(f"epoch must not be negative. Received: {epoch}")
     arrays = {name: np.asarray(array) for name, array in variables.items()}
     foreign = {name: str(array.dtype) for name, array in arrays.items() if array.dtype.kind not in "biufc"}
     if foreign:
@@ -76,30 +68,18 @@ def save(folder: Path, epoch: int, variables: Mapping[str, np.ndarray], meta: Ma
     path = folder / f"epoch-{epoch:05d}.npz"
     with replacing(path) as file:
         np.savez(file, **entries)
-    _prune(folder, epoch, keep)
+    saved = _files(folder)
+    kept = [saved[number] for number in saved if number <= epoch][:KEPT]
+    for superfluous in {*saved.values(), *folder.glob(".epoch-*.tmp")} - set(kept):
+        superfluous.unlink(missing_ok=True)
     return path
 
 
-def _prune(folder: Path, epoch: int, keep: int) -> None:
-    saved = _files(folder)
-    current = [number for number in saved if number <= epoch]
-    for number in set(saved) - set(current[:keep]):
-        saved[number].unlink(missing_ok=True)
-    for leftover in folder.glob(".epoch-*.tmp"):
-        leftover.unlink(missing_ok=True)
-
-
 def newest(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint that is whole.
-
-    Args:
-        folder: Where the checkpoints of one run lie; it need not exist.
-
-    Returns:
-        The checkpoint, whose `skipped` tells which newer files are damaged; None if there is no checkpoint.
+    """The newest checkpoint that is whole, None if there is no checkpoint.
 
     Raises:
-        ValueError: If there are checkpoints but all are damaged: to start again from scratch is for the user to say.
+        ValueError: If there are checkpoints but all are damaged: only the user can decide to start from scratch.
     """
     skipped: list[str] = []
     for epoch, path in _files(folder).items():
@@ -137,19 +117,12 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 def collect(variables: Iterable[keras.Variable]) -> dict[str, np.ndarray]:
     """Copies Keras variables, also mirrored ones, to arrays under their paths; raises ValueError if two share one."""
-    arrays: dict[str, np.ndarray] = {}
-    for path, variable in _by_path(variables).items():
-        # A copy: on a CPU the result of numpy() can share memory with the variable, which training goes on to change.
-        arrays[path] = np.array(variable.numpy(), copy=True)
-    return arrays
+    # Copies: on a CPU the result of numpy() can share memory with the variable, which training goes on to change.
+    return {path: np.array(variable.numpy(), copy=True) for path, variable in _by_path(variables).items()}
 
 
 def restore(variables: Iterable[keras.Variable], arrays: Mapping[str, np.ndarray]) -> None:
-    """Assigns arrays to the variables of the same paths: all of them, or none and an error.
-
-    Args:
-        variables: Keras variables, also mirrored ones; outside of a replica context.
-        arrays: What `collect` returned for variables of the same paths, shapes and dtypes.
+    """Assigns arrays that `collect` returned to the variables of the same paths: all of them, or none and an error.
 
     Raises:
         ValueError: If two variables share a path, or paths, shapes or dtypes differ; it names them.

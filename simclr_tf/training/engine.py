@@ -34,27 +34,18 @@ from simclr_tf.training.signals import interruptible
 ADVICE = "take a smaller `batch_size` or `width`, `precision=mixed_bfloat16`, or more devices"
 
 
-class Settings(Protocol):
+class _Settings(Protocol):
     """What the engine reads of a task's settings."""
 
     @property
-    def training(self) -> Training:
-        """How long, with which batch and precision."""
-
+    def training(self) -> Training: ...
     @property
-    def optimization(self) -> Optimization:
-        """Of which the learning rate is read."""
-
+    def optimization(self) -> Optimization: ...
     @property
-    def hardware(self) -> Hardware:
-        """Where it runs."""
-
+    def hardware(self) -> Hardware: ...
     @property
-    def output(self) -> Output:
-        """What it writes."""
-
-    def to_dict(self) -> dict[str, dict[str, Any]]:
-        """Nested plain values, one mapping a section."""
+    def output(self) -> Output: ...
+    def to_dict(self) -> dict[str, dict[str, Any]]: ...
 
 
 def start(training: Training, hardware: Hardware) -> tf.distribute.Strategy:
@@ -79,17 +70,17 @@ class Run:
     """One run of a training, from its plan to its end.
 
     Args:
-        settings: Sections that say how long, how, where and into which folder.
-        strategy: As made by `start`.
+        settings: Settings of the run, such as a `Config`.
+        strategy: Strategy that `start` made.
         train: Images to learn from.
         validation: Images for the validation loss, if any.
-        measures: Names of the logs that an epoch reports, in the order of metrics.csv, each with the pattern by which a
-            line shows it; `loss` is among them.
+        measures: Names of the logs that an epoch reports, in the order of metrics.csv, and the pattern by which a line
+            shows each; `loss` is among them.
         labels: Whether the model takes (images, labels) instead of images.
 
     Attributes:
         plan: Steps and learning rates.
-        folder: Of the run, once it is open.
+        folder: Folder of the run, once it is open.
         chief: Whether this process writes files.
         whole_step_compiled: Whether XLA should compile the whole step, `jit_compile` of `keras.Model.compile`.
 
@@ -98,14 +89,9 @@ class Run:
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        strategy: tf.distribute.Strategy,
-        train: Split,
-        validation: Split | None,
-        measures: Mapping[str, str],
-        labels: bool = False,
-    ):
+        self, settings: _Settings, strategy: tf.distribute.Strategy, train: Split, validation: Split | None,
+        measures: Mapping[str, str], labels: bool = False,
+    ):  # fmt: skip
         self._settings, self._strategy, self._labels = settings, strategy, labels
         self._train, self._validation, self._measures = train, validation, measures
         self.chief = distribution.is_chief(strategy)
@@ -116,19 +102,14 @@ class Run:
         if self._saved:
             _require_same_images(self._saved, self._images)
         self.plan: Plan = make_plan(
-            settings.training,
-            settings.optimization,
-            len(train),
-            len(validation) if validation else 0,
-            strategy.num_replicas_in_sync,
-            self._saved.epoch if self._saved else 0,
-        )
+            settings.training, settings.optimization, len(train), len(validation) if validation else 0,
+            strategy.num_replicas_in_sync, self._saved.epoch if self._saved else 0,
+        )  # fmt: skip
         what = {name: section for name, section in settings.to_dict().items() if name not in PLACES}
         distribution.require_agreement(strategy, f"epoch {self.plan.first_epoch}, {len(train)} images, {what}")
-        # One GPU gains from XLA for the whole step. A CPU loses, its convolutions being faster without, and several
+        # One GPU gains from XLA for the whole step. A CPU loses, since its convolutions are faster without, and several
         # replicas cannot: their parts are compiled around the collectives.
-        gpu = bool(tf.config.list_physical_devices("GPU"))
-        self.whole_step_compiled = strategy.num_replicas_in_sync == 1 and gpu
+        self.whole_step_compiled = strategy.num_replicas_in_sync == 1 and bool(tf.config.list_physical_devices("GPU"))
 
     @contextlib.contextmanager
     def building(self) -> Iterator[None]:
@@ -139,21 +120,21 @@ class Run:
     def open(self, model: keras.Model, name: str, texts: Mapping[str, str], meta: Mapping[str, Any]) -> list[str]:
         """Restores what the run has learned, and opens its folder.
 
-        Not before the model is built: an encoder of the user's may be wrong, and `overwrite` should delete nothing then.
+        Not before the model is built: a user's own encoder may be wrong, and `overwrite` should delete nothing then.
 
         Args:
-            model: Compiled, its optimizer built.
-            name: What the run is, as part of the default folder's name.
+            model: Compiled model, its optimizer built.
+            name: Name of the run in that of the default folder.
             texts: Files to write into the folder, beside config.json and environment.json.
             meta: JSON values to save with each checkpoint.
 
         Returns:
-            What there is to say about the run that is continued, one sentence each.
+            Notes on the run that is continued, one sentence each.
 
         Raises:
             ValueError: If the checkpoint does not fit the model, or the folder is not the run's to use.
         """
-        output, first_step = self._settings.output, self.plan.first_epoch * self.plan.steps_per_epoch
+        training, output, first_epoch = self._settings.training, self._settings.output, self.plan.first_epoch
         if self._saved:
             self._restore(model, self._saved)
         if not self.chief:
@@ -164,9 +145,8 @@ class Run:
         for path, text in texts.items():
             files.write_text(self.folder / path, text)
         self.log = EpochLog(
-            self.folder, self._measures, self._settings.training.batch_size, self.plan.rate,
-            self._settings.training.epochs, interactive=sys.stdout.isatty(),
-            first_step=first_step, first_epoch=self.plan.first_epoch,
+            self.folder, self._measures, training.batch_size, self.plan.rate, training.epochs,
+            None if sys.stdout.isatty() else sys.stdout, first_epoch * self.plan.steps_per_epoch, first_epoch,
         )  # fmt: skip
         meta = {**meta, "images": self._images}
         self._save = SaveCheckpoints(self.folder / "checkpoints", output.checkpoint_epochs, meta)
@@ -185,8 +165,8 @@ class Run:
         """Trains to the last epoch, or for `max_steps`.
 
         Args:
-            model: As it was given to `open`.
-            callbacks: What the task does in addition, on every worker.
+            model: Model that was given to `open`.
+            callbacks: Callbacks of the task, run by every worker.
 
         Raises:
             ValueError: If a device runs out of memory, or images are gone.
@@ -194,7 +174,7 @@ class Run:
             ConnectionError: If another worker is lost.
             Interrupted: On SIGINT and SIGTERM.
         """
-        training, plan = self._settings.training, self.plan
+        training, plan, batch = self._settings.training, self.plan, self.plan.validation_batch
         left = (training.max_steps or sys.maxsize) - plan.first_epoch * plan.steps_per_epoch
         if left <= 0 or plan.first_epoch >= training.epochs:
             if self.chief:
@@ -203,7 +183,6 @@ class Run:
         callbacks = [*callbacks, *([self.log, self._save] if self.chief else [])]
         if training.max_steps:
             callbacks.append(StopAfter(left))
-        batch = plan.validation_batch
         shares = self._strategy.distribute_datasets_from_function
         train = partial(
             training_batches, self._train, training.batch_size, training.seed, plan.first_epoch, labels=self._labels
@@ -221,7 +200,7 @@ class Run:
                 validation_steps=plan.validation_images // batch if validation else None,
                 callbacks=callbacks,
                 shuffle=False,  # the stream is shuffled already
-                verbose=1 if self.chief and sys.stdout.isatty() else 0,
+                verbose=int(self.chief and sys.stdout.isatty()),
             )
 
     @contextlib.contextmanager
@@ -236,11 +215,7 @@ class Run:
                 ) from error
 
     def close(self) -> None:
-        """Waits for the other workers.
-
-        Raises:
-            ConnectionError: If one of them is lost.
-        """
+        """Waits for the other workers; raises ConnectionError if one of them is lost."""
         distribution.wait_for_workers(self._strategy)
 
 

@@ -1,7 +1,6 @@
 """The log of a run: a row, a line and TensorBoard scalars for each epoch."""
 
 import math
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from simclr_tf.training import metrics, run_folder
 
 
 class EpochLog(keras.callbacks.Callback):
-    """Logs every epoch to `metrics.csv` and TensorBoard and, where there is no progress bar, to a stream.
+    """Logs every epoch to `metrics.csv`, TensorBoard and a stream.
 
     Put it before callbacks that save: it ends a run whose loss is no longer finite, and what comes after it in the
     list then does not see that epoch. Under several workers, give it to the first one only.
@@ -24,14 +23,13 @@ class EpochLog(keras.callbacks.Callback):
     empty where that step is all there was. `learning_rate` is that of the epoch's last update.
 
     Args:
-        run_dir: Folder of the run; takes `metrics.csv` and `tensorboard/`.
+        run_dir: Folder of the run.
         measures: Names of the logs to keep, in the order of the columns, and the pattern by which a line shows each;
             `loss` is among them. What an epoch does not have stays empty.
-        images_per_step: The global batch size.
-        learning_rate: Maps a step, counted from 0, to its learning rate.
-        total_epochs: Epochs of the whole run, for the printed line.
-        interactive: Whether Keras' progress bar is shown; then no line is printed.
-        stream: Where lines go, standard output by default.
+        images_per_step: Global batch size.
+        learning_rate: Function from a step, counted from 0, to its learning rate.
+        total_epochs: Epochs of the whole run.
+        stream: Stream of the lines; None, where there is a progress bar, for none.
         first_step: Steps done before this process.
         first_epoch: Epochs done before this process. Rows of later epochs, left by a process that got further than
             its last checkpoint, are dropped.
@@ -41,30 +39,16 @@ class EpochLog(keras.callbacks.Callback):
     """
 
     def __init__(
-        self,
-        run_dir: Path,
-        measures: Mapping[str, str],
-        images_per_step: int,
-        learning_rate: Callable[[int], Any],
-        total_epochs: int,
-        *,
-        interactive: bool,
-        stream: TextIO | None = None,
-        first_step: int = 0,
-        first_epoch: int = 0,
-    ):
-        """Reads the rows of the epochs before."""
+        self, run_dir: Path, measures: Mapping[str, str], images_per_step: int, learning_rate: Callable[[int], Any],
+        total_epochs: int, stream: TextIO | None, first_step: int = 0, first_epoch: int = 0,
+    ):  # fmt: skip
         super().__init__()
-        self._path = run_dir / "metrics.csv"
-        self._measures = measures
+        self._path, self._measures, self._stream = run_dir / "metrics.csv", measures, stream
         rows = metrics.read_rows(self._path) if self._path.exists() else []
         self._rows = [row for row in rows if (row["epoch"] or 0) <= first_epoch]
-        self._images_per_step = images_per_step
-        self._learning_rate = learning_rate
-        self._total_epochs = total_epochs
-        self._stream = None if interactive else stream or sys.stdout
+        self._images_per_step, self._learning_rate, self._total_epochs = images_per_step, learning_rate, total_epochs
         self._step = first_step
-        self._clock = StepClock()
+        self._clock = _StepClock()
         self._writer = tf.summary.create_file_writer(str(run_dir / "tensorboard"))
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -117,22 +101,19 @@ class EpochLog(keras.callbacks.Callback):
         self._writer.flush()
 
 
-class StepClock:
+class _StepClock:
     """Measures steps a second, without the first step ever and without what follows an epoch's last step."""
 
     def __init__(self) -> None:
-        """The first step is not timed."""
         self._warm = False
         self._steps = 0
         self._begin = self._end = 0.0
 
     def start(self) -> None:
-        """Begins an epoch."""
         self._steps = 0
         self._begin = self._end = time.perf_counter()
 
     def tick(self) -> None:
-        """Ends a step."""
         self._end = time.perf_counter()
         if self._warm:
             self._steps += 1
@@ -141,7 +122,6 @@ class StepClock:
             self._begin = self._end
 
     def steps_per_second(self) -> float | None:
-        """The rate of this epoch so far, None if nothing was timed."""
         seconds = self._end - self._begin
         return self._steps / seconds if self._steps and seconds > 0 else None
 

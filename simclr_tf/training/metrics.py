@@ -13,27 +13,15 @@ Row = Mapping[str, int | float | None]
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a metrics file.
-
-    Args:
-        path: The file.
-
-    Returns:
-        One mapping from column to value for each row, None for an empty cell; `epoch` and `step` are ints.
-
-    Raises:
-        ValueError: If the file is not a metrics file.
-    """
+    """The rows of a metrics file, None for an empty cell; raises ValueError if the file is another one."""
     try:
-        header, *lines = list(csv.reader(io.StringIO(path.read_text()))) or [[]]
+        header, *lines = [*csv.reader(io.StringIO(path.read_text()))] or [[]]
         if tuple(header[:2]) != FIRST or tuple(header[-2:]) != LAST or any(len(row) != len(header) for row in lines):
             raise ValueError(f"the columns {', '.join(header)[:80]}")
         return [{name: _value(name, cell) for name, cell in zip(header, cells, strict=True)} for cells in lines]
     except (ValueError, csv.Error) as error:
-        begin, end = ", ".join(FIRST), ", ".join(LAST)
-        raise ValueError(
-            f"Expected a table with the columns {begin}, ..., {end}. Received: {path} ({error})"
-        ) from error
+        columns = ", ".join([*FIRST, "...", *LAST])
+        raise ValueError(f"Expected a table with the columns {columns}. Received: {path} ({error})") from error
 
 
 def _value(name: str, cell: str) -> int | float | None:
@@ -43,14 +31,9 @@ def _value(name: str, cell: str) -> int | float | None:
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
-    """Writes a metrics file, atomically.
+    """Writes a metrics file, whole or not at all; a value that is None or missing leaves its cell empty.
 
     Floats are written in full, so that equal numbers give equal text and reading gives the same numbers back.
-
-    Args:
-        path: The file.
-        columns: Names of the columns.
-        rows: Mappings from column to value; None, or none at all, leaves a cell empty.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -10,38 +10,22 @@ from simclr_tf.optimizers import peak_learning_rate, warmup_cosine
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The numbers that settings and data give together.
-
-    Attributes:
-        train_images: Images to train on.
-        validation_images: Images held out.
-        steps_per_epoch: Whole batches in an epoch.
-        validation_batch: Batch of the validation: that of the training, or as many images as all replicas can share;
-            0 where there are none.
-        first_epoch: Epochs that are done already.
-        warmup_epochs: Epochs of linear warm-up.
-        peak: Learning rate after the warm-up.
-        rate: Learning rate at each step.
-    """
+    """The numbers that settings and data give together."""
 
     train_images: int
     validation_images: int
-    steps_per_epoch: int
-    validation_batch: int
-    first_epoch: int
+    steps_per_epoch: int  # whole batches
+    validation_batch: int  # that of the training, or as many images as all replicas can share; 0 where there are none
+    first_epoch: int  # epochs that are done already
     warmup_epochs: float
-    peak: float
-    rate: keras.optimizers.schedules.LearningRateSchedule
+    peak: float  # learning rate after the warm-up
+    rate: keras.optimizers.schedules.LearningRateSchedule  # by step
 
 
 def make_plan(
-    training: Training,
-    optimization: Optimization,
-    train_images: int,
-    validation_images: int,
-    replicas: int,
+    training: Training, optimization: Optimization, train_images: int, validation_images: int, replicas: int,
     first_epoch: int = 0,
-) -> Plan:
+) -> Plan:  # fmt: skip
     """The plan of a run.
 
     A warm-up that is longer than the run, as when a recipe is tried for an epoch, is cut to a tenth of the run.
@@ -61,9 +45,8 @@ def make_plan(
         )
     steps = train_images // batch_size
     peak = peak_learning_rate(optimization, batch_size)
-    warmup_epochs = optimization.warmup_epochs
-    if warmup_epochs > training.epochs:
-        warmup_epochs = training.epochs / 10
+    shorter = training.epochs < optimization.warmup_epochs
+    warmup_epochs = training.epochs / 10 if shorter else optimization.warmup_epochs
     rate = warmup_cosine(peak, round(warmup_epochs * steps), training.epochs * steps)
     validation_batch = min(batch_size, validation_images // replicas * replicas)
     return Plan(train_images, validation_images, steps, validation_batch, first_epoch, warmup_epochs, peak, rate)

@@ -28,22 +28,16 @@ def open_run_dir(path: str | None, name: str, overwrite: bool, resume: bool) -> 
     """Creates the folder of a run, or opens an existing one where that was asked for.
 
     Args:
-        path: The folder, or None for a new `runs/<YYYYmmdd-HHMMSS>-<name>`.
-        name: What the run is, as part of the default folder's name.
-        overwrite: Empty the folder if it holds a run.
-        resume: Leave what the folder holds as it is.
-
-    Returns:
-        The folder, which exists.
+        path: Folder of the run; None for a new `runs/<YYYYmmdd-HHMMSS>-<name>`.
+        name: Name of the run in that of the default folder.
+        overwrite: Whether to empty a folder that holds a run.
+        resume: Whether to open a folder that holds a run and leave it as it is.
 
     Raises:
-        ValueError: If `path` is a file; if it holds anything and neither `overwrite` nor `resume` is set; if it
-            should be overwritten but does not look like a run; if both are set; or if another process is at work in it.
+        ValueError: If `check` refuses the folder, or another process is training in it.
     """
     if path is None:
         return _new_run_dir(name)
-    if overwrite and resume:
-        raise ValueError("`resume` and `overwrite` exclude each other. Received: both")
     folder = Path(path)
     check(folder, overwrite, resume)
     folder.mkdir(parents=True, exist_ok=True)
@@ -127,14 +121,9 @@ def _holds_run(folder: Path) -> bool:
 
 
 def environment() -> dict[str, Any]:
-    """What a run ran on: versions, devices, source and command line.
+    """What a run ran on, as JSON values: versions, devices, source and command line.
 
     Starts TensorFlow's devices, so call it after they are configured.
-
-    Returns:
-        JSON-ready values: `started` (ISO time with time zone), `command` (argv), `python`, `platform`, `packages`
-        (name to version, None where it is not installed), `devices` (`physical` and `logical` names), and `source`
-        (`commit`, and `dirty`: whether files differ from it; both None outside a git repository).
     """
     return {
         "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -166,6 +155,7 @@ def _devices() -> dict[str, list[str]]:
 
 
 def _source() -> dict[str, str | bool | None]:
+    """The commit, and whether files differ from it; both None outside a git repository."""
     commit = _git("rev-parse", "HEAD")
     # An installed copy can lie inside the repository of something else, whose commit would say nothing about it.
     if commit is None or not _git("ls-files", "--", Path(__file__).name):

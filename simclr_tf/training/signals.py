@@ -7,21 +7,16 @@ from collections.abc import Iterator
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run was ended by a signal.
+    """A run was ended by the signal of this number; its message says how to go on."""
 
-    Args:
-        number: Of the signal.
-        advice: How to go on, one sentence.
-    """
-
-    def __init__(self, number: int, advice: str = ""):
+    def __init__(self, number: int, advice: str):
         super().__init__(advice)
         self.number = number
 
 
 @contextlib.contextmanager
 def interruptible(advice: str) -> Iterator[None]:
-    """Turns SIGINT and SIGTERM in the block into `Interrupted`, with a sentence that says how to go on."""
+    """Turns SIGINT and SIGTERM in the block into `Interrupted` with this advice."""
 
     def interrupt(number, frame):
         raise Interrupted(number, advice)

@@ -39,10 +39,10 @@ def clock(monkeypatch):
 
 
 def make_log(folder, stream=None, **options):
-    options = {"learning_rate": lambda step: 0.1 * step, "total_epochs": 10, "interactive": False} | options
+    options = {"learning_rate": lambda step: 0.1 * step, "total_epochs": 10} | options
     folder.mkdir(exist_ok=True)
     (folder / "config.json").touch()  # a run's, without which its folder counts as deleted
-    return EpochLog(folder, MEASURES, images_per_step=8, stream=stream or io.StringIO(), **options)
+    return EpochLog(folder, MEASURES, images_per_step=8, stream=stream, **options)
 
 
 def run_epoch(log, epoch, logs, clock, step_seconds=(10.0, 0.5, 0.5), validation_seconds=100.0):
@@ -95,10 +95,9 @@ def test_missing_validation_is_an_empty_cell(tmp_path, clock):
     assert "val_loss" not in stream.getvalue()
 
 
-def test_interactive_prints_nothing(tmp_path, clock):
-    stream = io.StringIO()
-    run_epoch(make_log(tmp_path, stream, interactive=True), 0, LOGS, clock)
-    assert stream.getvalue() == "" and len(rows(tmp_path)) == 1
+def test_without_a_stream_nothing_is_printed(tmp_path, clock, capsys):
+    run_epoch(make_log(tmp_path), 0, LOGS, clock)
+    assert capsys.readouterr().out == "" and len(rows(tmp_path)) == 1
 
 
 def test_resume_drops_rows_after_the_checkpoint(tmp_path, clock):

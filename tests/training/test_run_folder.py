@@ -79,13 +79,6 @@ def test_file_in_the_way_is_refused(tmp_path, overwrite, resume):
     assert path.read_text() == "mine"
 
 
-def test_resume_and_overwrite_exclude_each_other(tmp_path):
-    make_run(tmp_path)
-    with pytest.raises(ValueError, match="exclude each other"):
-        open_run_dir(str(tmp_path), "x", overwrite=True, resume=True)
-    assert (tmp_path / "config.json").exists()
-
-
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_check_refuses_what_opening_would_and_changes_nothing(tmp_path, overwrite):
     (tmp_path / "thesis.tex").touch()

@@ -24,11 +24,7 @@ def build_encoder(
 
 
 def _of_any_size(encoder: keras.Model) -> keras.Model:
-    """The same layers for images of any size.
-
-    Raises:
-        ValueError: If they depend on it, as a dense layer on flattened maps does.
-    """
+    """The same layers for images of any size; raises ValueError if one, such as a dense layer on maps, has a size."""
     _, height, width, channels = encoder.input_shape
     images = keras.Input((None, None, channels), name="images", dtype="float32")
     try:
@@ -45,14 +41,9 @@ def _of_any_size(encoder: keras.Model) -> keras.Model:
 def build_head(network: Network, representation_dim: int, precision: str = "float32") -> keras.Model:
     """The projection head that the settings name: h to z."""
     return projection_head(
-        network.projection,
-        representation_dim,
-        network.projection_dim,
-        precision,
-        layers=network.projection_layers,
-        width=network.projection_width,
-        batch_norm=network.projection_bn,
-    )
+        network.projection, representation_dim, network.projection_dim, precision,
+        layers=network.projection_layers, width=network.projection_width, batch_norm=network.projection_bn,
+    )  # fmt: skip
 
 
 def load_encoder(folder: str | Path, layer: int = 0) -> keras.Model:
@@ -105,30 +96,18 @@ def _encoder_of(folder: Path, layer: int) -> tuple[keras.Model, checkpoints.Chec
     return encoder, saved
 
 
-class ExportedEncoder(tf.Module):
-    """Images in, representations out, with the preprocessing inside.
-
-    Args:
-        encoder: a model of float32 images in [0, 1] to h, made outside of any strategy.
-    """
+class _ExportedEncoder(tf.Module):
+    """Images in, representations out, with the preprocessing inside."""
 
     def __init__(self, encoder: keras.Model):
         super().__init__(name="encoder")
         self._encoder = encoder
-        # What a SavedModel keeps is what hangs on the module, and Keras' own tracking is not TensorFlow's.
+        # A SavedModel keeps the variables that are attributes of the module; Keras' own tracking is not TensorFlow's.
         self._variables = [variable.value for variable in encoder.variables]
-        self.image_shape = tuple(encoder.input_shape[1:])
 
     @tf.function
     def __call__(self, images):
-        """Representations of images.
-
-        Args:
-            images: (B, H, W, C) of any B, uint8 or float32 in [0, 1], of the size that the encoder was trained on.
-
-        Returns:
-            h, float32 (B, D).
-        """
+        """Images (B, H, W, C), uint8 or float32 in [0, 1], of the size of training, to h, float32 (B, D)."""
         # No kernel takes a batch of no images.
         return tf.cond(tf.shape(images)[0] > 0, lambda: self._represent(images), self._nothing)
 
@@ -138,16 +117,6 @@ class ExportedEncoder(tf.Module):
     def _nothing(self):
         return tf.zeros([0, self._encoder.output_shape[-1]])
 
-    def signature(self, dtype: tf.DType):
-        """A serving signature for images of one dtype: `images` in, `representation` out."""
-        spec = tf.TensorSpec([None, *self.image_shape], dtype, name="images")
-
-        @tf.function(input_signature=[spec])
-        def serve(images):
-            return {"representation": self(images)}
-
-        return serve
-
 
 def export_encoder(encoder: keras.Model, folder: Path) -> Path:
     """Writes a SavedModel, whole or not at all.
@@ -156,16 +125,22 @@ def export_encoder(encoder: keras.Model, folder: Path) -> Path:
     are `serving_default` (float32) and `serving_uint8`.
 
     Args:
-        encoder: a model of float32 images in [0, 1] to h, made outside of any strategy.
-        folder: where to; replaced if it exists.
+        encoder: Model of float32 images in [0, 1] to h, made outside of any strategy.
+        folder: Folder to write; replaced if it exists.
 
     Returns:
         The folder.
     """
-    module = ExportedEncoder(encoder)
-    signatures = {"serving_default": module.signature(tf.float32), "serving_uint8": module.signature(tf.uint8)}
-    for dtype in (tf.float32, tf.uint8):
-        module.__call__.get_concrete_function(tf.TensorSpec([None, *module.image_shape], dtype, name="images"))
+    module, signatures = _ExportedEncoder(encoder), {}
+
+    @tf.function
+    def serve(images):
+        return {"representation": module(images)}
+
+    for name, dtype in (("serving_default", tf.float32), ("serving_uint8", tf.uint8)):
+        spec = tf.TensorSpec([None, *encoder.input_shape[1:]], dtype, name="images")
+        module.__call__.get_concrete_function(spec)
+        signatures[name] = serve.get_concrete_function(spec)
     with replacing_folder(folder) as temporary:
         tf.saved_model.save(module, str(temporary), signatures=signatures)
     return folder

@@ -19,8 +19,6 @@ COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0
 INK, GRID = "#333333", "#DDDDDD"
 DPI = 100
 
-_GUTTER = 2  # pixels between images
-
 
 def save(figure: Figure, out: Path, **options) -> None:
     """Writes a figure as PNG; without matplotlib's version in it, equal pictures are equal files."""
@@ -75,32 +73,17 @@ def image_grid(
 
 
 def tile(rows: Sequence[np.ndarray], scale: int = 1) -> np.ndarray:
-    """One picture of strips of images, on white.
-
-    Args:
-        rows: Strips, each uint8 `(n, H, W, C)`, of one n, H and W; C = 1 or 3.
-        scale: Picture pixels an image pixel, a positive integer.
-
-    Returns:
-        uint8 `(H', W', 3)`.
-
-    Raises:
-        ValueError: If there are no images or the strips do not fit together.
-    """
-    _check_strips(rows)
+    """The picture of `image_grid` without labels, uint8 (H', W', 3); raises ValueError if strips do not fit together."""
+    fits = all(strip.dtype == np.uint8 and strip.ndim == 4 and strip.shape[3] in (1, 3) for strip in rows)
+    if not fits or len({strip.shape[:3] for strip in rows}) != 1 or 0 in rows[0].shape:
+        found = [f"{strip.dtype} {strip.shape}" for strip in rows]
+        raise ValueError(f"Expected rows of uint8 images (n, H, W, 1 or 3) of one n, H and W. Received: {found}")
     if scale < 1:
         raise ValueError(f"scale must be a positive integer. Received: {scale}")
     # (rows, n, H, W, 3)
     images = np.stack([np.broadcast_to(strip, (*strip.shape[:3], 3)) for strip in rows])
     images = images.repeat(scale, axis=2).repeat(scale, axis=3)
-    half = _GUTTER // 2
-    images = np.pad(images, ((0, 0), (0, 0), (half, half), (half, half), (0, 0)), constant_values=255)
+    # A gutter of two pixels between images.
+    images = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)
     strips, n, height, width, _ = images.shape
     return images.transpose(0, 2, 1, 3, 4).reshape(strips * height, n * width, 3)
-
-
-def _check_strips(rows: Sequence[np.ndarray]) -> None:
-    fits = all(strip.dtype == np.uint8 and strip.ndim == 4 and strip.shape[3] in (1, 3) for strip in rows)
-    if not fits or len({strip.shape[:3] for strip in rows}) != 1 or 0 in rows[0].shape:
-        found = [f"{strip.dtype} {strip.shape}" for strip in rows]
-        raise ValueError(f"Expected rows of uint8 images (n, H, W, 1 or 3) of one n, H and W. Received: {found}")

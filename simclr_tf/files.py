@@ -13,14 +13,7 @@ from typing import IO, Any
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A binary file that becomes `path` at the end of the block; an exception in it leaves the old file as it was.
 
-    Args:
-        path: File to write; its folder is created.
-
-    Yields:
-        The file to write to, a temporary `.<name>.<process id>.tmp` in the same folder.
-
-    Raises:
-        OSError: If the file cannot be written; it names `path`.
+    Until then it is `.<name>.<process id>.tmp` in the same folder, which is created. An OSError names `path`.
     """
     temporary = _temporary(path)
     with _naming(path):
@@ -38,13 +31,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
-    """A folder that becomes `folder` at the end of the block, in place of the old one.
-
-    Args and raises: as `replacing`.
-
-    Yields:
-        The temporary folder's path; whoever writes to it creates it.
-    """
+    """The path of a folder to create, which becomes `folder` at the end of the block, in place of the old one."""
     temporary = _temporary(folder)
     with _naming(folder):
         try:
@@ -63,11 +50,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes `value` to `path` as indented JSON.
-
-    Raises:
-        ValueError: If it holds a number that JSON cannot express, such as NaN.
-    """
+    """Writes indented JSON; raises ValueError for a number that JSON cannot express, such as NaN."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 

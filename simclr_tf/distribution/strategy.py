@@ -16,9 +16,6 @@ CONNECT_TIMEOUT = 20.0  # seconds to reach a TPU's host
 def make_strategy(hardware: Hardware) -> tf.distribute.Strategy:
     """Splits the CPU if required and makes the strategy. Call it before TensorFlow initializes its devices.
 
-    Args:
-        hardware: Name of the strategy and its options.
-
     Raises:
         ValueError: If the machine lacks what the strategy needs, or TF_CONFIG is malformed.
         ConnectionError: If the workers cannot reach each other.
@@ -40,12 +37,7 @@ def describe(strategy: tf.distribute.Strategy) -> str:
 
 
 def notes(strategy: tf.distribute.Strategy, hardware: Hardware) -> list[str]:
-    """What may surprise a user about the devices of a run, one sentence each.
-
-    Args:
-        strategy: Strategy that `make_strategy` made.
-        hardware: Settings that it was made from.
-    """
+    """What may surprise a user about the devices of a run, one sentence each."""
     if hardware.strategy == "multiworker" and not strategy.cluster_resolver.task_type:
         return ["this process is the only worker: TF_CONFIG is not set"]
     return []
@@ -155,10 +147,4 @@ def _reason(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-STRATEGIES = {
-    "auto": _auto,
-    "single": _single,
-    "mirrored": _mirrored,
-    "multiworker": _multiworker,
-    "tpu": _tpu,
-}
+STRATEGIES = {"auto": _auto, "single": _single, "mirrored": _mirrored, "multiworker": _multiworker, "tpu": _tpu}

@@ -25,11 +25,7 @@ def num_workers(strategy: tf.distribute.Strategy) -> int:
 
 
 def require_agreement(strategy: tf.distribute.Strategy, text: str) -> None:
-    """Waits for all workers and checks that they are about to do the same thing.
-
-    Args:
-        strategy: Strategy of this worker.
-        text: What this worker is about to do.
+    """Waits for all workers and checks that they are about to do the same thing, told by `text`.
 
     Raises:
         ValueError: On every worker, if `text` differs between them.
@@ -53,11 +49,7 @@ def require_agreement(strategy: tf.distribute.Strategy, text: str) -> None:
 
 
 def wait_for_workers(strategy: tf.distribute.Strategy) -> None:
-    """Waits until all workers get here: one that exits while others are busy would be reported as lost.
-
-    Raises:
-        ConnectionError: If a worker has stopped.
-    """
+    """Waits until all workers get here: one that exits while others are busy would be reported as lost."""
     require_agreement(strategy, "waiting")
 
 

@@ -14,15 +14,7 @@ _TRAINING, _VALIDATION = figures.COLORS[:2]
 
 
 def loss_curves(metrics_csv: Path, out: Path) -> None:
-    """Draws training and validation loss, and contrastive accuracy, over the epochs.
-
-    Args:
-        metrics_csv: The metrics of a run.
-        out: PNG file to write.
-
-    Raises:
-        ValueError: If the table is not one of metrics, or has no rows.
-    """
+    """Draws the losses and contrastive accuracy of a run as PNG; raises ValueError if its table has no epoch."""
     rows = read_rows(metrics_csv)
     if not rows:
         raise ValueError(f"There is no epoch to draw. Received: {metrics_csv}")

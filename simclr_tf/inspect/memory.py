@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -31,46 +32,35 @@ def memory_line(model: keras.Model, batch_size: int) -> str:
 
 
 def expected_memory(model: keras.Model, batch_size: int) -> dict[str, int] | None:
-    """Bytes of one replica in a train step by what they are for, good to a factor of about 1.5.
+    """Bytes of one replica in a train step by their purpose, good to a factor of about 1.5.
 
-    Args:
-        model: A built and compiled `SimCLR`.
-        batch_size: Images in the global batch.
-
-    Returns:
-        None for an encoder whose layers have unknown output shapes: a subclass of `keras.Model`, or one for images of
-        any size.
+    None for an encoder whose layers have unknown output shapes: a subclass of `keras.Model`, or one for images of any
+    size.
     """
     strategy = model.distribute_strategy
     images = VIEWS * batch_size // strategy.num_replicas_in_sync
     compiled = model.jit_compile is True or isinstance(strategy, tf.distribute.TPUStrategy)
     dropped = RECOMPUTED if compiled else IN_PLACE
-    sizes = [_size(output) for part in (model.encoder, model.head) for output in _outputs(part, dropped)]
-    known = [size for size in sizes if size is not None]
-    if len(known) < len(sizes):
+    outputs = [output for part in (model.encoder, model.head) for output in _outputs(part, dropped)]
+    if any(output is None or None in output.shape[1:] for output in outputs):
         return None
     variables = [*model.weights, *model.optimizer.variables, *model.trainable_variables]  # the last for the gradients
     pairs, dim = images * VIEWS * batch_size, math.prod(model.head.output_shape[1:])
     return {
-        "activations": images * sum(known),
+        "activations": images * sum(_bytes(output.shape[1:], output.dtype) for output in outputs),
         "variables": sum(_bytes(variable.shape, variable.dtype) for variable in variables),
         # Similarities, their logits, exponentials and gradient; then the candidates and their gradient, in float32.
         "loss": 4 * (4 * min(pairs, BLOCK) + 2 * VIEWS * batch_size * dim),
     }
 
 
-def _outputs(model: keras.Model, dropped: tuple[type, ...]) -> Iterator[keras.KerasTensor | None]:
+def _outputs(model: keras.Model, dropped: tuple[type, ...]) -> Iterator[Any]:
     """The outputs that the backward pass needs; None for a layer whose outputs are unknown."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             yield from _outputs(layer, dropped)
         elif not isinstance(layer, dropped):
             yield from keras.tree.flatten(getattr(layer, "output", None))
-
-
-def _size(output: keras.KerasTensor | None) -> int | None:
-    """Bytes of one image's output, None where its shape is unknown."""
-    return None if output is None or None in output.shape[1:] else _bytes(output.shape[1:], output.dtype)
 
 
 def _bytes(shape: tuple[int, ...], dtype: str) -> int:

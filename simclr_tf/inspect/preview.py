@@ -76,7 +76,7 @@ def some_images(dataset: Dataset, count: int) -> np.ndarray:
     return dataset.train.take(indices).array()
 
 
-def draw_views(views: TwoViews, images: np.ndarray, out: Path, scale: int = 1) -> None:
+def draw_views(views: TwoViews, images: np.ndarray, out: Path, scale: int) -> None:
     """Draws originals, uint8 (n, H, W, C), and the pairs of views of each at two steps."""
     rows = [images]
     for step in range(2):
@@ -105,10 +105,8 @@ def operate(name: str, images: np.ndarray, strength: float) -> np.ndarray:
     if draw is None:
         drawn = layer.draw(tf.constant([7, round(100 * strength)]), len(images), images.shape[1:])
     else:
-        drawn = {
-            "chosen": tf.fill([len(images)], True),
-            **layer.parameters(tf.fill([layer.uniforms, len(images)], draw), images.shape[1:]),
-        }
+        drawn = layer.parameters(tf.fill([layer.uniforms, len(images)], draw), images.shape[1:])
+        drawn = {"chosen": tf.fill([len(images)], True), **drawn}
     return _to_bytes(to_images(layer.augment_planes(to_planes(to_float(tf.constant(images))), drawn)))
 
 

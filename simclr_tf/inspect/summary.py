@@ -14,17 +14,12 @@ from simclr_tf.training.plan import Plan
 
 
 def summary(config: Config, dataset: Dataset, plan: Plan, model: SimCLR, strategy: tf.distribute.Strategy) -> str:
-    """The resolved recipe, a line a subject.
-
-    Args:
-        config: of the run.
-        dataset: what it reads.
-        plan: its steps and learning rate.
-        model: built and compiled.
-        strategy: where it runs.
-    """
+    """The resolved recipe, a line a subject; the model is compiled, its optimizer built."""
+    network, (height, width, _) = config.network, dataset.train.image_shape
     lines = {
-        "encoder": _networks(config, dataset, model),
+        "encoder": f"{network.encoder}, width {network.width:g}, {model.encoder.count_params() / 1e6:.2f} M parameters, "
+        f"{height} x {width} pixels to {model.encoder.output_shape[-1]} dimensions; {network.projection} head, "
+        f"{model.head.count_params() / 1e6:.2f} M",
         "data": f"{dataset.name}: {plan.train_images} images to train on, {plan.validation_images} for validation, "
         f"{len(dataset.test) if dataset.test else 'none'} for testing" + _classes(dataset.class_names),
         "views": f"{config.augmentation.augmentations}, color strength {config.augmentation.color_strength:g}"
@@ -40,8 +35,8 @@ def summary(config: Config, dataset: Dataset, plan: Plan, model: SimCLR, strateg
     }
     if 0 < plan.validation_batch < config.training.batch_size:
         lines["note"] = (
-            f"val_loss is taken over batches of {plan.validation_batch} images, for want of "
-            f"{config.training.batch_size}: with fewer negatives it is lower than loss by nature"
+            f"val_loss is taken over batches of {plan.validation_batch} images instead of "
+            f"{config.training.batch_size}: having fewer negatives, it is expected to be lower than loss"
         )
     if plan.warmup_epochs != config.optimization.warmup_epochs:
         lines["warm-up"] = (
@@ -49,15 +44,6 @@ def summary(config: Config, dataset: Dataset, plan: Plan, model: SimCLR, strateg
             f"{config.optimization.warmup_epochs:g} is longer than it"
         )
     return "\n".join(f"{subject:8} {line}" for subject, line in lines.items())
-
-
-def _networks(config: Config, dataset: Dataset, model: SimCLR) -> str:
-    network, (height, width, _) = config.network, dataset.train.image_shape
-    return (
-        f"{network.encoder}, width {network.width:g}, {model.encoder.count_params() / 1e6:.2f} M parameters, "
-        f"{height} x {width} pixels to {model.encoder.output_shape[-1]} dimensions; {network.projection} head, "
-        f"{model.head.count_params() / 1e6:.2f} M"
-    )
 
 
 def _classes(names: tuple[str, ...] | None, shown: int = 10) -> str:
@@ -77,7 +63,7 @@ def _steps(config: Config, plan: Plan) -> str:
 
 
 def _others(settings: Any, defaults: Any, *shown: str) -> str:
-    """What else is not as by default, like `, blur`."""
+    """The other settings that are not at their defaults, like `, blur`."""
     text = ""
     for name, value in dataclasses.asdict(settings).items():
         if name not in shown and value != getattr(defaults, name):

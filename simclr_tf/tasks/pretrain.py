@@ -31,8 +31,8 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
     """Pretrains an encoder.
 
     Args:
-        config: Everything that defines the run.
-        flagfile: The command line that spells it, kept with the run.
+        config: Settings of the run.
+        flagfile: Flags for the same settings, kept with the run.
 
     Returns:
         The run's folder; on workers other than the chief, which write nothing, the current one.
@@ -80,14 +80,10 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
 
 
 def build_model(config: Config, image_shape: tuple[int, int, int]) -> SimCLR:
-    """The SimCLR model that the settings name, its initial weights drawn from Keras' seed.
-
-    With rising resolutions, its encoder takes images of any size.
-    """
-    encoder = encoders.build_encoder(
-        config.network, image_shape, config.training.precision, any_size=bool(config.training.sides)
-    )
-    head = encoders.build_head(config.network, encoder.output_shape[-1], config.training.precision)
+    """The SimCLR model of the settings, its weights drawn from Keras' seed; for any image size if resolutions rise."""
+    network, precision = config.network, config.training.precision
+    encoder = encoders.build_encoder(network, image_shape, precision, any_size=bool(config.training.sides))
+    head = encoders.build_head(network, encoder.output_shape[-1], precision)
     views = make_views(**dataclasses.asdict(config.augmentation), seed=config.training.seed)
     objective = make_objective(config.objective)
     objective.build(head.output_shape)  # a learned similarity has a weight, which the optimizer must know

@@ -183,9 +183,9 @@ def test_images_that_disappear_end_a_run_in_one_line(finished, photos, run_pytho
     code = (
         "import pathlib, sys\nimport simclr_tf.training.engine as engine\nfit = engine.Run.fit\n"
         "images = pathlib.Path(sys.argv[1])\n"
-        "def removing(self, model):\n"
+        "def removing(self, model, callbacks):\n"
         "    for path in images.glob('*/*.png'): path.unlink()\n"
-        "    fit(self, model)\n"
+        "    fit(self, model, callbacks)\n"
         "engine.Run.fit = removing\n"
         "sys.argv = ['train.py', *sys.argv[2:]]\nfrom flags.train import main\nmain()\n"
     )

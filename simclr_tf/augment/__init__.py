@@ -4,13 +4,7 @@ import keras
 
 from simclr_tf.augment.autoaugment import AutoAugment
 from simclr_tf.augment.base import Augmentation
-from simclr_tf.augment.color import (
-    RandomBrightness,
-    RandomContrast,
-    RandomGrayscale,
-    RandomHue,
-    RandomSaturation,
-)
+from simclr_tf.augment.color import RandomBrightness, RandomContrast, RandomGrayscale, RandomHue, RandomSaturation
 from simclr_tf.augment.crops import RandomCrop, RandomResizedCrop
 from simclr_tf.augment.filters import GaussianBlur, GaussianNoise, SobelFilter
 from simclr_tf.augment.geometry import RandomCutout, RandomFlip, RandomRotate, RandomRotate90
@@ -20,33 +14,11 @@ from simclr_tf.augment.tones import Invert, Posterize, Solarize
 from simclr_tf.augment.two_views import TwoViews
 
 __all__ = [
-    "OPERATORS",
-    "PRESETS",
-    "Augmentation",
-    "AutoAugment",
-    "ColorJitter",
-    "GaussianBlur",
-    "GaussianNoise",
-    "Invert",
-    "Posterize",
-    "RandomBrightness",
-    "RandomContrast",
-    "RandomCrop",
-    "RandomCutout",
-    "RandomFlip",
-    "RandomGrayscale",
-    "RandomHue",
-    "RandomResizedCrop",
-    "RandomRotate",
-    "RandomRotate90",
-    "RandomSaturation",
-    "SobelFilter",
-    "Solarize",
-    "TwoViews",
-    "make_views",
-    "policy",
-    "simclr",
-]
+    "OPERATORS", "PRESETS", "Augmentation", "AutoAugment", "ColorJitter", "GaussianBlur", "GaussianNoise", "Invert",
+    "Posterize", "RandomBrightness", "RandomContrast", "RandomCrop", "RandomCutout", "RandomFlip", "RandomGrayscale",
+    "RandomHue", "RandomResizedCrop", "RandomRotate", "RandomRotate90", "RandomSaturation", "SobelFilter", "Solarize",
+    "TwoViews", "make_views", "policy", "simclr",
+]  # fmt: skip
 
 # A saved model names its augmentations as "simclr_tf>RandomFlip".
 for _name in __all__:

@@ -1,5 +1,7 @@
 """AutoAugment: the policy learned on CIFAR-10, applied to a whole batch at once."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from simclr_tf.augment.base import Augmentation, Parameters, Planes, by_image, clip
@@ -82,31 +84,25 @@ class AutoAugment(Augmentation):
     def parameters(self, u, image_shape):
         """`operation`, int32 (N, 2), an index of `OPERATIONS` or `NOTHING`, and `magnitude`, float32 (N, 2)."""
         pair = tf.cast(tf.floor(u[0] * len(CIFAR10_POLICY)), tf.int32)
-        name, chance, magnitude, signed = (tf.gather(column, pair) for column in _columns())  # each (N, 2)
+
+        def of_pair(value: Callable) -> tf.Tensor:
+            return tf.gather([[value(*step) for step in steps] for steps in CIFAR10_POLICY], pair)  # (N, 2)
+
+        operation = of_pair(lambda name, *_: OPERATIONS.index(name))
+        chance = of_pair(lambda name, chance, level: chance)
+        magnitude = of_pair(lambda name, chance, level: _magnitude(name, level))
+        signed = of_pair(lambda name, *_: RANGES[name][1])
         happens, negative = tf.transpose(u[1:3]) < chance, tf.transpose(u[3:5]) < 0.5
         return {
-            "operation": tf.where(happens, name, NOTHING),
+            "operation": tf.where(happens, operation, NOTHING),
             "magnitude": tf.where(signed & negative, -magnitude, magnitude),
         }
 
     def transform(self, planes, parameters):
         """Applies both operations of the pair in order."""
         for place in range(2):
-            operation, magnitude = parameters["operation"][:, place], parameters["magnitude"][:, place]
-            planes = operate(planes, operation, magnitude)
+            planes = operate(planes, parameters["operation"][:, place], parameters["magnitude"][:, place])
         return planes
-
-
-def _columns() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The policy as arrays (25, 2): operation, probability, magnitude, whether its sign is random."""
-    entries = [step for pair in CIFAR10_POLICY for step in pair]
-    columns = (
-        tf.constant([OPERATIONS.index(name) for name, _, _ in entries]),
-        tf.constant([chance for _, chance, _ in entries], tf.float32),
-        tf.constant([_magnitude(name, level) for name, _, level in entries], tf.float32),
-        tf.constant([RANGES[name][1] for name, _, _ in entries]),
-    )
-    return tuple(tf.reshape(column, [-1, 2]) for column in columns)
 
 
 def _magnitude(name: str, level: int) -> float:
@@ -115,26 +111,20 @@ def _magnitude(name: str, level: int) -> float:
 
 
 def operate(planes: Planes, operation: tf.Tensor, magnitude: tf.Tensor) -> Planes:
-    """Applies one operation to each image.
-
-    Args:
-        planes: C planes (N, H, W).
-        operation: Index of `OPERATIONS`, or `NOTHING`, int32 (N,).
-        magnitude: Magnitudes as in `RANGES`, float32 (N,).
-    """
+    """Applies one of `OPERATIONS`, or `NOTHING`, to each image: their indices, (N,), and magnitudes as in `RANGES`."""
     magnitudes = {name: tf.where(operation == index, magnitude, 0.0) for index, name in enumerate(OPERATIONS)}
-    is_ = {name: by_image(operation == index) for index, name in enumerate(OPERATIONS)}
-    planes = _select(is_["equalize"], equalize(planes), planes)
-    planes = _select(is_["autocontrast"], autocontrast(planes), planes)
-    planes = _select(is_["sharpness"], _sharpen(planes, magnitudes["sharpness"]), planes)
+    changes = {
+        "equalize": equalize,
+        "autocontrast": autocontrast,
+        "sharpness": lambda plane: _sharpen(plane, magnitudes["sharpness"]),
+        "invert": lambda plane: 1.0 - plane,
+    }
+    for name, change in changes.items():
+        chosen = by_image(operation == OPERATIONS.index(name))
+        planes = [tf.where(chosen, change(plane), plane) for plane in planes]
     planes = [solarize(plane, 1.0 - magnitudes["solarize"]) for plane in planes]
     planes = [posterize(plane, 8.0 - magnitudes["posterize"]) for plane in planes]
-    planes = _select(is_["invert"], [1.0 - plane for plane in planes], planes)
     return _move(_enhance(planes, magnitudes), magnitudes)
-
-
-def _select(where: tf.Tensor, after: Planes, before: Planes) -> Planes:
-    return [tf.where(where, a, b) for a, b in zip(after, before, strict=True)]
 
 
 def _enhance(planes: Planes, magnitudes: Parameters) -> Planes:
@@ -154,12 +144,9 @@ def _move(planes: Planes, magnitudes: Parameters) -> Planes:
     return warp(planes, rows, columns, method="nearest", fill=FILL)
 
 
-def _sharpen(planes: Planes, magnitude: tf.Tensor) -> Planes:
+def _sharpen(plane: tf.Tensor, magnitude: tf.Tensor) -> tf.Tensor:
     """clip((1 + m) x - m smooth(x)), smoothed by [[1, 1, 1], [1, 5, 1], [1, 1, 1]] / 13, the border unchanged."""
-    outputs = []
-    for plane in planes:
-        three = plane[:, :, :-2] + plane[:, :, 1:-1] + plane[:, :, 2:]
-        nine = three[:, :-2] + three[:, 1:-1] + three[:, 2:]
-        inner = (nine + 4.0 * plane[:, 1:-1, 1:-1]) / 13.0 - plane[:, 1:-1, 1:-1]
-        outputs.append(clip(plane - by_image(magnitude) * tf.pad(inner, [[0, 0], [1, 1], [1, 1]])))
-    return outputs
+    three = plane[:, :, :-2] + plane[:, :, 1:-1] + plane[:, :, 2:]
+    nine = three[:, :-2] + three[:, 1:-1] + three[:, 2:]
+    inner = (nine + 4.0 * plane[:, 1:-1, 1:-1]) / 13.0 - plane[:, 1:-1, 1:-1]
+    return clip(plane - by_image(magnitude) * tf.pad(inner, [[0, 0], [1, 1], [1, 1]]))

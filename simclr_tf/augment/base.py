@@ -71,9 +71,9 @@ class Augmentation(keras_cv.layers.VectorizedBaseImageAugmentationLayer):
         """The parameters of `count` images, a pure function of the key.
 
         Args:
-            key: int32 (2,).
+            key: Key of all draws, int32 (2,).
             count: Number of images, N.
-            image_shape: (H, W, C).
+            image_shape: Shape of an image, (H, W, C).
 
         Returns:
             Tensors of N rows each; row i belongs to the image at position i.
@@ -93,7 +93,7 @@ class Augmentation(keras_cv.layers.VectorizedBaseImageAugmentationLayer):
 
     def augment_images(self, images, transformations, **kwargs):
         """Keras-CV's entry point: the same for images (N, H, W, C)."""
-        return to_images(self.augment_planes(to_planes(images), transformations))
+        return tf.stack(self.augment_planes(tf.unstack(images, axis=-1), transformations), axis=-1)
 
     def get_random_transformation_batch(self, batch_size, images=None, **kwargs):
         """Keras-CV's entry point: draws with a fresh key, for a layer that is called by itself."""
@@ -140,11 +140,7 @@ def uniform(shape: list, key: tf.Tensor) -> tf.Tensor:
 
 
 def to_float(images: tf.Tensor) -> tf.Tensor:
-    """Images as float32 in [0, 1]: uint8 is divided by 255, floats are assumed to be in [0, 1].
-
-    Raises:
-        ValueError: If they are not a batch of images with 1 or 3 channels, or have another dtype.
-    """
+    """Validates images (B, H, W, C) and returns them as float32: bytes divided by 255, floats as they are, in [0, 1]."""
     if images.shape.rank != 4 or images.shape[-1] not in (1, 3):
         raise ValueError(f"Expected images of shape (B, H, W, C) with 1 or 3 channels. Received: {images.shape}")
     if images.dtype == tf.uint8:
@@ -152,16 +148,6 @@ def to_float(images: tf.Tensor) -> tf.Tensor:
     if not images.dtype.is_floating:
         raise ValueError(f"Expected images as uint8 or as floats in [0, 1]. Received: {images.dtype.name}")
     return tf.cast(images, tf.float32)
-
-
-def to_planes(images: tf.Tensor) -> Planes:
-    """(N, H, W, C) to C planes (N, H, W)."""
-    return tf.unstack(images, axis=-1)
-
-
-def to_images(planes: Planes) -> tf.Tensor:
-    """C planes (N, H, W) to (N, H, W, C)."""
-    return tf.stack(planes, axis=-1)
 
 
 def by_image(x: tf.Tensor) -> tf.Tensor:
@@ -180,22 +166,14 @@ def between(u: tf.Tensor, bounds: tuple[float, float]) -> tf.Tensor:
 
 
 def check_range(name: str, bounds: tuple[float, float], low: float, high: float) -> tuple[float, float]:
-    """Validates a range and returns it as a tuple.
-
-    Raises:
-        ValueError: If it is empty or not within [low, high].
-    """
+    """Validates a range, which must not be empty, and returns it as a tuple."""
     if len(bounds) != 2 or not low <= bounds[0] <= bounds[1] <= high:
         raise ValueError(f"`{name}` must be a range (low, high) within [{low:g}, {high:g}]. Received: {bounds}")
     return (bounds[0], bounds[1])
 
 
 def check_number(name: str, value: float, low: float, high: float) -> float:
-    """Validates a number and returns it.
-
-    Raises:
-        ValueError: If it is not within [low, high].
-    """
+    """Validates a number and returns it."""
     if not low <= value <= high:
         raise ValueError(f"`{name}` must lie between {low:g} and {high:g}. Received: {value}")
     return value

@@ -6,7 +6,7 @@ in [-0.2 s, 0.2 s] turns of the color wheel.
 
 import tensorflow as tf
 
-from simclr_tf.augment.base import Augmentation, Planes, by_image, check_number, clip
+from simclr_tf.augment.base import Augmentation, Planes, between, by_image, check_number, clip
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in PIL, torchvision and TensorFlow
 
@@ -26,25 +26,13 @@ def mean_luma(planes: Planes) -> tf.Tensor:
 
 
 def adjust(planes: Planes, factor: tf.Tensor, offset: tf.Tensor, gray: tf.Tensor) -> Planes:
-    """clip(factor x + offset + gray luma(x)): brightness, contrast and saturation are special cases.
-
-    Args:
-        planes: C planes (N, H, W).
-        factor: Factors, (N,).
-        offset: Offsets, (N,).
-        gray: Weights of the luma, (N,).
-    """
+    """clip(factor x + offset + gray luma(x)), the three being (N,): brightness, contrast, saturation are special cases."""
     shade = by_image(offset) + by_image(gray) * luma(planes)
     return [clip(by_image(factor) * plane + shade) for plane in planes]
 
 
 def shift_hue(planes: Planes, turns: tf.Tensor) -> Planes:
-    """Rotates the hue of each pixel and keeps its value and saturation (HSV); gray images are returned unchanged.
-
-    Args:
-        planes: C planes (N, H, W) in [0, 1].
-        turns: Rotations, (N,), in turns of the color wheel.
-    """
+    """Rotates hues by `turns` of the color wheel, (N,), at the same value and saturation (HSV); gray is unchanged."""
     if len(planes) == 1:
         return planes
     red, green, blue = planes
@@ -65,8 +53,7 @@ def shift_hue(planes: Planes, turns: tf.Tensor) -> Planes:
 
 def color_factor(u: tf.Tensor, strength: float) -> tf.Tensor:
     """Uniform in [max(0, 1 - 0.8 s), 1 + 0.8 s]."""
-    low, high = max(0.0, 1.0 - 0.8 * strength), 1.0 + 0.8 * strength
-    return low + u * (high - low)
+    return between(u, (max(0.0, 1.0 - 0.8 * strength), 1.0 + 0.8 * strength))
 
 
 def hue_turns(u: tf.Tensor, strength: float) -> tf.Tensor:

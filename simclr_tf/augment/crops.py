@@ -57,7 +57,12 @@ class RandomResizedCrop(Augmentation):
 
     def parameters(self, u, image_shape):
         """The crop's `top`, `left`, `height` and `width` in pixels, float32 (N,)."""
-        return LAWS[self.law](self, u, image_shape[0], image_shape[1])
+        rows, columns = image_shape[:2]
+        height, width = LAWS[self.law](self, u, rows, columns)
+        # As in TensorFlow's kernel, the last place but one is the last that "google" draws.
+        more = 1.0 if self.law == "paper" else 0.0
+        top, left = tf.floor(u[2] * (rows - height + more)), tf.floor(u[3] * (columns - width + more))
+        return {"top": top, "left": left, "height": height, "width": width}
 
     def _paper(self, u, rows, columns):
         area = between(u[0], self.area)
@@ -67,13 +72,7 @@ class RandomResizedCrop(Augmentation):
         aspect = tf.exp(log_low + u[1] * tf.maximum(log_high - log_low, 0.0))
         pixels = area * rows * columns
         height = tf.clip_by_value(tf.round(tf.sqrt(pixels / aspect)), 1.0, rows)
-        width = tf.clip_by_value(tf.round(tf.sqrt(pixels * aspect)), 1.0, columns)
-        return {
-            "top": tf.floor(u[2] * (rows - height + 1.0)),
-            "left": tf.floor(u[3] * (columns - width + 1.0)),
-            "height": height,
-            "width": width,
-        }
+        return height, tf.clip_by_value(tf.round(tf.sqrt(pixels * aspect)), 1.0, columns)
 
     def _google(self, u, rows, columns):
         aspect = between(u[1], self.aspect)
@@ -83,14 +82,7 @@ class RandomResizedCrop(Augmentation):
         high = tf.round(tf.sqrt(self.area[1] * rows * columns / aspect))
         high = tf.minimum(tf.minimum(high, tf.floor((columns + 0.5) / aspect)), rows)
         height = tf.maximum(tf.minimum(low + tf.floor(u[0] * (high - low + 1.0)), high), 1.0)
-        width = tf.clip_by_value(tf.round(height * aspect), 1.0, columns)
-        return {
-            # As in TensorFlow's kernel, the last place but one is the last that is drawn.
-            "top": tf.floor(u[2] * (rows - height)),
-            "left": tf.floor(u[3] * (columns - width)),
-            "height": height,
-            "width": width,
-        }
+        return height, tf.clip_by_value(tf.round(height * aspect), 1.0, columns)
 
     def transform(self, planes, parameters):
         """Crops and resizes."""
@@ -144,12 +136,9 @@ def resample(planes: Planes, down: tf.Tensor, across: tf.Tensor) -> Planes:
     TF32, factors are rounded to at least 8 bits of mantissa, about the precision of uint8 images.
 
     Args:
-        planes: C planes (N, H, W).
+        planes: C planes (N, H, W), which become (N, H', W').
         down: Weight of each input row in each output row, (N, H', H).
         across: Weight of each input column in each output column, (N, W', W).
-
-    Returns:
-        C planes (N, H', W').
     """
     return [tf.matmul(down, tf.matmul(plane, across, transpose_b=True)) for plane in planes]
 
@@ -179,10 +168,6 @@ def _resize_weights(start: tf.Tensor, length: tf.Tensor, size: int, out: int, me
     return weights / tf.reduce_sum(weights, axis=-1, keepdims=True)
 
 
-def _linear(distance: tf.Tensor) -> tf.Tensor:
-    return tf.maximum(0.0, 1.0 - distance)
-
-
 def _cubic(distance: tf.Tensor) -> tf.Tensor:
     """Keys' kernel with a = -1/2, as in PIL and `tf.image.resize`."""
     near = (1.5 * distance - 2.5) * distance * distance + 1.0
@@ -190,4 +175,4 @@ def _cubic(distance: tf.Tensor) -> tf.Tensor:
     return tf.where(distance < 1.0, near, tf.where(distance < 2.0, far, 0.0))
 
 
-KERNELS = {"bicubic": _cubic, "bilinear": _linear}
+KERNELS = {"bicubic": _cubic, "bilinear": lambda distance: tf.maximum(0.0, 1.0 - distance)}

@@ -52,14 +52,10 @@ def _band(weights: tf.Tensor, size: int) -> tf.Tensor:
     """Matrices (N, size, size) that correlate along one axis with weights (N, K); borders are reflected."""
     taps = weights.shape[1]
     source = tf.range(size, dtype=tf.float32)[:, None] + tf.range(taps, dtype=tf.float32) - taps // 2  # (size, K)
-    places = tf.one_hot(tf.cast(_fold(source, size), tf.int32), size)  # (size, K, size)
+    period = max(2.0 * (size - 1), 1.0)  # a kernel wider than the image is reflected repeatedly
+    source = reflect(source - period * tf.floor(source / period), size)
+    places = tf.one_hot(tf.cast(source, tf.int32), size)  # (size, K, size)
     return tf.einsum("nk,iks->nis", weights, places)
-
-
-def _fold(at: tf.Tensor, size: int) -> tf.Tensor:
-    """Reflects positions into [0, size - 1], repeatedly for kernels wider than the image."""
-    period = max(2.0 * (size - 1), 1.0)
-    return reflect(at - period * tf.floor(at / period), size)
 
 
 class SobelFilter(Augmentation):

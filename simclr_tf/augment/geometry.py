@@ -4,7 +4,7 @@ import math
 
 import tensorflow as tf
 
-from simclr_tf.augment.base import Augmentation, Planes, by_image, check_number, check_range, clip
+from simclr_tf.augment.base import Augmentation, Planes, between, by_image, check_number, check_range, clip
 
 
 class RandomFlip(Augmentation):
@@ -99,13 +99,9 @@ class RandomCutout(Augmentation):
 
     def parameters(self, u, image_shape):
         """`side`, `top` and `left` of the square in whole pixels, float32 (N,); the latter may be negative."""
-        rows, columns = image_shape[0], image_shape[1]
-        side = tf.round((self.side[0] + u[0] * (self.side[1] - self.side[0])) * min(rows, columns))
-        return {
-            "side": side,
-            "top": tf.floor(u[1] * rows) - tf.floor(side / 2.0),
-            "left": tf.floor(u[2] * columns) - tf.floor(side / 2.0),
-        }
+        side = tf.round(between(u[0], self.side) * min(image_shape[:2]))
+        top, left = (tf.floor(u[1 + axis] * image_shape[axis]) - tf.floor(side / 2.0) for axis in range(2))
+        return {"side": side, "top": top, "left": left}
 
     def transform(self, planes, parameters):
         """Covers."""
@@ -117,15 +113,9 @@ class RandomCutout(Augmentation):
 
 
 def rotation(angle: tf.Tensor, rows: int, columns: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Source position of each pixel of an image rotated about its center.
+    """Source row and column, (N, H, W), of each pixel of images rotated about their centers.
 
-    Args:
-        angle: Counterclockwise angles in radians, (N,).
-        rows: Height H.
-        columns: Width W.
-
-    Returns:
-        Rows and columns, float32 (N, H, W); pixel centers are whole numbers.
+    Angles (N,) are counterclockwise, in radians; pixel centers are whole numbers.
     """
     y = tf.range(rows, dtype=tf.float32)[:, None] - (rows - 1) / 2
     x = tf.range(columns, dtype=tf.float32) - (columns - 1) / 2
@@ -135,16 +125,10 @@ def rotation(angle: tf.Tensor, rows: int, columns: int) -> tuple[tf.Tensor, tf.T
 
 
 def warp(planes: Planes, rows: tf.Tensor, columns: tf.Tensor, method: str, fill: float) -> Planes:
-    """Takes each pixel from another position in its image.
+    """Takes each pixel from a row and column of its image, (N, H, W) each, and `fill` from outside of it.
 
-    Implemented with gathers, because TensorFlow's `ImageProjectiveTransformV3` does not compile under XLA.
-
-    Args:
-        planes: C planes (N, H, W).
-        rows: Source row of each pixel, float32 (N, H, W).
-        columns: Source column of each pixel, float32 (N, H, W).
-        method: Interpolation, "bilinear" or "nearest".
-        fill: Value of everything outside the image.
+    The interpolation is "bilinear" or "nearest". It is done with gathers, because TensorFlow's
+    `ImageProjectiveTransformV3` does not compile under XLA.
     """
     if method == "nearest":
         # Halves are rounded up, as in PIL.

@@ -10,27 +10,16 @@ import tensorflow as tf
 
 
 def standard_normal(keys: tf.Tensor, count: int, stream: int = 0) -> tf.Tensor:
-    """Independent standard normal numbers, a pure function of an image's keys.
+    """Independent standard normal numbers within 5.3 of 0, float32 (N, count), a pure function of keys, int32 (N, 2).
 
-    Args:
-        keys: Keys of N images, int32 (N, 2).
-        count: Numbers per image, below 2^32 over all streams.
-        stream: Index of one of several independent sets of numbers.
-
-    Returns:
-        float32 (N, count), within 5.3 of 0.
+    Each `stream` is an independent set of numbers; over all streams, an image has fewer than 2^32.
     """
-    counter = tf.cast(tf.range(count) + count * stream, tf.uint32)
-    # Inverting the distribution takes half the hashing of the Box-Muller method, and no trigonometry.
-    return math.sqrt(2.0) * tf.math.erfinv(2.0 * _uniform(keys, counter) - 1.0)
-
-
-def _uniform(keys: tf.Tensor, counter: tf.Tensor) -> tf.Tensor:
-    """Numbers in (0, 1), float32 (N, count)."""
-    keys = tf.cast(keys, tf.uint32)
+    counter, keys = tf.cast(tf.range(count) + count * stream, tf.uint32), tf.cast(keys, tf.uint32)
     x = _mix(counter + _mix(keys[:, :1]))
     bits = tf.bitwise.right_shift(_mix(x ^ _mix(keys[:, 1:] + 0x9E3779B9)), tf.constant(9, tf.uint32))
-    return (tf.cast(tf.cast(bits, tf.int32), tf.float32) + 0.5) / 2.0**23
+    u = (tf.cast(tf.cast(bits, tf.int32), tf.float32) + 0.5) / 2.0**23  # in (0, 1)
+    # Inverting the distribution takes half the hashing of the Box-Muller method, and no trigonometry.
+    return math.sqrt(2.0) * tf.math.erfinv(2.0 * u - 1.0)
 
 
 def _mix(x: tf.Tensor) -> tf.Tensor:

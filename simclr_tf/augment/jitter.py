@@ -1,7 +1,5 @@
 """Color jitter: brightness, contrast, saturation and hue, in an order drawn for each image."""
 
-from collections.abc import Iterable
-
 import tensorflow as tf
 
 from simclr_tf.augment.base import Parameters, Planes, by_image
@@ -55,36 +53,22 @@ class ColorJitter(ColorAugmentation):
         applies all four. So no intermediate image is written, and XLA fuses each pass into one loop.
         """
         contrast = parameters["place"][:, 1]
-        before_contrast = _operate(planes, parameters, contrast, tf.zeros_like(parameters["contrast"]), (0, 1), (1, 2))
-        return _operate(planes, parameters, 4, mean_luma(before_contrast), (0, 1, 2), (1, 2, 3))
+        before_contrast = _operate(planes, parameters, contrast, tf.zeros_like(parameters["contrast"]), others=2)
+        return _operate(planes, parameters, 4, mean_luma(before_contrast), others=3)
 
 
-def _operate(
-    planes: Planes,
-    parameters: Parameters,
-    end: tf.Tensor | int,
-    mean: tf.Tensor,
-    before_hue: Iterable[int],
-    after_hue: Iterable[int],
-) -> Planes:
-    """Applies the operations at places below `end`: those before hue, hue, and those after it.
+def _operate(planes: Planes, parameters: Parameters, end: tf.Tensor | int, mean: tf.Tensor, others: int) -> Planes:
+    """Applies the operations at places below `end`, (N,): those before hue, hue, and those after it.
 
-    Hue is the expensive operation, so it is applied once; the cheap ones are repeated for each place around it.
-
-    Args:
-        planes: C planes (N, H, W).
-        parameters: Parameters of `ColorJitter`.
-        end: First place that is left out, (N,).
-        mean: Mean that contrast keeps, (N,).
-        before_hue: Places of other operations before hue.
-        after_hue: Places of other operations after hue.
+    Hue is the expensive operation, so it is applied once; the cheap ones, at most `others` of them, are repeated for each
+    place around it. Contrast keeps the means `mean`, (N,).
     """
     hue = parameters["place"][:, 3]
-    for place in before_hue:
+    for place in range(others):
         planes = _adjust_at(planes, parameters, place, (place < hue) & (place < end), mean)
     turned = shift_hue(planes, parameters["turns"])
     planes = [tf.where(by_image(hue < end), after, plane) for after, plane in zip(turned, planes, strict=True)]
-    for place in after_hue:
+    for place in range(1, others + 1):
         planes = _adjust_at(planes, parameters, place, (place > hue) & (place < end), mean)
     return planes
 

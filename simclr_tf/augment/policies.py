@@ -6,13 +6,7 @@ import keras
 
 from simclr_tf.augment.autoaugment import AutoAugment
 from simclr_tf.augment.base import Augmentation
-from simclr_tf.augment.color import (
-    RandomBrightness,
-    RandomContrast,
-    RandomGrayscale,
-    RandomHue,
-    RandomSaturation,
-)
+from simclr_tf.augment.color import RandomBrightness, RandomContrast, RandomGrayscale, RandomHue, RandomSaturation
 from simclr_tf.augment.crops import RandomCrop, RandomResizedCrop
 from simclr_tf.augment.filters import GaussianBlur, GaussianNoise, SobelFilter
 from simclr_tf.augment.geometry import RandomCutout, RandomFlip, RandomRotate, RandomRotate90
@@ -54,24 +48,6 @@ PRESETS: dict[str, tuple[str, ...]] = {
 }
 
 
-def names_of(augmentations: str) -> tuple[str, ...]:
-    """The operators of a preset, or of a list such as "crop,flip,jitter".
-
-    A single name that is both means the preset: "autoaugment" also crops and flips.
-
-    Raises:
-        ValueError: If a name is unknown.
-    """
-    if augmentations in PRESETS:
-        return PRESETS[augmentations]
-    names = tuple(augmentations.split(","))
-    for name in names:
-        if name not in OPERATORS:
-            known = sorted({*OPERATORS, *PRESETS})
-            raise ValueError(f"`augmentations` must be a preset or a list of operators of {known}. Received: {name}")
-    return names
-
-
 def policy(
     augmentations: str = "simclr",
     color_strength: float = 0.5,
@@ -83,7 +59,8 @@ def policy(
     """The layers of a preset or of a list of operators.
 
     Args:
-        augmentations: Name of a preset, or a list such as "crop,flip,jitter".
+        augmentations: Name of a preset, or a list such as "crop,flip,jitter". A single name that is both means the
+            preset: "autoaugment" also crops and flips.
         color_strength: Strength s of brightness, contrast, saturation, hue and jitter.
         blur: Whether to blur at the end, unless the names contain blur already.
         crop_area: Smallest area of a crop, as a fraction of the image's.
@@ -93,7 +70,11 @@ def policy(
     Raises:
         ValueError: If a name is unknown or a number is out of range.
     """
-    names = names_of(augmentations)
+    names = PRESETS.get(augmentations) or tuple(augmentations.split(","))
+    for name in names:
+        if name not in OPERATORS:
+            known = sorted({*OPERATORS, *PRESETS})
+            raise ValueError(f"`augmentations` must be a preset or a list of operators of {known}. Received: {name}")
     if blur and "blur" not in names:
         names = (*names, "blur")
     area = (crop_area, 1.0)
@@ -106,15 +87,7 @@ def policy(
 
 
 def make_views(
-    augmentations: str = "simclr",
-    asymmetric: bool = False,
-    color_strength: float = 0.5,
-    blur: bool = False,
-    crop_area: float = 0.08,
-    crop_law: str = "paper",
-    gray_probability: float = 0.2,
-    seed: int = 0,
-    compiled: bool = True,
+    augmentations: str = "simclr", asymmetric: bool = False, *, seed: int = 0, compiled: bool = True, **settings
 ) -> TwoViews:
     """The two views described by the settings.
 
@@ -122,22 +95,18 @@ def make_views(
         augmentations: Name of a preset, or a list such as "crop,flip,jitter".
         asymmetric: Whether to augment the first view only (the paper's ablation, section 3.1): each image is cropped
             once for both views, so they differ by the augmentations only, including a second crop if there is one.
-        color_strength: As in `policy`, like the next four.
-        blur: Whether to blur at the end.
-        crop_area: Smallest area of a crop.
-        crop_law: Law of the crops.
-        gray_probability: Probability that a view is gray.
         seed: Seed of all random draws.
         compiled: Whether XLA compiles the layers.
+        **settings: The other arguments of `policy`.
 
     Raises:
         ValueError: If a name is unknown or a number is out of range.
     """
-    layers = policy(augmentations, color_strength, blur, crop_area, crop_law, gray_probability)
-    if asymmetric:
-        crop = RandomResizedCrop((crop_area, 1.0), law=crop_law)
-        return TwoViews(layers, seed, [], compiled, shared=[crop])
-    return TwoViews(layers, seed, compiled=compiled)
+    layers = policy(augmentations, **settings)
+    if not asymmetric:
+        return TwoViews(layers, seed, compiled=compiled)
+    crop = policy("crop", **settings)[:1]  # without the blur that the settings may add
+    return TwoViews(layers, seed, second=[], compiled=compiled, shared=crop)
 
 
 def simclr(color_strength: float = 0.5, blur: bool = False) -> list[keras.Layer]:

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from simclr_tf._compat import HAS_XLA
-from simclr_tf.augment.base import GENERATOR, Augmentation, to_float, to_planes
+from simclr_tf.augment.base import GENERATOR, Augmentation, to_float
 from simclr_tf.augment.crops import RandomResizedCrop
 from simclr_tf.distribution import num_replicas, replica_id
 
@@ -131,12 +131,11 @@ class TwoViews:
 
     def _augment(self, segment: Segment, images, step, offset, first, replicas):
         """Applies layers of this package to this replica's images; returns (B, C, H, W)."""
-        images = to_float(images)
-        count, channels = images.shape[0] or tf.shape(images)[0], images.shape[-1]
+        planes = tf.unstack(to_float(images), axis=-1)
+        count = images.shape[0] or tf.shape(images)[0]
         key = tf.random.fold_in([self.seed, 0], step, alg=GENERATOR)
-        planes = to_planes(images)
         for place, layer in segment:
-            shape = (*planes[0].shape[1:], channels)
+            shape = (*planes[0].shape[1:], len(planes))
             drawn = layer.draw(tf.random.fold_in(key, offset + place, alg=GENERATOR), replicas * count, shape)
             mine = {
                 name: tf.slice(value, [first] + [0] * (value.shape.rank - 1), [count, *value.shape[1:]])

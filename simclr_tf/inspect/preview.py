@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from simclr_tf import augment, data, figures
 from simclr_tf.augment import TwoViews, make_views
-from simclr_tf.augment.base import Augmentation, to_float, to_images, to_planes
+from simclr_tf.augment.base import Augmentation, to_float
 from simclr_tf.config import Config
 from simclr_tf.data.source import Dataset
 
@@ -106,8 +106,8 @@ def operate(name: str, images: np.ndarray, strength: float) -> np.ndarray:
         drawn = layer.draw(tf.constant([7, round(100 * strength)]), len(images), images.shape[1:])
     else:
         drawn = layer.parameters(tf.fill([layer.uniforms, len(images)], draw), images.shape[1:])
-        drawn = {"chosen": tf.fill([len(images)], True), **drawn}
-    return _to_bytes(to_images(layer.augment_planes(to_planes(to_float(tf.constant(images))), drawn)))
+        drawn["chosen"] = tf.fill([len(images)], True)
+    return _to_bytes(layer.augment_images(to_float(tf.constant(images)), drawn))
 
 
 def draw_histograms(images: np.ndarray, cropped: TwoViews, distorted: TwoViews, out: Path) -> None:

@@ -79,12 +79,7 @@ def means_over_anchors(
 
 
 def block_rows(anchors: int, candidates: int) -> int:
-    """Number of anchors per block: all of them if they fit, else equal parts.
-
-    Args:
-        anchors: Number of anchors.
-        candidates: Number of elements that each anchor needs, such as the number of candidates.
-    """
+    """Number of anchors per block, each of which needs `candidates` elements: all if they fit, else equal parts."""
     largest = max(1, BLOCK // candidates)
     return math.ceil(anchors / math.ceil(anchors / largest))
 
@@ -94,14 +89,15 @@ def block_rows(anchors: int, candidates: int) -> int:
 @tf.function(jit_compile=HAS_XLA, autograph=False)
 def _in_blocks(rule, anchors, candidates, weights, first):
     """Gradient of the anchors and `Sums`, one block at a time."""
-    own, positive = _columns(first, tf.shape(anchors)[0] // 2, tf.shape(candidates)[0] // 2)
-    if anchors.shape[0] is None:  # unknown batch size; a fixed one with drop_remainder avoids this
-        return _block(rule, anchors, candidates, weights, own, positive)
-    depth = candidates.shape[1] if SIMILARITIES[rule.similarity].pairwise else 1
-    rows = block_rows(anchors.shape[0], candidates.shape[0] * depth)
-    if rows >= anchors.shape[0]:
-        return _block(rule, anchors, candidates, weights, own, positive)
-    return _loop(rule, rows, anchors, candidates, weights, own, positive)
+    # Columns of the replica's anchors and of their positives among the candidates; int32 (2B,).
+    total, images = tf.shape(candidates)[0] // 2, first + tf.range(tf.shape(anchors)[0] // 2)
+    own, positive = tf.concat([images, total + images], axis=0), tf.concat([total + images, images], axis=0)
+    if anchors.shape[0] is not None:  # an unknown batch size is a single block; drop_remainder avoids this
+        depth = candidates.shape[1] if SIMILARITIES[rule.similarity].pairwise else 1
+        rows = block_rows(anchors.shape[0], candidates.shape[0] * depth)
+        if rows < anchors.shape[0]:
+            return _loop(rule, rows, anchors, candidates, weights, own, positive)
+    return _block(rule, anchors, candidates, weights, own, positive)
 
 
 def _loop(rule, rows, anchors, candidates, weights, own, positive):
@@ -122,11 +118,7 @@ def _loop(rule, rows, anchors, candidates, weights, own, positive):
     d_anchors = tf.TensorArray(anchors.dtype, blocks, element_shape=[rows, dim])
     # One iteration at a time: in parallel, the blocks would need the memory of the whole matrix.
     _, d_anchors, sums = tf.while_loop(
-        lambda index, *_: index < blocks,
-        step,
-        (0, d_anchors, start),
-        parallel_iterations=1,
-        maximum_iterations=blocks,
+        lambda index, *_: index < blocks, step, (0, d_anchors, start), parallel_iterations=1, maximum_iterations=blocks
     )
     return tf.reshape(d_anchors.stack(), [blocks * rows, dim])[:size], sums
 
@@ -154,9 +146,3 @@ def _scores(similarities, own, positive):
 
 def _sum(values, own):
     return tf.reduce_sum(tf.where(own >= 0, values, tf.zeros_like(values)))
-
-
-def _columns(first, local, total):
-    """Columns of the replica's anchors and of their positives among the candidates; int32 (2B,)."""
-    images = first + tf.range(local)
-    return tf.concat([images, total + images], axis=0), tf.concat([total + images, images], axis=0)

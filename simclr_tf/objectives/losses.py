@@ -93,11 +93,8 @@ def mine_semi_hard(scores: Scores, margin: float) -> Scores:
     2015, section 3.2). If an anchor is left without negatives, a mean or a sum over them is 0.
 
     The paper also calls them "closest in distance" without a number; here all within the margin count. The paper mines
-    among the negatives of one view only (appendix B.10), here among those of both views.
-
-    Args:
-        scores: Similarities of R anchors.
-        margin: Margin in units of similarity, before the temperature.
+    among the negatives of one view only (appendix B.10), here among those of both views. The margin is in units of
+    similarity, before the temperature.
     """
     positive = scores.positive[:, tf.newaxis]
     near = (scores.candidates < positive) & (scores.candidates > positive - margin)
@@ -105,11 +102,7 @@ def mine_semi_hard(scores: Scores, margin: float) -> Scores:
 
 
 def accuracy_and_entropy(scores: Scores, temperature: float) -> tuple[tf.Tensor, tf.Tensor]:
-    """How difficult the task is for each anchor, independent of the loss.
-
-    Args:
-        scores: Similarities of R anchors with all of their negatives.
-        temperature: Temperature tau of the softmax.
+    """How difficult the task is for each anchor, independent of the loss, given all of its negatives.
 
     Returns:
         1 if the positive is more similar than every negative, else 0; and the entropy, in nats, of the softmax over

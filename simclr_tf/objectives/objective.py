@@ -1,5 +1,6 @@
 """The contrastive objective over the global batch: a loss of the similarities of all replicas' projections."""
 
+import dataclasses
 from typing import NamedTuple
 
 import keras
@@ -114,36 +115,16 @@ class Objective(keras.layers.Layer):
 
 
 def make_objective(settings: config.Loss) -> Objective:
-    """The objective described by the settings; build it before the optimizer, because it may have a weight.
-
-    Raises:
-        ValueError: As in `Objective`.
-    """
-    return Objective(
-        settings.loss,
-        settings.similarity,
-        settings.temperature,
-        settings.margin,
-        settings.semi_hard,
-        settings.normalize,
-        name="objective",
-    )
+    """The objective described by the settings; build it before the optimizer, because it may have a weight."""
+    return Objective(**dataclasses.asdict(settings), name="objective")
 
 
 def gather_views(z: tf.Tensor) -> tf.Tensor:
-    """Gathers the projections of the global batch from all replicas with one collective.
-
-    Args:
-        z: This replica's projections, (2B, D), the first view of its B images, then the second.
-
-    Returns:
-        Projections (2N, D), the first view of all N images of the global batch, then the second.
-    """
+    """Gathers the replicas' projections (2B, D) with one collective: (2N, D), all N first views, then all second ones."""
     if num_replicas() == 1:
         return z
-    dim = z.shape[1]
-    views = all_stack(tf.reshape(z, [2, z.shape[0] // 2, dim]))  # (R, 2, B, D)
-    return tf.reshape(tf.transpose(views, [1, 0, 2, 3]), [-1, dim])
+    views = all_stack(tf.reshape(z, [2, z.shape[0] // 2, z.shape[1]]))  # (R, 2, B, D)
+    return tf.reshape(tf.transpose(views, [1, 0, 2, 3]), [-1, z.shape[1]])
 
 
 def _contrast(z: tf.Tensor, rule: Rule, normalize: bool, weights: list[tf.Tensor]) -> Contrast:

@@ -20,8 +20,8 @@ def peak_learning_rate(settings: Optimization, batch_size: int) -> float:
     """The learning rate after warm-up (paper, section 2.2 and appendix B.1).
 
     Args:
-        settings: base rate and how it grows with the batch.
-        batch_size: images in the global batch.
+        settings: Base rate and how it grows with the batch.
+        batch_size: Images in the global batch.
     """
     return SCALINGS[settings.lr_scaling](settings.learning_rate, batch_size)
 
@@ -34,25 +34,19 @@ def warmup_cosine(peak: float, warmup_steps: int, total_steps: int) -> keras.opt
     return keras.optimizers.schedules.CosineDecay(0.0, decay_steps, warmup_target=peak, warmup_steps=warmup_steps)
 
 
-def _lars(rate, settings: Optimization):
-    return LARS(rate, momentum=settings.momentum, weight_decay=settings.weight_decay)
-
-
 def _sgd(rate, settings: Optimization):
     if settings.coupled_decay:
         return CoupledSGD(rate, momentum=settings.momentum, l2=settings.weight_decay)
     return keras.optimizers.SGD(rate, momentum=settings.momentum, weight_decay=settings.weight_decay)
 
 
-def _adamw(rate, settings: Optimization):
-    return keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay)
-
-
-def _lamb(rate, settings: Optimization):
-    return keras.optimizers.Lamb(rate, weight_decay=settings.weight_decay)
-
-
-OPTIMIZERS = {"lars": _lars, "sgd": _sgd, "adamw": _adamw, "lamb": _lamb}
+# Each makes an optimizer from a learning rate or schedule and the settings.
+OPTIMIZERS = {
+    "lars": lambda rate, settings: LARS(rate, momentum=settings.momentum, weight_decay=settings.weight_decay),
+    "sgd": _sgd,
+    "adamw": lambda rate, settings: keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay),
+    "lamb": lambda rate, settings: keras.optimizers.Lamb(rate, weight_decay=settings.weight_decay),
+}
 
 
 def make_optimizer(settings: Optimization, rate, variables, precision: str = "float32") -> keras.optimizers.Optimizer:
@@ -62,13 +56,13 @@ def make_optimizer(settings: Optimization, rate, variables, precision: str = "fl
     vectors (biases, batch-norm parameters) undecayed.
 
     Args:
-        settings: which one, momentum and weight decay.
-        rate: learning rate or schedule.
-        variables: the model's trainable variables.
-        precision: with "mixed_float16", the loss is scaled so that small gradients do not vanish.
+        settings: Name of the optimizer, momentum and weight decay.
+        rate: Learning rate or schedule.
+        variables: The model's trainable variables.
+        precision: Precision of the run; with "mixed_float16", the loss is scaled so that small gradients do not vanish.
 
     Raises:
-        ValueError: on an unknown optimizer.
+        ValueError: If the optimizer is unknown.
     """
     if settings.optimizer not in OPTIMIZERS:
         raise ValueError(f"Expected an optimizer of {sorted(OPTIMIZERS)}. Received: {settings.optimizer}")

@@ -21,15 +21,15 @@ class LARS(keras.optimizers.Optimizer):
     Reference: You, Gitman and Ginsburg, 2017, https://arxiv.org/abs/1708.03888, algorithm 1.
 
     Args:
-        learning_rate: float or `LearningRateSchedule`.
-        momentum: in [0, 1).
-        weight_decay: coefficient of the L2 penalty, added to the gradient.
-        trust_coefficient: the paper's eta.
-        name: of the optimizer.
-        **kwargs: of `keras.optimizers.Optimizer`.
+        learning_rate: Float or `LearningRateSchedule`.
+        momentum: Momentum, in [0, 1).
+        weight_decay: Coefficient of the L2 penalty, added to the gradient.
+        trust_coefficient: The paper's eta.
+        name: Name of the optimizer.
+        **kwargs: Arguments of `keras.optimizers.Optimizer`.
 
     Raises:
-        ValueError: on a value outside these ranges.
+        ValueError: If a value is out of range.
     """
 
     def __init__(
@@ -71,15 +71,10 @@ class LARS(keras.optimizers.Optimizer):
 
     def _trust(self, weight, gradient):
         weight_norm, gradient_norm = tf.norm(weight), tf.norm(gradient)
-        safe = tf.where(gradient_norm > 0.0, gradient_norm, 1.0)
-        return tf.where(
-            tf.logical_and(weight_norm > 0.0, gradient_norm > 0.0), self.trust_coefficient * weight_norm / safe, 1.0
-        )
+        ratio = self.trust_coefficient * weight_norm / tf.where(gradient_norm > 0.0, gradient_norm, 1.0)
+        return tf.where((weight_norm > 0.0) & (gradient_norm > 0.0), ratio, 1.0)
 
     def get_config(self):
         """The constructor's arguments."""
-        return super().get_config() | {
-            "momentum": self.momentum,
-            "weight_decay": self.l2,
-            "trust_coefficient": self.trust_coefficient,
-        }
+        mine = {"momentum": self.momentum, "weight_decay": self.l2, "trust_coefficient": self.trust_coefficient}
+        return super().get_config() | mine

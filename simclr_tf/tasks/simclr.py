@@ -53,11 +53,8 @@ class SimCLR(keras.Model):
         self.head = head
         self.views = views
         self.objective = objective
-        self.means = {
-            "loss": keras.metrics.Mean(name="loss"),
-            "contrastive_accuracy": keras.metrics.Mean(name="contrastive_accuracy"),
-            "contrastive_entropy": keras.metrics.Mean(name="contrastive_entropy"),
-        }
+        names = ("loss", "contrastive_accuracy", "contrastive_entropy")
+        self.means = {name: keras.metrics.Mean(name=name) for name in names}
         self.built = all(getattr(part, "built", True) for part in (encoder, head, objective))
 
     @property

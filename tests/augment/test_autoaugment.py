@@ -6,7 +6,7 @@ from scipy import stats
 
 from simclr_tf.augment import AutoAugment
 from simclr_tf.augment.autoaugment import CIFAR10_POLICY, NOTHING, OPERATIONS, RANGES, operate
-from simclr_tf.augment.base import to_float, to_images, to_planes
+from simclr_tf.augment.base import to_float
 
 GRAY = (128, 128, 128)
 
@@ -38,8 +38,8 @@ CASES = [
 
 
 def by_us(images, operations, magnitudes):
-    planes = to_planes(to_float(tf.constant(images)))
-    return to_images(operate(planes, tf.constant(operations), tf.constant(magnitudes, tf.float32))).numpy()
+    planes = tf.unstack(to_float(tf.constant(images)), axis=-1)
+    return np.stack(operate(planes, tf.constant(operations), tf.constant(magnitudes, tf.float32)), -1)
 
 
 def test_operations_equal_pil_side_by_side_in_one_batch(images):

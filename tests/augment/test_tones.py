@@ -12,6 +12,10 @@ def by_pil(images, *operate):
     return np.stack([np.asarray(f(Image.fromarray(x))) for f, x in zip(operate, images, strict=True)]) / 255
 
 
+def by_channel(operate, images):
+    return np.stack([operate(plane) for plane in tf.unstack(tf.constant(images / 255, tf.float32), axis=-1)], -1)
+
+
 def test_solarize_equals_pil(images, apply):
     threshold = [0, 64, 128, 200, 255, 256]
     expected = by_pil(images, *(lambda x, t=t: ImageOps.solarize(x, t) for t in threshold))
@@ -39,7 +43,7 @@ def test_autocontrast_equals_pil(images):
     images = images // 2 + 40
     images[0] = 7  # a flat image stays as it is
     expected = by_pil(images, *[ImageOps.autocontrast] * 6)
-    found = np.stack(autocontrast(tf.unstack(tf.constant(images / 255, tf.float32), axis=-1)), -1)
+    found = by_channel(autocontrast, images)
     np.testing.assert_allclose(found, expected, atol=1.01 / 255)  # PIL rounds down
 
 
@@ -48,7 +52,7 @@ def test_equalize_equals_pil(images, repeat):
     images = (images // 3 + 40).repeat(repeat, 1).repeat(repeat, 2)
     images[0] = 7
     images[1, :, :8] = 0
-    found = np.stack(equalize(tf.unstack(tf.constant(images / 255, tf.float32), axis=-1)), -1)
+    found = by_channel(equalize, images)
     np.testing.assert_allclose(found, by_pil(images, *[ImageOps.equalize] * 6), atol=1e-6)
 
 

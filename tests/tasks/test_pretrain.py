@@ -181,7 +181,7 @@ def test_images_that_disappear_end_a_run_in_one_line(finished, photos, run_pytho
     images = tmp_path / "images"
     shutil.copytree(photos, images)
     code = (
-        "import pathlib, sys\nimport simclr_tf.training.engine as engine\nfit = engine.Run.fit\n"
+        "import pathlib, sys, simclr_tf.quiet\nimport simclr_tf.training.engine as engine\nfit = engine.Run.fit\n"
         "images = pathlib.Path(sys.argv[1])\n"
         "def removing(self, model, callbacks):\n"
         "    for path in images.glob('*/*.png'): path.unlink()\n"

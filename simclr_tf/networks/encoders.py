@@ -1,7 +1,7 @@
 """Encoders f by name.
 
 To add one, write a function of (image_shape, width, stem, dtype) that returns a model of float images in [0, 1] to
-float32 vectors, give it a row in `ENCODERS` and its name to `simclr_tf.config.pretraining.ENCODER_NAMES`.
+float32 vectors, and add a row to `ENCODERS` and its name to `ENCODER_NAMES` in simclr_tf/config/pretraining.py.
 """
 
 from collections.abc import Callable
@@ -29,20 +29,20 @@ ENCODERS: dict[str, Callable[..., keras.Model]] = {
 def make_encoder(
     name: str, image_shape: tuple[int, int, int], width: float = 1.0, stem: str = "auto", dtype=None
 ) -> keras.Model:
-    """An encoder f by name, or of the user's own.
+    """Makes an encoder f by its name, or by the import path of a user's function.
 
     Args:
-        name: a key of `ENCODERS`, or `module:function` as in `imported_encoder`, which has no width and no stem.
-        image_shape: (H, W, C) of the images.
-        width: multiplier of all channels.
-        stem: "cifar", "imagenet", or "auto", where the network has a choice.
-        dtype: Keras dtype policy.
+        name: Key of `ENCODERS`, or `module:function` as in `imported_encoder`, which ignores `width` and `stem`.
+        image_shape: Shape (H, W, C) of the images.
+        width: Multiplier of all channels.
+        stem: "cifar", "imagenet", or "auto"; only "auto" for networks with a single stem.
+        dtype: Keras dtype policy of the layers.
 
     Returns:
         A model of float images (B, H, W, C) in [0, 1] to representations h, float32 (B, D).
 
     Raises:
-        ValueError: on an unknown name, a setting that the network does not have, or a model that is no encoder.
+        ValueError: If `name` is unknown, the network does not support a setting, or the user's model is not an encoder.
     """
     if ":" in name:
         return imported_encoder(name, image_shape, dtype)

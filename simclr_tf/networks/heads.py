@@ -1,4 +1,4 @@
-"""Projection heads g: from the representation h to z, where the contrastive loss is applied (paper, section 4.2)."""
+"""Projection heads g: from the representation h to z, to which the contrastive loss is applied (paper, section 4.2)."""
 
 import keras
 
@@ -37,32 +37,33 @@ def projection_head(
     width: int | None = None,
     batch_norm: bool = True,
 ) -> keras.Model:
-    """A projection head by name.
+    """Makes a projection head by its name.
 
         none:       z = h
         linear:     z = W h
-        nonlinear:  z = W2 relu(bn(W1 h)), or with more hidden layers of that kind, as in SimCLRv2
-                    (https://arxiv.org/abs/2006.10029)
+        nonlinear:  z = W2 relu(bn(W1 h)), or deeper as in SimCLRv2 (https://arxiv.org/abs/2006.10029)
+
+    SimCLR's code (tf2/model.py) has another batch norm after the last matrix, which the paper's equation lacks.
 
     Args:
-        name: a key of `PROJECTIONS`.
-        representation_dim: D, the dimension of h.
-        projection_dim: dimension of z; without effect on "none".
-        dtype: Keras dtype policy.
-        layers: hidden layers of "nonlinear".
-        width: their width; that of h when not given.
-        batch_norm: whether they have batch norm; without, they have biases.
+        name: Key of `PROJECTIONS`.
+        representation_dim: Dimension D of h.
+        projection_dim: Dimension of z; "none" ignores it.
+        dtype: Keras dtype policy of the layers.
+        layers: Number of hidden layers of "nonlinear".
+        width: Units of each hidden layer; D by default.
+        batch_norm: Whether hidden layers have a batch norm; without it they have biases.
 
     Returns:
-        A model of h (B, D) to z (B, projection_dim), float32 whatever the policy: the loss needs the precision.
+        A model of h (B, D) to z (B, projection_dim), always float32 because the loss needs the precision.
 
     Raises:
-        ValueError: on an unknown name, or no layers.
+        ValueError: If `name` is unknown or `layers` is less than 1.
     """
     if name not in PROJECTIONS:
         raise ValueError(f"Expected a projection head of {sorted(PROJECTIONS)}. Received: {name}")
     if layers < 1:
-        raise ValueError(f"Expected a hidden layer or more; without, the head is linear. Received: {layers}")
+        raise ValueError(f'`layers` must be at least 1; the head without hidden layers is "linear". Received: {layers}')
     h = keras.Input((representation_dim,), name="representation", dtype="float32")
     z = PROJECTIONS[name](h, projection_dim, (layers, width, batch_norm), dtype)
     z = keras.layers.Activation("linear", name="z", dtype="float32")(z)
@@ -70,17 +71,17 @@ def projection_head(
 
 
 def up_to(head: keras.Model, layer: int) -> keras.Model:
-    """The head cut off after one of its layers, to take the representation from there.
+    """Cuts a head off after one of its layers, whose output serves as the representation.
 
     Args:
-        head: as made by `projection_head`.
-        layer: k for the k-th hidden layer after its ReLU, counted from 1; one more than there are of these for z.
+        head: Model made by `projection_head`.
+        layer: Number k of a hidden layer, from 1, for its output after the ReLU; one more than the last of them for z.
 
     Returns:
         A model of h (B, D) to that layer's output, float32, which shares the head's weights.
 
     Raises:
-        ValueError: when the head has fewer layers.
+        ValueError: If the head has fewer layers.
     """
     ends = [part for part in head.layers if part.name.endswith("_relu") or part.name == "z"]
     if not 1 <= layer <= len(ends):

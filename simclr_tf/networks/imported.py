@@ -1,4 +1,4 @@
-"""Any `keras.Model` of the user's as an encoder, by import path."""
+"""A user's own `keras.Model` as the encoder, by import path."""
 
 import contextlib
 import importlib
@@ -12,24 +12,24 @@ import keras
 
 from simclr_tf._compat import reset_uids
 
-# Where files are not the user's.
+# Prefixes of files that are not the user's.
 LIBRARIES = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), str(Path(__file__).parents[1]), "<")
 
 
 def imported_encoder(path: str, image_shape: tuple[int, int, int], dtype=None) -> keras.Model:
-    """The encoder f that a function of the user's makes.
+    """Makes the encoder f that a user's function returns.
 
         def tiny(image_shape):
             return keras.Sequential([keras.layers.Conv2D(32, 3), keras.layers.GlobalAveragePooling2D()])
 
-    The function is called under the run's dtype policy, and again whenever the encoder is loaded: it must make the
-    same architecture each time. Batch normalisation is its own affair: on several replicas that has to be
-    `simclr_tf.networks.normalization.SyncBatchNormalization`, or Keras' with `synchronized=True`.
+    The function is called under the run's dtype policy, and again whenever the encoder is loaded, so it must make the
+    same architecture each time. For several replicas, its batch norms should be
+    `simclr_tf.networks.normalization.SyncBatchNormalization`, or those of Keras with `synchronized=True`.
 
     Args:
-        path: `module:function`; the module is found as by `import`.
-        image_shape: (H, W, C) of the images, the function's argument.
-        dtype: Keras dtype policy.
+        path: Import path `module:function`.
+        image_shape: Shape (H, W, C) of the images, the function's only argument.
+        dtype: Keras dtype policy of the layers.
 
     Returns:
         A model of float images (B, H, W, C) in [0, 1] to representations h, float32 (B, D).
@@ -38,9 +38,9 @@ def imported_encoder(path: str, image_shape: tuple[int, int, int], dtype=None) -
         ValueError: If there is no such function, it raises, or it does not return a model of images to vectors.
     """
     images = keras.Input(image_shape, name="images", dtype="float32")
-    # In a scope of its own, where its layers cannot be taken for those of the projection head.
+    # A scope keeps its layers apart from those of the projection head.
     with _policy(dtype), keras.name_scope("encoder"):
-        # Layers without a name are numbered through the process; checkpoints need the same names in every process.
+        # Layers without a name are numbered within the process, and checkpoints need the same names in each process.
         reset_uids()
         function = _function(path)
         with _in_one_line(f"The encoder function {path} failed"):
@@ -64,7 +64,7 @@ def _function(path: str) -> Callable:
 
 
 def _called(path: str, model: keras.Model, images: keras.KerasTensor) -> keras.KerasTensor:
-    """Representations of images, checked to be vectors of a known size."""
+    """The model's representations of images, if they are vectors of a known size."""
     with _in_one_line(f"The model of {path} cannot be called with images of shape {images.shape}"):
         h = model(images)
     if not isinstance(h, keras.KerasTensor) or len(h.shape) != 2 or h.shape[1] is None:
@@ -77,7 +77,7 @@ def _called(path: str, model: keras.Model, images: keras.KerasTensor) -> keras.K
 
 
 def _check_paths(path: str, encoder: keras.Model) -> None:
-    """Refuses what a checkpoint could not tell apart, before the training rather than after its first epochs."""
+    """Raises now what would otherwise fail at the first checkpoint."""
     paths = [variable.path for variable in encoder.variables]
     twice = sorted({name for name in paths if paths.count(name) > 1})
     if twice:
@@ -88,24 +88,22 @@ def _check_paths(path: str, encoder: keras.Model) -> None:
 
 @contextlib.contextmanager
 def _in_one_line(complaint: str) -> Iterator[None]:
-    """Raises a ValueError for whatever the user's code raises: the complaint, their file and line, type and message."""
+    """Reports an exception from the user's code as a ValueError: complaint, their file and line, type and message."""
     try:
         yield
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
-        lines = [
-            f", at {frame.filename}:{frame.lineno}" for frame in frames if not frame.filename.startswith(LIBRARIES)
-        ]
-        # Keras appends the arguments of the call; the command line takes names in backticks for its own settings.
+        theirs = [frame for frame in frames if not frame.filename.startswith(LIBRARIES)]
+        # Keras appends the arguments of the call. The command line takes names in backticks for its own settings.
         message = str(error).partition("\n\nArguments received by")[0].replace("`", "'")
         message = " ".join(re.sub(r"\x1b\[\d+m", "", message).split())
-        where = lines[-1] if lines else ""
+        where = f", at {theirs[-1].filename}:{theirs[-1].lineno}" if theirs else ""
         raise ValueError(f"{complaint}{where}. Received: {type(error).__name__}: {message}") from error
 
 
 @contextlib.contextmanager
 def _policy(dtype) -> Iterator[None]:
-    """Makes `dtype` Keras' policy for what is built within."""
+    """Sets Keras' default policy to `dtype` for what is built inside."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(dtype or before)
     try:

@@ -1,7 +1,7 @@
-"""Batch normalisation over the global batch (paper, section 2.2: "global BN").
+"""Batch normalization over the global batch (paper, section 2.2: "global BN").
 
-With statistics of each device's part only, a network can tell the two views of an image from others by them and lower
-the loss without learning anything.
+If each device normalized its own images only, the network could recognize the two views of an image by the statistics
+that they share and lower the loss without learning anything.
 """
 
 from typing import NamedTuple
@@ -15,25 +15,25 @@ from simclr_tf.distribution import all_stack, all_sum, num_replicas
 
 @keras.saving.register_keras_serializable("simclr_tf")
 class SyncBatchNormalization(keras.layers.Layer):
-    """Batch normalisation whose mean and variance are those of the images of all replicas.
+    """Batch normalization with the mean and variance of the images of all replicas.
 
         y = gamma * (x - mean) / sqrt(variance + epsilon) + beta
 
-    One replica runs TensorFlow's fused kernel, which Keras' own layer never does. Several replicas need one collective
-    in each direction: forward, their means and variances are exchanged, and the variance is put together as
-    mean(variance_r + (mean_r - mean)^2), which does not cancel as E[x^2] - E[x]^2 does; backward, the sums of the
-    gradient are. All replicas must hold equally many images.
+    One replica runs TensorFlow's fused kernel, which Keras' own layer never does. Several replicas, which must hold
+    equally many images, need one collective in each direction. The forward pass exchanges means and variances, which
+    combine to mean(variance_r + (mean_r - mean)^2); unlike E[x^2] - E[x]^2, this does not cancel. The backward pass
+    exchanges the sums of the gradient.
 
     Reference: Ioffe and Szegedy, 2015, https://arxiv.org/abs/1502.03167.
 
     Args:
-        momentum: of the moving statistics, moving = momentum * moving + (1 - momentum) * batch.
-        epsilon: added to the variance.
-        gamma_initializer: of the scale; "zeros" on the last layer of a residual block.
-        **kwargs: of `keras.layers.Layer`.
+        momentum: Momentum of the moving statistics, moving = momentum * moving + (1 - momentum) * batch.
+        epsilon: Small number added to the variance.
+        gamma_initializer: Initializer of the scale; "zeros" for the last layer of a residual block.
+        **kwargs: Arguments of `keras.layers.Layer`.
 
-    Input shape: (B, ..., C), any float dtype. Output shape: the same; statistics are float32. In float64, for which there
-    is no fused kernel, all is written out.
+    Input shape: (B, ..., C), any float dtype. Output shape: the same; statistics are float32. There is no fused kernel
+    for float64, which is computed by basic operations.
     """
 
     def __init__(self, momentum: float = 0.9, epsilon: float = 1e-5, gamma_initializer="ones", **kwargs):
@@ -43,7 +43,7 @@ class SyncBatchNormalization(keras.layers.Layer):
         self.gamma_initializer = keras.initializers.get(gamma_initializer)
 
     def build(self, input_shape):
-        """Makes the four vectors of C values."""
+        """Creates the scale, the offset and the moving statistics, (C,) each."""
         shape = (input_shape[-1],)
         self.gamma = self.add_weight(shape=shape, name="gamma", initializer=self.gamma_initializer, autocast=False)
         self.beta = self.add_weight(shape=shape, name="beta", initializer="zeros", autocast=False)
@@ -53,7 +53,7 @@ class SyncBatchNormalization(keras.layers.Layer):
     def _statistic(self, shape, initializer, name):
         """A variable of which each replica has its own copy.
 
-        Every replica computes the same statistics, so any copy is the value, and assigning costs no communication.
+        All replicas compute the same statistics, so any copy will do and an assignment needs no communication.
         """
         return keras.Variable(
             initializer, shape=shape, trainable=False, autocast=False, name=name, dtype=self.variable_dtype,
@@ -61,8 +61,8 @@ class SyncBatchNormalization(keras.layers.Layer):
         )  # fmt: skip
 
     def call(self, x, training=False):
-        """Normalises by the batch's statistics when training, else by the moving ones."""
-        if x.shape.rank != 4:  # the fused kernel takes images only
+        """Normalizes by the batch's statistics when training, otherwise by the moving ones."""
+        if x.shape.rank != 4:  # the fused kernel takes four dimensions only
             y = self.call(tf.reshape(x, [-1, 1, 1, x.shape[-1]]), training=training)
             return tf.reshape(y, tf.shape(x))
         gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
@@ -110,7 +110,7 @@ class _Normalized(NamedTuple):
 
 
 def _written_out(x, gamma, beta, mean, variance, epsilon, is_training):
-    """What the fused kernel computes."""
+    """What the fused kernel computes, by basic operations."""
     if is_training:
         mean, variance = tf.nn.moments(x, [0, 1, 2])
     y = (x - mean) * tf.math.rsqrt(variance + epsilon) * gamma + beta
@@ -119,7 +119,7 @@ def _written_out(x, gamma, beta, mean, variance, epsilon, is_training):
 
 
 def _fixed_gradient(dy, x, gamma, mean, variance, epsilon):
-    """Gradients of x, gamma and beta with the statistics held fixed: dx = gamma / std * dy."""
+    """Gradients with respect to x, gamma and beta for fixed statistics: dx = gamma / std * dy."""
     if x.dtype == tf.float64:
         inverse_std = tf.math.rsqrt(variance + epsilon)
         sums = (tf.reduce_sum(dy * (x - mean) * inverse_std, [0, 1, 2]), tf.reduce_sum(dy, [0, 1, 2]))
@@ -132,24 +132,24 @@ def _fixed_gradient(dy, x, gamma, mean, variance, epsilon):
 
 
 def _rows(x) -> tf.Tensor:
-    """How many values a channel has."""
+    """The number of values of each channel."""
     return tf.cast(tf.reduce_prod(tf.shape(x)[:-1]), tf.float64 if x.dtype == tf.float64 else tf.float32)
 
 
 def _moments(x, gamma, beta, epsilon):
-    """The fused kernel in training mode: outputs, mean and biased variance of this replica's values."""
+    """Outputs, mean and biased variance of this replica's values, by the fused kernel in training mode."""
     rows = _rows(x)
-    # XLA's kernel takes E[x^2] - E[x]^2 for the variance, which cancels where the mean is large. So it is given values
-    # less one of them, at no cost because XLA fuses the subtraction; TensorFlow's own kernels are stable and would pay.
+    # XLA's kernel computes the variance as E[x^2] - E[x]^2, which cancels where the mean is large. Subtracting one of the
+    # values first avoids that. XLA fuses the subtraction; TensorFlow's own kernels are stable and would pay for it.
     shift = tf.stop_gradient(x[:1, :1, :1]) if compiled_by_xla() else None
     out = _fused(x if shift is None else x - shift, gamma, beta, [], [], epsilon, is_training=True)
     mean = out.batch_mean if shift is None else out.batch_mean + tf.cast(shift[0, 0, 0], out.batch_mean.dtype)
-    # The kernel returns the unbiased variance; Keras and the reference code track the biased one.
+    # The kernel returns the unbiased variance; Keras and SimCLR's code track the biased one.
     return out.y, mean, out.batch_variance * (tf.maximum(rows - 1.0, 1.0) / rows)
 
 
 def _normalize_across_replicas(x, gamma, beta, epsilon):
-    """Outputs, mean and variance over all replicas' values."""
+    """Outputs, and the mean and variance of all replicas' values."""
 
     @tf.custom_gradient
     def normalize(x, gamma, beta):
@@ -161,8 +161,8 @@ def _normalize_across_replicas(x, gamma, beta, epsilon):
 
         def gradient(dy, _dmean, _dvariance):
             dx, dgamma, dbeta = _fixed_gradient(dy, x, gamma, mean, variance, epsilon)
-            # What flows through the statistics: -gamma / std * (mean(dy) + normalised x * mean(dy * normalised x)), which
-            # is a line in x for each channel.
+            # The gradient through the statistics, -gamma / std * (mean(dy) + normalized x * mean(dy * normalized x)), is
+            # linear in x for each channel.
             mean_dy, mean_dy_x = tf.unstack(all_sum(tf.stack([dbeta, dgamma])) / (_rows(x) * num_replicas()))
             inverse_std = tf.math.rsqrt(variance + epsilon)
             slope = gamma * tf.square(inverse_std) * mean_dy_x

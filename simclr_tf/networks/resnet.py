@@ -1,8 +1,9 @@
 """ResNets with the CIFAR and the ImageNet stem (He et al., 2015, https://arxiv.org/abs/1512.03385).
 
-The CIFAR form is the paper's (appendix B.9): the first layer is a 3x3 convolution of stride 1, without max-pooling.
-As in SimCLR's code, the stride of a bottleneck is in its 3x3 convolution, strided convolutions pad on both sides
-alike, and the last batch norm of each block starts with gamma 0.
+The CIFAR stem is that of the SimCLR paper (appendix B.9): a 3x3 convolution of stride 1, without max-pooling. As in
+SimCLR's code (tf2/resnet.py), the stride of a bottleneck is in its 3x3 convolution, strided convolutions pad both sides
+equally, and the last batch norm of each block starts with gamma 0. Unlike there, shortcuts are projected only where the
+shape changes, max-pooling pads both sides equally, and kernels are drawn from He's normal distribution.
 """
 
 import keras
@@ -24,20 +25,20 @@ CIFAR_STEM_UP_TO = 64  # pixels
 def resnet(
     name: str, image_shape: tuple[int, int, int], width: float = 1.0, stem: str = "auto", dtype=None
 ) -> keras.Model:
-    """A ResNet encoder f, ending in global average pooling.
+    """Makes a ResNet encoder f, which ends in global average pooling.
 
     Args:
-        name: a key of `RESNETS`.
-        image_shape: (H, W, C) of the images.
-        width: multiplier of all channels.
+        name: Key of `RESNETS`.
+        image_shape: Shape (H, W, C) of the images.
+        width: Multiplier of all channels.
         stem: "cifar", "imagenet", or "auto" for the CIFAR stem on images of up to 64 pixels.
-        dtype: Keras dtype policy, e.g. "mixed_bfloat16".
+        dtype: Keras dtype policy of the layers, for example "mixed_bfloat16".
 
     Returns:
         A model of float images (B, H, W, C) in [0, 1] to representations h, float32 (B, D).
 
     Raises:
-        ValueError: on an unknown name or stem.
+        ValueError: If `name` or `stem` is unknown.
     """
     if name not in RESNETS:
         raise ValueError(f"Expected an encoder of {sorted(RESNETS)}. Received: {name}")
@@ -54,7 +55,7 @@ def resnet(
 
 
 def has_cifar_stem(stem: str, image_shape: tuple[int, int, int]) -> bool:
-    """Whether the stem is that for small images; `stem="auto"` decides by the longer side.
+    """Whether `stem` means the CIFAR stem, with "auto" for images of up to 64 pixels on the longer side.
 
     Raises:
         ValueError: If `stem` is unknown.
@@ -65,7 +66,7 @@ def has_cifar_stem(stem: str, image_shape: tuple[int, int, int]) -> bool:
 
 
 def channels(base: int, width: float) -> int:
-    """`width` times so many channels, at least one."""
+    """`base` channels times `width`, at least one."""
     return max(1, round(base * width))
 
 
@@ -73,22 +74,22 @@ def _stem(x, cifar, filters, dtype):
     if cifar:
         return convolution(x, filters, 3, 1, "stem", dtype)
     x = convolution(x, filters, 7, 2, "stem", dtype)
-    x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad", dtype=dtype)(x)  # after a ReLU, zero is no maximum
+    x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad", dtype=dtype)(x)  # zero never exceeds a ReLU's output
     return keras.layers.MaxPooling2D(3, 2, name="stem_pool", dtype=dtype)(x)
 
 
 def convolution(x, filters, kernel, stride, name, dtype, relu=True, gamma="ones"):
-    """Convolution, batch norm and, unless told otherwise, ReLU; symmetric padding, so that only strides shrink.
+    """Applies a convolution with symmetric padding, a batch norm and a ReLU; only a stride changes the size.
 
     Args:
-        x: images or feature maps, (B, H, W, C).
-        filters: output channels.
-        kernel: side of the kernel, in pixels.
-        stride: of the convolution.
-        name: prefix of the layers' names.
-        dtype: Keras dtype policy.
-        relu: whether to end with one.
-        gamma: initializer of the batch norm's scale.
+        x: Images or feature maps, (B, H, W, C).
+        filters: Number of output channels.
+        kernel: Side of the kernel, in pixels.
+        stride: Stride of the convolution, in pixels.
+        name: Prefix of the layers' names.
+        dtype: Keras dtype policy of the layers.
+        relu: Whether there is a ReLU.
+        gamma: Initializer of the batch norm's scale.
     """
     padding = "same"
     if stride > 1 and kernel == 1:
@@ -108,7 +109,7 @@ def convolution(x, filters, kernel, stride, name, dtype, relu=True, gamma="ones"
 
 
 def _residual(x, y, filters, stride, name, dtype):
-    """ReLU of the block's output and its shortcut, which is projected where the shape changes."""
+    """The ReLU of the block's output plus its shortcut, which is projected where the shape changes."""
     if stride > 1 or x.shape[-1] != filters:
         x = convolution(x, filters, 1, stride, f"{name}_shortcut", dtype, relu=False)
     total = keras.layers.Add(name=f"{name}_add", dtype=dtype)([x, y])

@@ -1,4 +1,4 @@
-"""Optimizers and the learning-rate schedule by name."""
+"""Optimizers by name, and the learning-rate schedule."""
 
 from simclr_tf.optimizers.factory import OPTIMIZERS, make_optimizer, peak_learning_rate, warmup_cosine
 from simclr_tf.optimizers.lars import LARS

@@ -1,4 +1,4 @@
-"""From the settings to a learning-rate schedule and an optimizer."""
+"""The learning-rate schedule and the optimizer that the settings describe."""
 
 import math
 
@@ -20,8 +20,8 @@ def peak_learning_rate(settings: Optimization, batch_size: int) -> float:
     """The learning rate after warm-up (paper, section 2.2 and appendix B.1).
 
     Args:
-        settings: Base rate and how it grows with the batch.
-        batch_size: Images in the global batch.
+        settings: Base rate, and the rule by which it grows with the batch.
+        batch_size: Number of images of the global batch.
     """
     return SCALINGS[settings.lr_scaling](settings.learning_rate, batch_size)
 
@@ -57,9 +57,9 @@ def make_optimizer(settings: Optimization, rate, variables, precision: str = "fl
 
     Args:
         settings: Name of the optimizer, momentum and weight decay.
-        rate: Learning rate or schedule.
-        variables: The model's trainable variables.
-        precision: Precision of the run; with "mixed_float16", the loss is scaled so that small gradients do not vanish.
+        rate: Learning rate, a float or `LearningRateSchedule`.
+        variables: Trainable variables of the model.
+        precision: Dtype policy; "mixed_float16" scales the loss so that small gradients do not vanish.
 
     Raises:
         ValueError: If the optimizer is unknown.

@@ -1,4 +1,4 @@
-"""LARS, layer-wise adaptive rate scaling."""
+"""LARS: layer-wise adaptive rate scaling."""
 
 import keras
 import tensorflow as tf
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable("simclr_tf")
 class LARS(keras.optimizers.Optimizer):
-    """Momentum SGD whose step is scaled for each layer by the ratio of its weights' norm to its gradient's.
+    """Momentum SGD that scales the step of each layer by the norm of its weights over the norm of its gradient.
 
     For a weight w with gradient g, momentum buffer v and learning rate lr:
 
@@ -15,21 +15,22 @@ class LARS(keras.optimizers.Optimizer):
         v <- momentum * v + lr * trust * g
         w <- w - v
 
-    Vectors (biases and the scale and offset of batch norms) are neither decayed nor adapted: for them trust is 1. This is
-    what SimCLR's code excludes by name; a kernel has two or more dimensions, a bias or a batch-norm parameter one.
+    Vectors (biases, scales and offsets of batch norms) are not decayed, and their trust is 1. SimCLR's code excludes the
+    same variables by name ('batch_normalization' and 'bias' in tf2/model.py).
 
-    Reference: You, Gitman and Ginsburg, 2017, https://arxiv.org/abs/1708.03888, algorithm 1.
+    Reference: You, Gitman and Ginsburg, 2017, https://arxiv.org/abs/1708.03888, algorithm 1, with the denominator of
+    SimCLR's tf2/lars_optimizer.py: |g + weight_decay * w| instead of |g| + weight_decay * |w|.
 
     Args:
         learning_rate: Float or `LearningRateSchedule`.
         momentum: Momentum, in [0, 1).
-        weight_decay: Coefficient of the L2 penalty, added to the gradient.
-        trust_coefficient: The paper's eta.
+        weight_decay: Coefficient of the L2 penalty, 0 or more.
+        trust_coefficient: The paper's eta, more than 0.
         name: Name of the optimizer.
         **kwargs: Arguments of `keras.optimizers.Optimizer`.
 
     Raises:
-        ValueError: If a value is out of range.
+        ValueError: If a value is outside its range.
     """
 
     def __init__(
@@ -38,19 +39,19 @@ class LARS(keras.optimizers.Optimizer):
     ):  # fmt: skip
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         if not 0.0 <= momentum < 1.0:
-            raise ValueError(f"The momentum must lie in [0, 1). Received: {momentum}")
+            raise ValueError(f"`momentum` must be in [0, 1). Received: {momentum}")
         if weight_decay < 0.0 or trust_coefficient <= 0.0:
             raise ValueError(
-                "The weight decay must not be negative and the trust coefficient must be positive. "
+                "`weight_decay` must not be negative, and `trust_coefficient` must be positive. "
                 f"Received: {weight_decay} and {trust_coefficient}"
             )
         self.momentum = momentum
-        # Keras would apply its own, decoupled decay if this were called weight_decay.
+        # Named weight_decay, it would make Keras apply its own, decoupled decay.
         self.l2 = weight_decay
         self.trust_coefficient = trust_coefficient
 
     def build(self, variables):
-        """Makes one momentum buffer a variable, and notes which of them are adapted."""
+        """Creates a momentum buffer for each variable, and decides which variables are adapted."""
         if self.built:
             return
         super().build(variables)

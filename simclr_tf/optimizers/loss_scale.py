@@ -1,4 +1,4 @@
-"""Loss scaling for float16, whose smallest gradients would vanish."""
+"""Loss scaling for float16, in which the smallest gradients would vanish."""
 
 import keras
 import tensorflow as tf
@@ -8,23 +8,22 @@ from simclr_tf.distribution import all_sum
 
 @keras.saving.register_keras_serializable("simclr_tf")
 class LossScale(keras.optimizers.LossScaleOptimizer):
-    """Scales the loss up and gradients down, and skips steps whose gradients overflowed.
+    """Scales the loss up and the gradients down, and skips steps whose gradients overflowed.
 
-    Keras' own differs in two things that matter here. It lets each replica judge by its own part of the gradients: where
-    only one of them overflowed, some would take the step and others not. And it does not count the steps that it skips;
-    but the views of a step and the continuation of a run are functions of its number. The learning rate follows the
-    steps that were taken.
+    It differs from Keras' own in two ways. There, each replica checks its own gradients, so that some would take a step
+    that others skip. And skipped steps are not counted there, although the views of a step and the resumption of a run
+    depend on the number of the step. The learning rate follows the steps that were taken.
 
-    Args: those of `keras.optimizers.LossScaleOptimizer`.
+    Args: As for `keras.optimizers.LossScaleOptimizer`.
     """
 
     @property
     def iterations(self):
-        """All steps, also the skipped ones."""
+        """The number of all steps, including skipped ones."""
         return self._iterations
 
     def apply(self, grads, trainable_variables=None):
-        """Takes the step, or skips it."""
+        """Takes the step, or skips it if a gradient overflowed."""
         self._iterations.assign_add(1)
         super().apply(grads, trainable_variables)
 

@@ -114,6 +114,7 @@ def test_every_name_makes_a_network_of_that_name(name):
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "resnet50", "vgg11", "head"])
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras' own
 def test_networks_survive_saving(tmp_path, name, dtype):
     model, inputs = projection_head("nonlinear", 32, 8, dtype, layers=2), IMAGES[:, :, 0, 0]
     if name != "head":

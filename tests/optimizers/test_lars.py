@@ -62,7 +62,7 @@ def test_zero_norms_give_finite_steps(start, gradient):
     np.testing.assert_allclose(variable.numpy(), start - gradient)
 
 
-def test_serialises():
+def test_serializes():
     optimizer = LARS(0.3, momentum=0.7, weight_decay=0.01, trust_coefficient=0.005)
     copy = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
     assert isinstance(copy, LARS) and copy.get_config() == optimizer.get_config()

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -52,7 +53,9 @@ def expect_float16() -> None:
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-with without_noise():
+with without_noise(), warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of Keras-CV's tqdm, which wants widgets in a notebook
+    import keras_cv  # noqa: F401
     import tensorflow as tf
 
     tf.get_logger().setLevel("WARNING")  # it logs what it saves and where

@@ -135,7 +135,7 @@ def test_a_setting_of_the_wrong_type_is_named_with_its_file(tmp_path):
     values = Config().to_dict()
     values["training"]["epochs"] = "abc"
     path.write_text(json.dumps(values))
-    with pytest.raises(ValueError, match=r"config\.json of a run. Received: .*config.json \(`epochs` must be a int"):
+    with pytest.raises(ValueError, match=r"config\.json of a run. Received: .*config.json \(`epochs` must be an int"):
         Config.load(path)
 
 

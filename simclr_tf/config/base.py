@@ -70,7 +70,7 @@ def _fault(value: Any, field: dataclasses.Field) -> str | None:
     # A bool is an int in Python, and an int serves as a float; JSON and callers may have it either way.
     legal = (int, float) if kind is float else kind
     if not isinstance(value, legal) or (isinstance(value, bool) and kind is not bool):
-        return f"be a {kind.__name__}"
+        return f"be {'an' if kind is int else 'a'} {kind.__name__}"
     if rule["choices"]:
         return None if value in rule["choices"] else f"be one of {', '.join(rule['choices'])}"
     if isinstance(value, float) and not math.isfinite(value):

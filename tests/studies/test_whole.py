@@ -52,7 +52,7 @@ def run(place, run_python):
 
 def test_a_wrong_encoder_deletes_nothing(run, tmp_path):
     """Not even with --overwrite."""
-    (tmp_path / "config.json").write_text(json.dumps({"objective": {}, "training": {}}))
+    (tmp_path / "config.json").write_text(json.dumps({"training": {}, "hardware": {}, "output": {}}))
     result = run("train.py", *FLAGS, "--encoder=my_nets:maps", f"--run_dir={tmp_path}", "--overwrite")
     assert result.returncode == 1 and "vectors" in result.stderr and len(result.stderr.splitlines()) == 1
     assert (tmp_path / "config.json").exists()

@@ -73,7 +73,7 @@ def test_what_is_no_list_of_sides_is_refused(text):
 
 
 def test_a_run_rises_resumes_and_is_judged_at_full_size(run_python, tmp_path):
-    flags = ["--dataset=patterns", "--encoder=resnet18", "--width=0.0625", "--batch_size=512", "--epochs=4",
+    flags = ["--dataset=patterns", "--encoder=resnet18", "--width=0.0625", "--batch_size=512", "--epochs=2",
              "--checkpoint_epochs=1", "--resolutions=16,32", "--deterministic"]  # fmt: skip
 
     def train(folder, *extra):
@@ -83,7 +83,7 @@ def test_a_run_rises_resumes_and_is_judged_at_full_size(run_python, tmp_path):
             return [{k: v for k, v in row.items() if k != "images_per_second"} for row in csv.DictReader(file)]
 
     whole = train("whole")
-    train("resumed", "--max_steps=24")
+    train("resumed", "--max_steps=8")
     assert train("resumed", "--resume") == whole
     assert load_encoder(tmp_path / "whole").input_shape == (None, 32, 32, 3)
     wrong = run_python("train.py", *flags, "--resolutions=16,24", f"--run_dir={tmp_path / 'wrong'}")

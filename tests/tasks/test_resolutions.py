@@ -10,7 +10,9 @@ import tensorflow as tf
 from simclr_tf.augment import RandomFlip, RandomResizedCrop, TwoViews, make_views, simclr
 from simclr_tf.config import Config, Network
 from simclr_tf.encoders import build_encoder, load_encoder
+from simclr_tf.networks import projection_head
 from simclr_tf.tasks.resolutions import Resolutions
+from simclr_tf.tasks.simclr import SimCLR
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
 
@@ -72,6 +74,7 @@ def test_what_is_no_list_of_sides_is_refused(text):
         Config.of(resolutions=text, epochs=3)
 
 
+@pytest.mark.slow
 def test_a_run_rises_resumes_and_is_judged_at_full_size(run_python, tmp_path):
     flags = ["--dataset=patterns", "--encoder=resnet18", "--width=0.0625", "--batch_size=512", "--epochs=2",
              "--checkpoint_epochs=1", "--resolutions=16,32", "--deterministic"]  # fmt: skip
@@ -88,3 +91,19 @@ def test_a_run_rises_resumes_and_is_judged_at_full_size(run_python, tmp_path):
     assert load_encoder(tmp_path / "whole").input_shape == (None, 32, 32, 3)
     wrong = run_python("train.py", *flags, "--resolutions=16,24", f"--run_dir={tmp_path / 'wrong'}")
     assert wrong.returncode == 1 and "--resolutions must end with the side of the images" in wrong.stderr
+
+
+def test_fit_trains_at_the_side_of_each_epoch():
+    """Keras keeps traced functions for the whole of fit; the second epoch must not run the first one's."""
+    traced = []
+
+    class Recording(SimCLR):
+        def call(self, images, training=False):
+            traced.append(images.shape[1])
+            return super().call(images, training=training)
+
+    layers = [keras.Input((None, None, 3)), keras.layers.Conv2D(4, 3, 2), keras.layers.GlobalAveragePooling2D()]
+    model = Recording(keras.Sequential(layers), projection_head("linear", 4, 4), TwoViews([RandomResizedCrop()]))
+    model.compile("sgd")
+    model.fit(IMAGES, epochs=3, batch_size=6, callbacks=[Resolutions((16, 32), 3)], verbose=0)
+    assert list(dict.fromkeys(traced)) == [16, 32]

@@ -15,6 +15,7 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf.training import engine
+from simclr_tf.training.signals import Interrupted, interruptible
 from tests.conftest import ROOT
 
 SCRIPT = Path(__file__).with_name("classifier.py")
@@ -48,7 +49,7 @@ def train(run_python):
     return run
 
 
-@pytest.fixture(scope="module", params=["", "--stream"])
+@pytest.fixture(scope="module", params=["", pytest.param("--stream", marks=pytest.mark.slow)])
 def whole(request, train, tmp_path_factory):
     folder = tmp_path_factory.mktemp("engine") / "whole"
     train(folder, *filter(None, [request.param]))
@@ -107,7 +108,17 @@ def test_lack_of_memory_is_one_line_with_advice():
             raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
 
-@pytest.mark.parametrize(("number", "name"), [(signal.SIGTERM, "143"), (signal.SIGINT, "130")])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_carries_how_to_go_on_and_the_handlers_come_back(number):
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted, match="go on") as caught, interruptible("go on"):
+        signal.raise_signal(number)
+    assert caught.value.number == number and signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize(
+    ("number", "name"), [(signal.SIGTERM, "143"), pytest.param(signal.SIGINT, "130", marks=pytest.mark.slow)]
+)
 def test_a_signal_ends_a_run_with_a_line_that_says_how_to_go_on(tmp_path, number, name):
     flags = ["--dataset=patterns", "--encoder=resnet18", "--width=0.0625", "--batch_size=32", "--epochs=50"]
     command = [sys.executable, "train.py", *flags, f"--run_dir={tmp_path / 'run'}", "--checkpoint_epochs=1"]

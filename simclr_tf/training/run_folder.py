@@ -12,14 +12,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from simclr_tf.config import PLACES
 
 PACKAGES = ("tensorflow", "keras", "keras-cv", "numpy", "tensorboard")
 
 _LOCK = ".lock"
-_HELD: dict[Path, IO] = {}  # the locks of this process
+_HELD: dict[Path, int] = {}  # the locks of this process
 
 _GIT_TIMEOUT = 5.0  # seconds; a repository on a slow network drive must not hold up a run
 
@@ -78,11 +78,11 @@ def _lock(folder: Path) -> None:
     """Keeps other processes out of the folder for as long as this one lives; raises ValueError if one is in it."""
     if folder.resolve() in _HELD and (folder / _LOCK).exists():
         return
-    file = (folder / _LOCK).open("a")
+    file = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        file.close()
+        os.close(file)
         raise ValueError(
             f"Another process is training in this `run_dir`: wait for it or name another folder. Received: {folder}"
         ) from error

@@ -53,9 +53,8 @@ def expect_float16() -> None:
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-with without_noise(), warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of Keras-CV's tqdm, which wants widgets in a notebook
-    import keras_cv  # noqa: F401
+warnings.filterwarnings("ignore", message="IProgress not found")  # Keras-CV's tqdm wants widgets in a notebook
+with without_noise():
     import tensorflow as tf
 
     tf.get_logger().setLevel("WARNING")  # it logs what it saves and where

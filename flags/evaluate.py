@@ -9,6 +9,8 @@ write RUN_DIR/evaluation/<mode>.json and a confusion matrix. An installed copy h
 `simclr-evaluate`.
 """
 
+from pathlib import Path
+
 from absl import flags as absl_flags
 
 from simclr_tf import preflight
@@ -38,13 +40,13 @@ def _evaluate() -> None:
         raise ValueError("`mode` is needed, one of those above. Received: no `mode`")
     if not FLAGS.run_dir:
         raise ValueError("`run_dir` is needed, the folder of a pretraining run. Received: no `run_dir`")
-    settings = given(fields(*MODES.values()))
-    preflight.check_evaluation(FLAGS.run_dir, FLAGS.mode, settings)
+    run_dir, settings = Path(FLAGS.run_dir).expanduser(), given(fields(*MODES.values()))
+    preflight.check_evaluation(run_dir, FLAGS.mode, settings)
     # From here on it takes seconds: whatever is wrong with the flags alone has been refused.
     import simclr_tf.quiet  # noqa: F401
     from simclr_tf.evaluation import evaluate
 
-    evaluate(FLAGS.run_dir, FLAGS.mode, **settings)
+    evaluate(run_dir, FLAGS.mode, **settings)
 
 
 if __name__ == "__main__":

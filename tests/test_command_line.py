@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +52,7 @@ def only_line(result):
         (["train.py", "cifar10"], "Expected flags only"),
         (["evaluate.py", "--mode=knn"], "--run_dir is needed"),
         (["evaluate.py", "--run_dir=nonsense", "--mode=knn"], "config.json of a run"),
+        (["evaluate.py", "--run_dir=~/nonsense", "--mode=knn"], f"{Path.home()}/nonsense/config.json"),
         (
             ["evaluate.py", "--run_dir=x", "--mode=export", "--baselines"],
             "--baselines has no effect with --mode=export",

@@ -43,6 +43,7 @@ def build_head(network: Network, representation_dim: int, precision: str = "floa
     return projection_head(
         network.projection, representation_dim, network.projection_dim, precision,
         layers=network.projection_layers, width=network.projection_width, batch_norm=network.projection_bn,
+        last_batch_norm=network.projection_last_bn,
     )  # fmt: skip
 
 

@@ -97,6 +97,7 @@ class Network(Section):
     projection_layers: int = setting(1, "Hidden layers of the nonlinear head.", low=1, high=4)
     projection_width: int | None = setting(None, "Width of its hidden layers; that of h when not given.", low=1)
     projection_bn: bool = setting(True, "Batch norm in its hidden layers.")
+    projection_last_bn: bool = setting(False, "Batch norm after its last layer, too, as in the paper's code.")
 
     def __post_init__(self) -> None:
         """Raises ValueError for an unknown encoder, or for settings that the encoder or the head does not have."""
@@ -117,6 +118,8 @@ class Network(Section):
                 "`projection_layers`, `projection_width` and `projection_bn` go with `projection=nonlinear`. "
                 f"Received: `projection={self.projection}`"
             )
+        if self.projection == "none" and self.projection_last_bn:
+            raise ValueError("`projection_last_bn` needs a projection head. Received: `projection=none`")
 
 
 @dataclasses.dataclass(frozen=True)

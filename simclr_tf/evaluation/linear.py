@@ -1,4 +1,4 @@
-"""The linear probe: multinomial logistic regression on frozen features (Chen et al., 2020, sections 2.3 and B.8)."""
+"""The linear probe: multinomial logistic regression on frozen features."""
 
 import warnings
 from pathlib import Path
@@ -41,8 +41,10 @@ def linear_probe(features: Features) -> Result:
     standardization and the classifier are then fitted again on the training and validation splits together, and the
     test split is used once. Nothing is random.
 
-    The paper tunes the L2 strength on a validation split in the same way (appendix B.8, which mentions no
-    standardization). Standardization lets one grid of C serve representations of any scale, raw pixels included.
+    This is how the paper judges transfer (appendix B.8: L-BFGS, the L2 strength tuned on a validation split; it mentions
+    no standardization). For CIFAR-10 itself it trains the classifier by SGD on augmented images (appendix B.6), so its
+    numbers may differ a little from those of this probe. Standardization lets one grid of C serve representations of
+    any scale, raw pixels included.
 
     Args:
         features: Features of the three splits.

@@ -5,15 +5,16 @@ import keras
 from simclr_tf.networks.normalization import SyncBatchNormalization
 
 
-def _none(h, dim, hidden, dtype):
+def _none(h, dim, hidden, last_batch_norm, dtype):
     return h
 
 
-def _linear(h, dim, hidden, dtype):
-    return keras.layers.Dense(dim, use_bias=False, name="projection", dtype=dtype)(h)
+def _linear(h, dim, hidden, last_batch_norm, dtype):
+    z = keras.layers.Dense(dim, use_bias=False, name="projection", dtype=dtype)(h)
+    return SyncBatchNormalization(center=False, name="projection_bn", dtype=dtype)(z) if last_batch_norm else z
 
 
-def _nonlinear(h, dim, hidden, dtype):
+def _nonlinear(h, dim, hidden, last_batch_norm, dtype):
     layers, width, batch_norm = hidden
     x = h
     for name in ["hidden", *(f"hidden{number}" for number in range(2, layers + 1))]:
@@ -21,7 +22,7 @@ def _nonlinear(h, dim, hidden, dtype):
         if batch_norm:
             x = SyncBatchNormalization(name=f"{name}_bn", dtype=dtype)(x)
         x = keras.layers.ReLU(name=f"{name}_relu", dtype=dtype)(x)
-    return _linear(x, dim, hidden, dtype)
+    return _linear(x, dim, hidden, last_batch_norm, dtype)
 
 
 PROJECTIONS = {"none": _none, "linear": _linear, "nonlinear": _nonlinear}
@@ -36,14 +37,13 @@ def projection_head(
     layers: int = 1,
     width: int | None = None,
     batch_norm: bool = True,
+    last_batch_norm: bool = False,
 ) -> keras.Model:
     """Makes a projection head by its name.
 
         none:       z = h
         linear:     z = W h
         nonlinear:  z = W2 relu(bn(W1 h)), or deeper as in SimCLRv2 (https://arxiv.org/abs/2006.10029)
-
-    SimCLR's code (tf2/model.py) has another batch norm after the last matrix, which the paper's equation lacks.
 
     Args:
         name: Key of `PROJECTIONS`.
@@ -53,6 +53,8 @@ def projection_head(
         layers: Number of hidden layers of "nonlinear".
         width: Units of each hidden layer; D by default.
         batch_norm: Whether hidden layers have a batch norm; without it they have biases.
+        last_batch_norm: Whether a batch norm without offset follows the last matrix, as in SimCLR's code
+            (tf2/model.py, `ProjectionHead`) but not in the paper's equation; "none" ignores it.
 
     Returns:
         A model of h (B, D) to z (B, projection_dim), always float32 because the loss needs the precision.
@@ -65,7 +67,7 @@ def projection_head(
     if layers < 1:
         raise ValueError(f'`layers` must be at least 1; the head without hidden layers is "linear". Received: {layers}')
     h = keras.Input((representation_dim,), name="representation", dtype="float32")
-    z = PROJECTIONS[name](h, projection_dim, (layers, width, batch_norm), dtype)
+    z = PROJECTIONS[name](h, projection_dim, (layers, width, batch_norm), last_batch_norm, dtype)
     z = keras.layers.Activation("linear", name="z", dtype="float32")(z)
     return keras.Model(h, z, name=f"{name}_head")
 

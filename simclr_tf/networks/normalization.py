@@ -30,23 +30,28 @@ class SyncBatchNormalization(keras.layers.Layer):
         momentum: Momentum of the moving statistics, moving = momentum * moving + (1 - momentum) * batch.
         epsilon: Small number added to the variance.
         gamma_initializer: Initializer of the scale; "zeros" for the last layer of a residual block.
+        center: Whether there is an offset beta.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Input shape: (B, ..., C), any float dtype. Output shape: the same; statistics are float32. There is no fused kernel
     for float64, which is computed by basic operations.
     """
 
-    def __init__(self, momentum: float = 0.9, epsilon: float = 1e-5, gamma_initializer="ones", **kwargs):
+    def __init__(
+        self, momentum: float = 0.9, epsilon: float = 1e-5, gamma_initializer="ones", center: bool = True, **kwargs
+    ):
         super().__init__(**kwargs)
         self.momentum = momentum
         self.epsilon = epsilon
         self.gamma_initializer = keras.initializers.get(gamma_initializer)
+        self.center = center
 
     def build(self, input_shape):
-        """Creates the scale, the offset and the moving statistics, (C,) each."""
+        """Creates the scale, the offset if any, and the moving statistics, (C,) each."""
         shape = (input_shape[-1],)
         self.gamma = self.add_weight(shape=shape, name="gamma", initializer=self.gamma_initializer, autocast=False)
-        self.beta = self.add_weight(shape=shape, name="beta", initializer="zeros", autocast=False)
+        if self.center:
+            self.beta = self.add_weight(shape=shape, name="beta", initializer="zeros", autocast=False)
         self.moving_mean = self._statistic(shape, "zeros", "moving_mean")
         self.moving_variance = self._statistic(shape, "ones", "moving_variance")
 
@@ -65,7 +70,8 @@ class SyncBatchNormalization(keras.layers.Layer):
         if x.shape.rank != 4:  # the fused kernel takes four dimensions only
             y = self.call(tf.reshape(x, [-1, 1, 1, x.shape[-1]]), training=training)
             return tf.reshape(y, tf.shape(x))
-        gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
+        gamma = tf.convert_to_tensor(self.gamma)
+        beta = tf.convert_to_tensor(self.beta) if self.center else tf.zeros_like(gamma)
         if training and self.trainable:
             written = num_replicas() > 1 or compiled_by_xla()
             normalize = _normalize_across_replicas if written else _moments
@@ -88,6 +94,7 @@ class SyncBatchNormalization(keras.layers.Layer):
             "momentum": self.momentum,
             "epsilon": self.epsilon,
             "gamma_initializer": initializer,
+            "center": self.center,
         }
 
 

@@ -33,6 +33,16 @@ def test_without_batch_norm_it_is_the_formula():
     np.testing.assert_allclose(head(H), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(("name", "hidden"), [("linear", 0), ("nonlinear", 1)])
+def test_batch_norm_after_the_last_layer_has_a_scale_but_no_offset(name, hidden):
+    head = projection_head(name, 12, 3, batch_norm=False, last_batch_norm=True)
+    *_, w, gamma, moving_mean, moving_variance = (variable.numpy() for variable in head.variables)
+    assert (gamma.shape, moving_mean.shape, moving_variance.shape) == ((3,), (3,), (3,))
+    x = H if not hidden else np.maximum(H @ head.variables[0].numpy() + head.variables[1].numpy(), 0)
+    expected = (x @ w - (x @ w).mean(0)) / np.sqrt((x @ w).var(0) + 1e-5)
+    np.testing.assert_allclose(head(H, training=True), expected, atol=1e-5)
+
+
 def test_cut_heads():
     head = projection_head("nonlinear", 12, 3, layers=3, width=5)
     assert [up_to(head, layer).output_shape[1] for layer in (1, 2, 3, 4)] == [5, 5, 5, 3]

@@ -1,0 +1,284 @@
+"""Takes a run to a GPU that has JAX but no TensorFlow, and brings it back.
+
+    python -m benchmarks.gpu_bundle lower --bundle=B -- --flagfile=recipe:cifar10_resnet18 --data_dir=DIR --epochs=100
+    python -m benchmarks.gpu_bundle run --bundle=B --seconds=480     # there, in an environment with JAX; again to go on
+    python -m benchmarks.gpu_bundle compare --bundle=B               # here: the same steps by TensorFlow
+    python -m benchmarks.gpu_bundle restore --bundle=B && python evaluate.py --run_dir=B
+
+`lower` writes the complete train step of one replica (views, networks, loss, optimizer, schedule), compiled for fixed
+shapes, into
+
+    step.hlo       the step as serialized HLO
+    step.json      its parameters (images and variables) and outputs (metrics and variables), in order
+    variables.npz  the initial value of each variable, p<number of the parameter>
+    images.npy     the training images, uint8 (N, H, W, C)
+
+and config.json, which makes the folder one of a run. With `--resolutions` there is such a folder for each side in B, to be
+run one after the other with the same `--out`. `run` shuffles the images of each epoch by (seed, epoch), drops the
+remainder, and keeps state.npz and log.jsonl in `--out`, which is B/out if not given.
+"""
+
+import json
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import harness
+
+ORDER_SEED = 0
+
+
+def lower(bundle: Path, words: list[str]) -> None:
+    """Writes the bundle of the run that the flags of train.py spell."""
+    import simclr_tf.quiet  # noqa: F401, I001
+    import tensorflow as tf
+
+    from flags import FLAGS, config_from_flags, define, pretraining_groups
+    from simclr_tf import data, files
+    from simclr_tf.data.source import hold_out
+
+    for group in pretraining_groups().values():
+        define(group)
+    FLAGS(["train.py", *words])
+    config = config_from_flags()
+    settings = config.data
+    train = data.load(settings.dataset, settings.data_dir, settings.image_size, config.training.seed).train
+    if settings.validation_fraction:
+        train, _ = hold_out(train, settings.validation_fraction, config.training.seed)
+    images = train.array()
+    files.write_json(bundle / "config.json", config.to_dict())
+    for side in config.training.sides or (None,):
+        model = _model(config, images.shape)
+        if side:
+            model.views.resize(side)
+        folder = bundle / str(side) if side else bundle
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(folder / "images.npy", images)
+        step = _step(model)
+        spec = tf.TensorSpec([config.training.batch_size, *images.shape[1:]], tf.uint8)
+        compiled = step.experimental_get_compiler_ir(spec)
+        variables = _captured(model, step.get_concrete_function(spec))
+        (folder / "step.hlo").write_bytes(compiled(stage="hlo_serialized"))
+        described = describe(compiled(stage="hlo"), [variable.path for variable in variables], sorted(model.means))
+        files.write_json(folder / "step.json", described)
+        arrays = {f"p{number}": variable.numpy() for number, variable in enumerate(variables, 1)}
+        np.savez(folder / "variables.npz", **arrays)
+        steps = len(images) // config.training.batch_size
+        print(f"{folder}: {len(variables)} variables, {steps} steps an epoch, {config.training.epochs} epochs")
+
+
+def describe(hlo: str, paths: list[str], metrics: list[str]) -> dict[str, list[dict]]:
+    """Parameters and outputs of a step, from the header of its HLO.
+
+    Args:
+        hlo: HLO as text; its parameters are the images and then the variables.
+        paths: Names of the variables, in order.
+        metrics: Names of the first outputs, in order.
+
+    Raises:
+        ValueError: If the parameters or outputs are others.
+    """
+    header = hlo.splitlines()[0]
+    layout = re.search(r"entry_computation_layout=\{\((.*?)\)->", header)
+    shapes = re.findall(r"(\w+)\[([\d,]*)\]", re.sub(r"/\*.*?\*/", "", layout[1] if layout else ""))
+    names = ["images", *paths]
+    if len(shapes) != len(names):
+        raise ValueError(
+            f"Expected a step of {len(names)} parameters, the images and the variables. Received: {len(shapes)}"
+        )
+    parameters = [
+        {"kind": "variable" if number else "images", "name": name, "shape": [int(n) for n in sides.split(",") if n],
+         "dtype": _dtype(kind)}
+        for number, (name, (kind, sides)) in enumerate(zip(names, shapes, strict=True))
+    ]  # fmt: skip
+    aliases = re.findall(r"\{(\d+)\}: \((\d+), \{\}", header)
+    updated = {int(output): int(parameter) for output, parameter in aliases}
+    outputs = [{"kind": "metric", "name": name} for name in metrics]
+    for number in range(len(metrics), len(metrics) + len(updated)):
+        if number not in updated:
+            raise ValueError(f"Expected every output but the metrics to update a variable. Received: output {number}")
+        outputs.append({"kind": "variable", "parameter": updated[number]})
+    return {"parameters": parameters, "outputs": outputs}
+
+
+def _dtype(kind: str) -> str:
+    """NumPy's name of an HLO type."""
+    letter, bits = re.fullmatch(r"([a-z]+)(\d*)", kind).groups()  # type: ignore[union-attr]
+    return {"f": "float", "s": "int", "u": "uint", "pred": "bool"}[letter] + bits
+
+
+def _model(config, image_shape):
+    """The compiled model of the run, its optimizer built, at its initial weights."""
+    import keras
+
+    from simclr_tf.optimizers import make_optimizer
+    from simclr_tf.tasks.pretrain import build_model
+    from simclr_tf.training.plan import make_plan
+
+    keras.utils.set_random_seed(config.training.seed)
+    model = build_model(config, image_shape[1:])
+    plan = make_plan(config.training, config.optimization, image_shape[0], 0, replicas=1)
+    variables, precision = model.trainable_variables, config.training.precision
+    model.compile(make_optimizer(config.optimization, plan.rate, variables, precision))
+    return model
+
+
+def _step(model):
+    """The train step as one program; its metrics are those of the step, not means since the beginning."""
+    import tensorflow as tf
+
+    @tf.function(jit_compile=True)
+    def step(images):
+        for metric in model.metrics:
+            metric.reset_state()
+        return model.train_step(images)
+
+    return step
+
+
+def _captured(model, concrete) -> list:
+    """The Keras variables that a traced step reads, in the order of its parameters."""
+    kept = [*model.weights, *model.optimizer.variables, *(v for metric in model.metrics for v in metric.variables)]
+    by_handle = {id(variable.value.handle): variable for variable in kept}
+    return [by_handle[id(handle)] for handle in concrete.captured_inputs]
+
+
+def batches(count: int, batch: int, step: int = 0) -> Iterator[np.ndarray]:
+    """The images' indices (batch,) of each step, from one on: a permutation an epoch, without its remainder."""
+    while True:
+        epoch, first = divmod(step, count // batch)
+        order = np.random.default_rng([ORDER_SEED, epoch]).permutation(count)
+        for position in range(first, count // batch):
+            yield order[position * batch : (position + 1) * batch]
+            step += 1
+
+
+def run(bundle: Path, out: Path, steps: int, seconds: float, every: int) -> None:
+    """Trains on JAX's first device until a step or for some time, from where the state in `out` is."""
+    import jax
+    import jax.numpy as jnp
+    from jax._src.lib import xla_client
+
+    jax.config.update("jax_enable_x64", True)  # the step counter is int64
+    start, device = time.monotonic(), jax.devices()[0]
+    spec = json.loads((bundle / "step.json").read_text())
+    module = xla_client._xla.mlir.xla_computation_to_mlir_module(
+        xla_client.XlaComputation((bundle / "step.hlo").read_bytes())
+    )
+    program = device.client.compile_and_load(module, xla_client.DeviceList((device,)), xla_client.CompileOptions())
+    images = jax.device_put(np.load(bundle / "images.npy"), device)
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "state.npz"
+    with np.load(path if path.exists() else bundle / "variables.npz") as saved:
+        step = first = int(saved["step"]) if "step" in saved else 0
+        state = [jax.device_put(saved[f"p{number}"], device) for number in range(1, len(spec["parameters"]))]
+    print(f"{device.device_kind}: compiled in {time.monotonic() - start:.1f} s, from step {step}", flush=True)
+    batch = spec["parameters"][0]["shape"][0]
+    mark = (step, time.monotonic())
+    with (out / "log.jsonl").open("a") as log:
+        for index in batches(len(images), batch, step):
+            if step >= steps or time.monotonic() - start > seconds:
+                break
+            results = program.execute([jnp.take(images, index, axis=0), *state])
+            step, row = step + 1, {}
+            for output, value in zip(spec["outputs"], results, strict=True):
+                if output["kind"] == "variable":
+                    state[output["parameter"] - 1] = value
+                else:
+                    row[output["name"]] = value
+            if step % every == 0 or step == first + 1:
+                row = {"step": step, **{name: float(np.mean(value)) for name, value in row.items()}}
+                now = time.monotonic()
+                if step > first + 1:  # the first step also fills caches
+                    row["images_per_second"] = batch * (step - mark[0]) / (now - mark[1])
+                mark = (step, now)
+                print(json.dumps(row), flush=True)
+                log.write(json.dumps(row) + "\n")
+    temporary = path.with_name("state.tmp.npz")
+    np.savez(temporary, step=step, **{f"p{number}": np.asarray(value) for number, value in enumerate(state, 1)})
+    temporary.replace(path)
+    print(f"stopped at step {step}", flush=True)
+
+
+def _config(bundle: Path):
+    from simclr_tf.config import Config
+
+    return Config.load((bundle if (bundle / "config.json").exists() else bundle.parent) / "config.json")
+
+
+def compare(bundle: Path, out: Path) -> None:
+    """Takes the logged steps again with TensorFlow, from the first, and prints both losses.
+
+    Rounding differs, and training amplifies it: with the rates of a recipe the losses part by 1e-3 within 50 steps, here
+    also between TensorFlow's own kernels and XLA's. At a tenth of the rate they stay equal to 1e-4.
+    """
+    import simclr_tf.quiet  # noqa: F401, I001
+    import tensorflow as tf
+
+    config, images = _config(bundle), np.load(bundle / "images.npy")
+    rows = {row["step"]: row["loss"] for row in map(json.loads, (out / "log.jsonl").read_text().splitlines())}
+    model = _model(config, images.shape)
+    if config.training.sides:
+        model.views.resize(int(bundle.name))
+    step = _step(model)
+    largest = 0.0
+    for number, index in enumerate(batches(len(images), config.training.batch_size), 1):
+        loss = float(step(tf.constant(images[index]))["loss"])
+        if number in rows:
+            largest = max(largest, abs(loss / rows[number] - 1))
+            print(f"step {number}: {rows[number]:.6f} there, {loss:.6f} here")
+        if number >= max(rows):
+            break
+    print(f"largest relative difference {largest:.1e}")
+
+
+def restore(bundle: Path, out: Path) -> None:
+    """Writes the state as a checkpoint, so that `evaluate.py` can judge the run."""
+    import simclr_tf.quiet  # noqa: F401
+    from simclr_tf.training import checkpoints
+
+    config = _config(bundle)
+    shape = np.load(bundle / "images.npy", mmap_mode="r").shape
+    names = [parameter["name"] for parameter in json.loads((bundle / "step.json").read_text())["parameters"]]
+    with np.load(out / "state.npz") as state:
+        arrays = {name: state[f"p{number}"] for number, name in enumerate(names) if number}
+        step = int(state["step"])
+    model = _model(config, shape)
+    saved = [*model.weights, *model.optimizer.variables]
+    values = checkpoints.collect(saved)
+    checkpoints.restore(saved, values | {path: array for path, array in arrays.items() if path in values})
+    meta = {"step": step, "image_shape": list(shape[1:])}
+    folder = bundle if (bundle / "config.json").exists() else bundle.parent
+    epoch = step // (shape[0] // config.training.batch_size)
+    print(checkpoints.save(folder / "checkpoints", epoch, checkpoints.collect(saved), meta))
+
+
+COMMANDS = ("lower", "run", "compare", "restore")
+
+
+def main() -> None:
+    """One of the commands."""
+    words = sys.argv[1:]
+    cut = words.index("--") if "--" in words else len(words)
+    command, options, flags = "".join(words[:1]), words[1:cut], words[cut + 1 :]
+    if command not in COMMANDS:
+        options = words[:cut]  # such as --help
+    args = harness.arguments(__doc__, options, bundle="", out="", steps=sys.maxsize, seconds=1e9, log_every=50)
+    if command not in COMMANDS or not args.bundle:
+        sys.exit(f"gpu_bundle: error: expected one of {', '.join(COMMANDS)} and --bundle=FOLDER. Received: {words}")
+    bundle = Path(args.bundle)
+    out = Path(args.out or bundle / "out")
+    if command == "lower":
+        lower(bundle, flags)
+    elif command == "run":
+        run(bundle, out, args.steps, args.seconds, args.log_every)
+    else:
+        {"compare": compare, "restore": restore}[command](bundle, out)
+
+
+if __name__ == "__main__":
+    main()

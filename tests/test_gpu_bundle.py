@@ -1,0 +1,78 @@
+"""The lowered step: what its description promises, and the way back; running it needs JAX."""
+
+import itertools
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks import gpu_bundle
+from simclr_tf import encoders
+from simclr_tf._compat import HAS_XLA
+
+FLAGS = "--dataset=patterns --encoder=resnet18 --width=0.0625 --batch_size=32 --epochs=2 --warmup_epochs=1".split()
+HEADER = (
+    "HloModule step, input_output_alias={ {2}: (1, {}, may-alias), {1}: (3, {}, may-alias) }, "
+    "entry_computation_layout={(u8[32,8,8,3]{3,2,1,0}, f32[4]{0}, /*index=2*/f32[], s64[])->(f32[], s64[], f32[4]{0})}\n"
+)
+
+
+def test_description_follows_the_header():
+    found = gpu_bundle.describe(HEADER, ["kernel", "rate", "iteration"], ["loss"])
+    assert [tuple(parameter.values()) for parameter in found["parameters"]] == [
+        ("images", "images", [32, 8, 8, 3], "uint8"), ("variable", "kernel", [4], "float32"),
+        ("variable", "rate", [], "float32"), ("variable", "iteration", [], "int64"),
+    ]  # fmt: skip
+    assert found["outputs"] == [
+        {"kind": "metric", "name": "loss"}, {"kind": "variable", "parameter": 3}, {"kind": "variable", "parameter": 1},
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("paths", "metrics"), [(["kernel"], ["loss"]), (["a", "b", "c"], ["loss", "entropy"])])
+def test_other_parameters_or_outputs_are_refused(paths, metrics):
+    with pytest.raises(ValueError, match="Expected"):
+        gpu_bundle.describe(HEADER, paths, metrics)
+
+
+def test_order_is_a_permutation_an_epoch_and_can_be_entered_anywhere():
+    whole = [index.tolist() for index in itertools.islice(gpu_bundle.batches(70, 32), 6)]
+    for epoch in range(3):
+        assert len({*whole[2 * epoch], *whole[2 * epoch + 1]}) == 64
+    assert whole[0] != whole[2]
+    for start in range(5):
+        assert next(gpu_bundle.batches(70, 32, start)).tolist() == whole[start]
+
+
+@pytest.mark.skipif(not HAS_XLA, reason="no XLA for this CPU")
+def test_there_and_back(tmp_path):
+    bundle = tmp_path / "bundle"
+    command = [sys.executable, "-m", "benchmarks.gpu_bundle", "lower", f"--bundle={bundle}", "--", *FLAGS]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    spec = json.loads((bundle / "step.json").read_text())
+    first, *variables = spec["parameters"]
+    assert first["shape"] == [32, *np.load(bundle / "images.npy").shape[1:]]
+    names = [variable["name"] for variable in variables]
+    assert "stem_conv/kernel" in names and "lars/iteration" in names and len(set(names)) == len(names)
+    # Everything that is trained comes back, and each variable from one output at most.
+    updated = [output["parameter"] for output in spec["outputs"] if output["kind"] == "variable"]
+    assert len(set(updated)) == len(updated) and set(updated) <= set(range(1, len(names) + 1))
+    assert {n for n in names if re.search("kernel|gamma|beta|momentum|moving|iteration", n)} <= {
+        names[number - 1] for number in updated
+    }
+
+    (bundle / "out").mkdir()
+    with np.load(bundle / "variables.npz") as initial:
+        arrays = {f"p{i}": initial[f"p{i}"] for i in range(1, len(names) + 1)}
+    for number, variable in enumerate(variables, 1):
+        assert (list(arrays[f"p{number}"].shape), arrays[f"p{number}"].dtype) == (variable["shape"], variable["dtype"])
+    kernel = names.index("stem_conv/kernel") + 1
+    arrays[f"p{kernel}"] = arrays[f"p{kernel}"] + 1
+    np.savez(bundle / "out" / "state.npz", step=5, **arrays)
+    gpu_bundle.restore(bundle, bundle / "out")
+    weights = {variable.path: variable.numpy() for variable in encoders.load_encoder(bundle).variables}
+    for path, value in weights.items():
+        np.testing.assert_array_equal(value, arrays[f"p{names.index(path) + 1}"])

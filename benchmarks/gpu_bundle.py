@@ -213,8 +213,8 @@ def _config(bundle: Path):
 def compare(bundle: Path, out: Path) -> None:
     """Takes the logged steps again with TensorFlow, from the first, and prints both losses.
 
-    Rounding differs, and training amplifies it: with the rates of a recipe the losses part by 1e-3 within 50 steps, here
-    also between TensorFlow's own kernels and XLA's. At a tenth of the rate they stay equal to 1e-4.
+    Rounding differs, and training amplifies it: with the rates of a recipe the losses part by 1e-3 within 50 steps; at a
+    tenth of the rate they stay equal to 1e-4.
     """
     import simclr_tf.quiet  # noqa: F401, I001
     import tensorflow as tf

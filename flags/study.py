@@ -12,14 +12,16 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from simclr_tf import data
 from simclr_tf.config import MODES, Config, Probe, Section
 from simclr_tf.config.base import setting
 from simclr_tf.studies import STUDIES, estimate, execution
-from simclr_tf.studies.study import Study, Times, Trial, plan
+from simclr_tf.studies.study import Study, Times, Trial, Tuned, plan
 from simclr_tf.training.signals import interruptible
 
 from . import FLAGS, as_word, define, fields, given, pretraining_groups, run, words
@@ -59,22 +61,29 @@ def _study() -> None:
     for name, value in settings.items():
         if name in ("overwrite", "resume", "run_dir"):
             raise ValueError(f"A study decides where its runs go, in `runs_dir`. Received: `{name}={value}`")
-        varied = any(name in cell and not isinstance(cell[name], Times) for cell in study.cells.values())
+        varied = any(name in cell and not _follows(cell[name]) for cell in study.cells.values())
         # A flagfile may set it, since recipes serve all studies.
         if varied and any(re.match(rf"--?(no)?{name}(=|$)", word) for word in sys.argv):
             raise ValueError(f"`{name}` is what this study varies: leave it out. Received: `{name}={value}`")
     source = Config.of(**settings).data
     data.check(source.dataset, source.data_dir, source.image_size)
     gpus, only = (re.findall("[^,]+", listed or "") for listed in (options.gpus, options.only))
-    trials = plan(study, settings, folder, options.seeds, options.mode, only)
+    planned = partial(plan, study, settings, folder, options.seeds, options.mode, only)
     places = execution.environments(options.jobs, gpus)
     name = (words[0] if options.report_dir else "results") + (f"-{options.mode}" if options.mode != "linear" else "")
     stem = Path(options.report_dir or folder) / name
     # This process imports TensorFlow to write HParams, and must not take the memory of the runs' GPUs.
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     with interruptible("the same command goes on"):
-        failed = estimate.forecast(trials, _commands, places) if options.dry_run else _run(study, trials, places, stem)
+        failed = (
+            estimate.forecast(planned(), _commands, places) if options.dry_run else _run(study, planned, places, stem)
+        )
     sys.exit(failed > 0)
+
+
+def _follows(value: Any) -> bool:
+    """Whether a cell's value is a multiple of the command line's."""
+    return all(map(_follows, value.choices)) if isinstance(value, Tuned) else isinstance(value, Times)
 
 
 def _commands(trial: Trial) -> dict[str, list[str]]:
@@ -87,10 +96,11 @@ def _commands(trial: Trial) -> dict[str, list[str]]:
     }
 
 
-def _run(study: Study, trials: Sequence[Trial], places: Sequence[execution.Environment], stem: Path) -> int:
+def _run(study: Study, planned: Callable[[], list[Trial]], places: Sequence[execution.Environment], stem: Path) -> int:
     """Runs what is left and reports after each trial; returns how many are not done."""
     from simclr_tf.studies import results  # imports matplotlib, which a refused command line need not wait for
 
+    trials = planned()
     folder, command = trials[0].folder.parent, f"simclr-study {shlex.join(sys.argv[1:])}"
 
     def done() -> int:
@@ -104,6 +114,10 @@ def _run(study: Study, trials: Sequence[Trial], places: Sequence[execution.Envir
 
     print(f"{words[0]}: {done()} of {len(trials)} runs are done in {folder}", flush=True)
     execution.execute(trials, _commands, places, report)
+    # Tuning decides what the further seeds are run with.
+    if len(more := planned()) > len(trials):
+        trials = more
+        execution.execute(trials, _commands, places, report)
     results.write(study, trials, command, stem, folder / "tensorboard")
     print(stem.with_suffix(".md").read_text(), *(stem.with_suffix(end) for end in (".csv", ".md", ".png")), sep="\n")
     return len(trials) - done()

@@ -1,6 +1,6 @@
 """The paper's comparisons, one command each: `simclr-study NAME`. To add one, give it a row in `STUDIES`."""
 
-from simclr_tf.studies.study import Study, grid, multiples, top1, values
+from simclr_tf.studies.study import Study, Times, grid, multiples, top1, tuned, values
 
 # Those of figure 5, and the flip, which the paper's crop includes; figure 4 rotates by 90, 180 or 270 degrees.
 TRANSFORMATIONS = {name: name for name in ("crop", "cutout", "color", "sobel", "noise", "blur", "rotate", "flip")}
@@ -73,20 +73,31 @@ STUDIES = {
     ),
     "loss": Study(
         title="Contrastive losses", axes=("semi-hard", "loss"),
-        question="Losses with all negatives and with semi-hard ones only. Temperature, margin and learning rate are those "
-        "of the command line, where the paper tuned them for each loss (appendix B.10); `decoupled` is not of the paper.",
-        cells=grid({"no": {"semi_hard": False}, "yes": {"semi_hard": True}},
-                   values("loss", "margin_triplet", "nt_logistic", "nt_xent", "decoupled")),
+        question="Losses with all negatives and with semi-hard ones only. Temperature, or the margin of margin_triplet, is "
+        "tuned for each, as in the paper (appendix B.10), which tunes the learning rate, too; LARS makes it independent of "
+        "the loss's scale. `decoupled` is not of the paper.",
+        cells=tuned(grid({"no": {"semi_hard": False}, "yes": {"semi_hard": True}}, values("loss", "margin_triplet")),
+                    margin=(0.1, 0.4, 0.8))
+        | tuned(grid({"no": {"semi_hard": False}, "yes": {"semi_hard": True}},
+                     values("loss", "nt_logistic", "nt_xent", "decoupled")), temperature=(0.1, 0.2, 0.5)),
         source="Table 4: ImageNet, ResNet-50, linear evaluation",
         paper=top1(("margin_triplet", "nt_logistic"), {"no": (50.9, 51.6), "yes": (57.5, 57.9)})
         | {("no", "nt_xent"): (63.9,)},
     ),
+    "recipe": Study(
+        title="What each trick of the recipe is worth", axes=("recipe",), measures=("train_seconds", "validation_top1"),
+        question="`recipe:cifar10_cpu`, and the same with one trick undone or another one tried, judged on the validation "
+        "images alone. Where views keep their full size, there are half as many epochs, for the same cost.",
+        cells={(name,): settings for name, settings in {
+            "as it is": {},
+        }.items()},
+    ),
     "similarity": Study(
-        title="Similarities", axes=("temperature", "similarity"),
-        question="Similarities of the projections at two temperatures, since their ranges differ. The paper does not make "
-        "this comparison.",
-        cells=grid(values("temperature", 0.1, 0.5), values("similarity", "cosine", "dot", "negative_euclidean",
-                                                           "negative_manhattan", "angular", "bilinear")),
+        title="Similarities", axes=("similarity",),
+        question="Similarities of the projections. Their ranges differ, so the temperature is tuned for each. The paper "
+        "does not make this comparison.",
+        cells=tuned(grid(values("similarity", "cosine", "dot", "negative_euclidean", "negative_manhattan", "angular",
+                                "bilinear")), temperature=(0.05, 0.1, 0.2, 0.5, 2)),
     ),
     "temperature": Study(
         title="Temperature and normalization", axes=("l2 norm", "temperature"),

@@ -41,6 +41,7 @@ def forecast(trials: Sequence[Trial], commands: Commands, places: Sequence[Envir
         print(f"{state:7} {trial}{outcome}")
     print(f"first:  {shlex.join(commands(trials[0])['train'])}")
     unknown = f"; without {failed} of {len(trials)} runs, which failed" if failed else ""
+    unknown += "; further seeds of what is tuned come on top" if any(trial.choice for trial in trials) else ""
     print(
         f"in all: {timedelta(seconds=total // len(places))} with --jobs={len(places)}, not counting validations after the "
         f"first, and counting begun runs as whole; at most {most} MiB of the host's memory a job{unknown}"

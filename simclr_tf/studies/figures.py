@@ -70,7 +70,8 @@ def _marks(axes: Axes, study: Study, values: Values, summary: Summary) -> None:
 
     A label has the color of its place in the whole study, also in a panel that has fewer.
     """
-    bars, groups, width = study.figure == "bars", _labels(values, -1), 0.8 / len(_labels(summary, 0))
+    bars, groups = study.figure == "bars", _labels(values, -1)
+    width = 0.8 / (len(_labels(summary, 0)) if len(study.axes) > 1 else 1)
     axis = 0 if bars else -1
     colors = dict(zip(_labels(summary, axis), cycle(COLORS), strict=False))
     for labels, cell in values.items():
@@ -93,5 +94,7 @@ def _marks(axes: Axes, study: Study, values: Values, summary: Summary) -> None:
         axes.set(xlabel="parameters of the encoder (millions)", xscale="log")
         axes.xaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_locator=NullLocator())
         axes.margins(0.15)
+    if bars and len(study.axes) == 1:
+        return
     handles = [Patch(color=color, label=label) for label, color in colors.items()]
     axes.legend(handles=handles, frameon=False, labelcolor=INK, fontsize=8, ncols=2, title=study.axes[axis])

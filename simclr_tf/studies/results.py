@@ -10,10 +10,15 @@ from statistics import fmean, stdev
 
 from simclr_tf.files import write_text
 from simclr_tf.studies.figures import draw
-from simclr_tf.studies.study import MEASURES, Labels, Study, Summary, Trial
+from simclr_tf.studies.study import MEASURES, Labels, Study, Summary, Trial, chosen
 
-COLUMNS = ("top1", "top5", "train_loss", "val_loss", "contrastive_accuracy", "contrastive_entropy",
+COLUMNS = ("validation_top1", "top1", "top5", "train_loss", "val_loss", "contrastive_accuracy", "contrastive_entropy",
            "train_seconds", "evaluate_seconds", "train_mib", "whole")  # fmt: skip
+
+TUNED = (
+    " What stands under tuned was chosen for the cell by the accuracy on the validation images, with the first seed; the "
+    "other choices are in the CSV file."
+)
 
 
 def write(study: Study, trials: Sequence[Trial], command: str, stem: Path, tensorboard: Path) -> None:
@@ -25,9 +30,9 @@ def write(study: Study, trials: Sequence[Trial], command: str, stem: Path, tenso
 
 
 def summarize(study: Study, trials: Sequence[Trial]) -> Summary:
-    """The values of each measure and the encoder's size, for each cell with a finished trial."""
+    """The values of each measure and the encoder's size, for each cell with a finished trial, the best of tuned ones."""
     cells: dict[Labels, list] = {trial.labels: [] for trial in trials}
-    for trial in trials:
+    for trial in chosen(trials):
         cells[trial.labels] += [trial.measures()] if trial.state() == "done" else []
     names = (*study.measures, "encoder_parameters")
     return {labels: {name: [row[name] for row in rows] for name in names} for labels, rows in cells.items() if rows}
@@ -45,13 +50,15 @@ def pooled(cells: Iterable[Sequence[float]]) -> float | None:
 
 
 def write_csv(study: Study, trials: Sequence[Trial], path: Path) -> None:
-    """One row for each finished trial: labels, seed, measures, usage, folder."""
+    """One row for each finished trial: labels, tuned settings, seed, measures, usage, folder."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*study.axes, "seed", *COLUMNS, "run_dir"])
+    names = dict.fromkeys(name for trial in trials for name in trial.choice)
+    writer.writerow([*study.axes, *names, "seed", *COLUMNS, "run_dir"])
     for trial in trials:
         if trial.state() == "done":
-            writer.writerow([*trial.labels, trial.settings["seed"], *map(trial.measures().get, COLUMNS), trial.folder])
+            place = [*trial.labels, *map(trial.choice.get, names), trial.settings["seed"]]
+            writer.writerow([*place, *map(trial.measures().get, COLUMNS), trial.folder])
     write_text(path, text.getvalue())
 
 
@@ -59,12 +66,14 @@ def write_markdown(study: Study, trials: Sequence[Trial], command: str, path: Pa
     """The report: question, command, table, figure."""
     summary = summarize(study, trials)
     done = sum(trial.state() == "done" for trial in trials)
-    noise = pooled(measures["top1"] for measures in summary.values())
+    measure = study.measures[-1]
+    noise = pooled(measures[measure] for measures in summary.values())
     lines = [
         f"# {study.title}", "", study.question, "", "```", command, "```", "",
         f"{done} of {len(trials)} runs are done. Mean ± standard deviation over seeds; top-1 is that of the "
-        f"{trials[0].mode} probe on the test images."
-        + (f" Pooled over all cells, the standard deviation of top-1 is {noise:.1f} points." if noise else ""),
+        f"{trials[0].mode} probe on the {'validation' if measure == 'validation_top1' else 'test'} images."
+        + (f" Pooled over all cells, the standard deviation of top-1 is {noise:.1f} points." if noise else "")
+        + (TUNED if any(trial.choice for trial in trials) else ""),
         "", *table(study, trials, summary), "",
     ]  # fmt: skip
     if any(trial.labels in study.paper for trial in trials):
@@ -77,8 +86,9 @@ def table(study: Study, trials: Sequence[Trial], summary: Summary) -> list[str]:
     cells = {trial.labels: study.paper.get(trial.labels) for trial in trials}
     headings, patterns = zip(*(MEASURES[name] for name in study.measures), strict=True)
     theirs = [f"paper: {heading}" for heading in headings] if any(cells.values()) else []
-    rows = [[*study.axes, *headings, "seeds", *theirs]]
-    rows.append(["---"] * len(study.axes) + ["---:"] * (len(rows[0]) - len(study.axes)))
+    best = {trial.labels: trial.tuned() for trial in chosen(trials)}
+    names = [*study.axes, *(["tuned"] if any(best.values()) else [])]
+    rows = [[*names, *headings, "seeds", *theirs], ["---"] * len(names) + ["---:"] * (len(headings) + 1 + len(theirs))]
     for labels, paper in cells.items():
         ours = [summary[labels][name] if labels in summary else [] for name in study.measures]
         beside = [f"{value:.1f}" for value in paper] if paper else [""] * len(theirs)
@@ -87,7 +97,8 @@ def table(study: Study, trials: Sequence[Trial], summary: Summary) -> list[str]:
             " ± ".join(pattern.format(of(seeds)) for of in (fmean, stdev)[: len(seeds)])
             for pattern, seeds in zip(patterns, ours, strict=True)
         ]
-        rows.append([*labels, *shown, str(len(ours[-1])), *beside])
+        tuned = [best.get(labels, "")][: len(names) - len(study.axes)]
+        rows.append([*labels, *tuned, *shown, str(len(ours[-1])), *beside])
     return [f"| {' | '.join(row)} |" for row in rows]
 
 
@@ -99,7 +110,7 @@ def write_hparams(study: Study, trials: Sequence[Trial], folder: Path) -> None:
 
     shutil.rmtree(folder, ignore_errors=True)
     varied = {"seed"}.union(*study.cells.values())
-    for trial in trials:
+    for trial in chosen(trials):
         if trial.state() == "done":
             hparams = dict(zip(study.axes, trial.labels, strict=True))
             hparams |= {f"--{name}": value for name, value in trial.settings.items() if name in varied}

@@ -18,6 +18,8 @@ Summary = Mapping[Labels, Mapping[str, Sequence[float]]]  # of each cell, the va
 # Measures of a trial, and how tables show them.
 MEASURES = {
     "top1": ("top-1 %", "{:.1f}"),
+    "validation_top1": ("validation top-1 %", "{:.1f}"),
+    "train_seconds": ("training, s", "{:.0f}"),
     "contrastive_accuracy": ("contrastive accuracy %", "{:.1f}"),
     "contrastive_entropy": ("entropy (nats)", "{:.2f}"),
 }
@@ -30,6 +32,12 @@ class Times(NamedTuple):
     factor: float
 
 
+class Tuned(NamedTuple):
+    """A value chosen for each cell among several, by the accuracy on the validation images with the first seed."""
+
+    choices: tuple[Any, ...]  # values, or `Times`
+
+
 def values(name: str, *choices: Any) -> dict[Any, Settings]:
     """An axis of values of one setting, which are their own labels."""
     return {choice: {name: choice} for choice in choices}
@@ -38,6 +46,13 @@ def values(name: str, *choices: Any) -> dict[Any, Settings]:
 def multiples(name: str, *factors: float) -> dict[Any, Settings]:
     """An axis of multiples of the value on the command line."""
     return values(name, *(Times(name, factor) for factor in factors))
+
+
+def tuned(cells: Mapping[Labels, Settings], **choices: Sequence[Any]) -> dict[Labels, Settings]:
+    """The cells with settings that are tuned for each of them."""
+    return {
+        labels: {**cell, **{name: Tuned(tuple(choices[name])) for name in choices}} for labels, cell in cells.items()
+    }
 
 
 def grid(*axes: Mapping[Any, Settings]) -> dict[Labels, Settings]:
@@ -68,6 +83,8 @@ class Study:
         """The cells with `Times` resolved; multiples of whole numbers are whole and at least one."""
 
         def of(value: Any) -> Any:
+            if isinstance(value, Tuned):
+                return Tuned(tuple(map(of, value.choices)))
             if not isinstance(value, Times):
                 return value
             before = base.value(value.name)
@@ -87,10 +104,15 @@ class Trial:
     settings: Settings
     folder: Path
     mode: str
+    choice: Settings = dataclasses.field(default_factory=dict)  # those of its settings that are tuned
 
     def __str__(self) -> str:
         """Its name in messages."""
-        return f"{', '.join(self.labels)}, seed {self.settings['seed']}"
+        return ", ".join([*self.labels, *filter(None, [self.tuned()]), f"seed {self.settings['seed']}"])
+
+    def tuned(self) -> str:
+        """The tuned settings in words."""
+        return ", ".join(f"{name} {value:g}" for name, value in self.choice.items())
 
     @property
     def record(self) -> Path:
@@ -118,8 +140,11 @@ class Trial:
     def measures(self) -> dict[str, Any]:
         """Everything that is known of a finished trial: its record, last epoch and usage; accuracies in percent."""
         last = read_rows(self.folder / "metrics.csv")[-1]
-        found = {**json.loads(self.record.read_text()), **last, **self.usage(), "train_loss": last["loss"]}
-        for name in ("top1", "top5", "contrastive_accuracy"):
+        record = json.loads(self.record.read_text())
+        found = {"train_seconds": None, **record, **last, **self.usage(), "train_loss": last["loss"]}
+        tried = record.get("hyper_parameters", {}).get("validation_top1", {})
+        found["validation_top1"] = max(tried.values(), default=None)
+        for name in ("top1", "top5", "contrastive_accuracy", "validation_top1"):
             found[name] = None if found[name] is None else round(100 * found[name], 10)
         return found
 
@@ -128,6 +153,9 @@ def plan(
     study: Study, given: Settings, folder: Path, seeds: int = 1, mode: str = "linear", only: Sequence[str] = ()
 ) -> list[Trial]:
     """The trials of a study, all of them checked.
+
+    Tuned settings are tried with the first seed; a cell's further seeds, with the best of them, are planned once all of
+    its trials of the first seed are done.
 
     Args:
         study: The study.
@@ -149,18 +177,54 @@ def plan(
             f"`only` takes labels of {', '.join(sorted(known))}, one at least on each axis: {', '.join(study.axes)}. "
             f"Received: {', '.join(sorted(set(only) - known) or only)}"
         )
-    trials = []
+    first: list[Trial] = []
+    for labels, cell in cells.items():
+        for choice in _choices(cell):
+            first.append(_trial(folder, labels, {**given, **cell, **choice, "seed": base.training.seed}, mode, choice))
+    if mode != "linear" and any(trial.choice for trial in first):
+        raise ValueError(f"Only `mode=linear` has validation images to tune on. Received: `mode={mode}`")
     # Seed by seed, so that the whole grid is there as soon as possible.
-    for seed, (labels, cell) in itertools.product(range(seeds), cells.items()):
-        settings = {**given, **cell, "seed": base.training.seed + seed}
-        name = re.sub(r"[^\w.]+", "_", "-".join(labels))
-        trial = Trial(labels, settings, folder / f"{name}-seed{settings['seed']}", mode)
-        try:
-            _require_same(Config.of(**settings), trial.folder)
-        except ValueError as error:
-            raise ValueError(f"{trial}: {error}") from error
-        trials.append(trial)
-    return trials
+    later = [
+        _trial(folder, trial.labels, {**trial.settings, "seed": base.training.seed + seed}, mode, trial.choice)
+        for seed in range(1, seeds)
+        for trial in chosen(first, complete=True)
+    ]
+    return first + later
+
+
+def chosen(trials: Sequence[Trial], complete: bool = False) -> list[Trial]:
+    """The trials without those of tuned settings that are not the best of their cell.
+
+    Args:
+        trials: Trials that `plan` returned.
+        complete: Whether to leave out cells that still have something to try.
+    """
+    best: dict[Labels, Settings] = {}
+    for labels in dict.fromkeys(trial.labels for trial in trials):
+        cell = [trial for trial in trials if trial.labels == labels]
+        tried = [trial for trial in cell if trial.settings["seed"] == cell[0].settings["seed"]]
+        done = [trial for trial in tried if trial.state() == "done"] if len(tried) > 1 else tried
+        if done and not (complete and len(done) < len(tried)):
+            best[labels] = max(done, key=lambda t: t.measures()["validation_top1"]).choice if len(tried) > 1 else {}
+    return [trial for trial in trials if best.get(trial.labels) in (trial.choice, {})]
+
+
+def _choices(cell: Settings) -> list[Settings]:
+    """All combinations of the tuned settings of a cell; one without any, if there are none."""
+    names = [name for name, value in cell.items() if isinstance(value, Tuned)]
+    return [
+        dict(zip(names, point, strict=True)) for point in itertools.product(*(cell[name].choices for name in names))
+    ]
+
+
+def _trial(folder: Path, labels: Labels, settings: Settings, mode: str, choice: Settings) -> Trial:
+    name = re.sub(r"[^\w.]+", "_", "-".join([*labels, *(f"{key}{value:g}" for key, value in choice.items())]))
+    trial = Trial(labels, settings, folder / f"{name}-seed{settings['seed']}", mode, choice)
+    try:
+        _require_same(Config.of(**settings), trial.folder)
+    except ValueError as error:
+        raise ValueError(f"{trial}: {error}") from error
+    return trial
 
 
 def _require_same(wanted: Config, folder: Path) -> None:

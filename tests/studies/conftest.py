@@ -13,9 +13,15 @@ MEASURES = ("loss", "val_loss", "contrastive_accuracy", "contrastive_entropy")
 def finish():
     """Leaves in a trial's folder what a finished one leaves there, as far as studies look at it."""
 
-    def write(trial, top1=0.5, accuracy=0.25, entropy=3.0, top5=0.9):
+    def write(trial, top1=0.5, accuracy=0.25, entropy=3.0, top5=0.9, validation=0.5):
         trial.record.parent.mkdir(parents=True)
-        trial.record.write_text(json.dumps({"top1": top1, "top5": top5, "encoder_parameters": 10**6}))
+        record = {
+            "top1": top1,
+            "top5": top5,
+            "encoder_parameters": 10**6,
+            "hyper_parameters": {"validation_top1": {"0.1": validation / 2, "1": validation}},
+        }
+        trial.record.write_text(json.dumps(record))
         config = Config.of(**trial.settings)
         (trial.folder / "config.json").write_text(json.dumps(dataclasses.asdict(config)))
         columns = (*metrics.FIRST, *MEASURES, *metrics.LAST)

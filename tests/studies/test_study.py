@@ -4,7 +4,7 @@ import pytest
 
 from simclr_tf.config import Config
 from simclr_tf.studies import STUDIES
-from simclr_tf.studies.study import MEASURES, Study, Times, grid, multiples, plan, values
+from simclr_tf.studies.study import MEASURES, Study, Times, Tuned, chosen, grid, multiples, plan, tuned, values
 
 
 @pytest.mark.parametrize("name", sorted(STUDIES))
@@ -12,7 +12,8 @@ def test_every_cell_is_a_run_of_its_own(name, tmp_path):
     """Legal settings, with a folder that no other cell has and settings that no other cell has."""
     study = STUDIES[name]
     trials = plan(study, {}, tmp_path, seeds=2)
-    assert len(trials) == 2 * len(study.cells) > 2
+    again = [cell for cell in study.cells.values() if not any(isinstance(value, Tuned) for value in cell.values())]
+    assert len(trials) >= len(study.cells) + len(again) > 2
     assert len({trial.folder for trial in trials}) == len(trials)
     assert len({repr(Config.of(**trial.settings)) for trial in trials}) == len(trials)
     assert all(len(trial.labels) == len(study.axes) for trial in trials)
@@ -25,7 +26,7 @@ def test_the_papers_numbers_are_beside_cells(name):
     assert set(study.paper) <= set(study.cells_of(Config()))
     assert bool(study.paper) == bool(study.source)
     assert all(len(numbers) == len(study.measures) for numbers in study.paper.values())
-    assert set(study.measures) <= set(MEASURES) and study.measures[-1] == "top1"
+    assert set(study.measures) <= set(MEASURES) and study.measures[-1] in ("top1", "validation_top1")
     assert study.figure in ("bars", "heatmap", "parameters")
 
 
@@ -64,3 +65,41 @@ def test_multiples_follow_the_command_line():
     cells = cells_of(grid(multiples("batch_size", 1 / 4), multiples("width", 2)), batch_size=130, width=0.25)
     assert cells == {("32", "0.5"): {"batch_size": 32, "width": 0.5}}
     assert cells_of({("few",): {"epochs": Times("epochs", 0.001)}}, epochs=10) == {("few",): {"epochs": 1}}
+
+
+LOSSES = Study(
+    "title", "question", ("loss",), tuned(grid(values("loss", "nt_xent", "decoupled")), temperature=(0.1, 0.5))
+    | {("margin_triplet",): {"loss": "margin_triplet"}},
+)  # fmt: skip
+
+
+def test_tuned_settings_are_tried_with_the_first_seed_and_the_best_goes_on(tmp_path, finish):
+    trials = plan(LOSSES, {"temperature": 0.3}, tmp_path, seeds=3)
+    # Two choices for two cells, and all seeds of the cell that has nothing to tune.
+    assert [(*t.labels, t.choice.get("temperature"), t.settings["seed"]) for t in trials] == [
+        ("nt_xent", 0.1, 0), ("nt_xent", 0.5, 0), ("decoupled", 0.1, 0), ("decoupled", 0.5, 0),
+        ("margin_triplet", None, 0), ("margin_triplet", None, 1), ("margin_triplet", None, 2),
+    ]  # fmt: skip
+    assert len({t.folder for t in trials}) == 7
+    # Better on the test images, worse on the validation images.
+    finish(trials[0], top1=0.9, validation=0.5)
+    assert chosen(trials)[0] == trials[0]  # the best so far
+    assert plan(LOSSES, {"temperature": 0.3}, tmp_path, seeds=3) == trials
+    finish(trials[1], top1=0.4, validation=0.6)
+    finish(trials[2], validation=0.7)
+    trials = plan(LOSSES, {"temperature": 0.3}, tmp_path, seeds=3)
+    later = [t for t in trials if t.labels == ("nt_xent",) and t.settings["seed"]]
+    assert [(t.settings["temperature"], t.settings["seed"]) for t in later] == [(0.5, 1), (0.5, 2)]
+    assert [t.choice for t in chosen(trials) if t.labels == ("nt_xent",)] == [{"temperature": 0.5}] * 3
+    assert not any(t.settings["seed"] for t in trials if t.labels == ("decoupled",))
+    assert str(later[0]) == "nt_xent, temperature 0.5, seed 1"
+
+
+def test_tuning_needs_validation_images(tmp_path):
+    with pytest.raises(ValueError, match="`mode=linear`.*Received: `mode=knn`"):
+        plan(LOSSES, {}, tmp_path, mode="knn")
+
+
+def test_tuned_multiples_follow_the_command_line(tmp_path):
+    study = Study("title", "question", ("a",), tuned({("one",): {}}, learning_rate=(Times("learning_rate", 2), 1.0)))
+    assert [t.settings["learning_rate"] for t in plan(study, {"learning_rate": 3.0}, tmp_path)] == [6.0, 1.0]

@@ -66,12 +66,12 @@ def load_encoder(folder: str | Path, layer: int = 0) -> keras.Model:
     return encoder
 
 
-def random_encoder(folder: str | Path, layer: int = 0) -> keras.Model:
+def random_encoder(folder: str | Path, layer: int = 0, seed: int | None = None) -> keras.Model:
     """The encoder of a run as it was before training: same architecture, same initial weights.
 
-    Args, returns and raises: as `load_encoder`.
+    Args, returns and raises: as `load_encoder`; and a seed, for other initial weights.
     """
-    return _encoder_of(Path(folder), layer)[0]
+    return _encoder_of(Path(folder), layer, seed)[0]
 
 
 def export_run(folder: str | Path, layer: int = 0) -> Path:
@@ -84,12 +84,12 @@ def export_run(folder: str | Path, layer: int = 0) -> Path:
     return export_encoder(load_encoder(folder, layer), Path(folder) / f"encoder{f'_layer{layer}' if layer else ''}")
 
 
-def _encoder_of(folder: Path, layer: int) -> tuple[keras.Model, checkpoints.Checkpoint]:
+def _encoder_of(folder: Path, layer: int, seed: int | None = None) -> tuple[keras.Model, checkpoints.Checkpoint]:
     config = Config.load(folder / "config.json")
     saved = checkpoints.newest(folder / "checkpoints")
     if saved is None:
         raise ValueError(f"The run has no checkpoint yet. Received: {folder}")
-    keras.utils.set_random_seed(config.training.seed)
+    keras.utils.set_random_seed(config.training.seed if seed is None else seed)
     encoder = build_encoder(config.network, tuple(saved.meta["image_shape"]), config.training.precision)
     if layer:
         head = build_head(config.network, encoder.output_shape[-1], config.training.precision)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from simclr_tf import data
-from simclr_tf.config import Config, Data, Mode, Probe, mode_settings
+from simclr_tf.config import Config, Data, Judged, Mode, mode_settings
 from simclr_tf.training import checkpoints, run_folder
 
 
@@ -34,14 +34,14 @@ def check_evaluation(run_dir: str | Path, mode: str, settings: dict[str, Any]) -
     chosen = mode_settings(mode, settings)
     config = Config.load(Path(run_dir) / "config.json")
     checkpoints.require(Path(run_dir) / "checkpoints")
-    if isinstance(chosen, Probe):
+    if isinstance(chosen, Judged):
         name, data_dir = data_source(chosen, config.data)
         size = config.data.image_size or 1  # what a folder's images are resized to, the encoder will tell
         data.check(name, data_dir, size if name == "folder" else None)
     return config, chosen
 
 
-def data_source(settings: Probe, pretrained_on: Data) -> tuple[str, str | None]:
+def data_source(settings: Judged, pretrained_on: Data) -> tuple[str, str | None]:
     """Name and folder of the data to judge on: those of the settings, else the run's, whose folder goes with its name."""
     if settings.dataset and settings.dataset != pretrained_on.dataset:
         return settings.dataset, settings.data_dir

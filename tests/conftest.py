@@ -40,6 +40,17 @@ def run_python():
     return run
 
 
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory, run_python) -> Path:
+    """The folder of a run of one step on the patterns; tests read it, and write below `evaluation/` only."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    flags = ["--dataset=patterns", "--encoder=resnet18", "--width=0.0625", "--batch_size=64", "--epochs=1",
+             "--max_steps=1", "--warmup_epochs=0"]  # fmt: skip
+    result = run_python("train.py", *flags, f"--run_dir={folder}")
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
     """Skips what needs XLA on the host's CPU where TensorFlow is the build for TPUs, which has none."""

@@ -38,7 +38,7 @@ def within(room, names=MODULES):
 
 READERS = {f"simclr_tf.data.{reader}" for reader in ("cifar", "folder", "patterns")}
 WINGS = ("augment", "networks", "objectives", "optimizers")
-PROTOCOLS = ("export", "knn", "linear")
+PROTOCOLS = ("export", "knn", "linear", "linear_sgd")
 
 # From a room, or a module, to what it must never import.
 FORBIDDEN = [
@@ -53,6 +53,8 @@ FORBIDDEN = [
     *[("training", above) for above in ("tasks", "evaluation", "encoders", "inspect", "studies", *WINGS[:3])],
     *[("training", f"data.{reader}") for reader in ("cifar", "folder", "patterns")],
     ("evaluation", "tasks"),
+    ("evaluation", "protocols"),
+    ("tasks", "protocols"),
     ("tasks", "evaluation"),
     *[(f"evaluation.{one}", f"evaluation.{other}") for one in PROTOCOLS for other in PROTOCOLS if one != other],
     ("studies", "training.engine"),

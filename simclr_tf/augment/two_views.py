@@ -101,6 +101,13 @@ class TwoViews:
         Raises:
             ValueError: If the images have another rank, dtype or number of channels.
         """
+        return tf.concat(self._views(images, step, 2), axis=0)
+
+    def first(self, images: tf.Tensor, step: tf.Tensor | int) -> tf.Tensor:
+        """The first view alone, float32 (B, H, W, C); args and raises as of a call."""
+        return self._views(images, step, 1)[0]
+
+    def _views(self, images: tf.Tensor, step: tf.Tensor | int, number: int) -> list[tf.Tensor]:
         images = tf.convert_to_tensor(images)
         count = images.shape[0] or tf.shape(images)[0]
         first = tf.cast(replica_id(), tf.int32) * count
@@ -109,7 +116,7 @@ class TwoViews:
         offsets = tf.constant([0, len(self.layers), len(self.layers) + len(self.second)])
         for apply in self._shared_steps:
             images = apply(images, step, offsets[2], first, replicas)
-        return tf.concat([self._view(view, images, step, offsets[view], first, replicas) for view in range(2)], axis=0)
+        return [self._view(view, images, step, offsets[view], first, replicas) for view in range(number)]
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, serialized."""

@@ -1,7 +1,23 @@
 """The settings of the project: frozen dataclasses that validate, the one home of every default. No TensorFlow in here."""
 
 from simclr_tf.config.base import Section, field_type, setting
-from simclr_tf.config.evaluation import MODES, Export, Knn, Linear, Mode, Probe, mode_settings
+from simclr_tf.config.evaluation import (
+    MODES,
+    Embed,
+    Export,
+    Finetune,
+    Invariance,
+    Judged,
+    Knn,
+    Linear,
+    LinearSgd,
+    Mode,
+    Neighbors,
+    Probe,
+    PseudoLabel,
+    Supervised,
+    mode_settings,
+)
 from simclr_tf.config.pretraining import (
     PLACES,
     Config,
@@ -16,6 +32,7 @@ from simclr_tf.config.pretraining import (
 )  # fmt: skip
 
 __all__ = [
-    "MODES", "PLACES", "Config", "Data", "Export", "Hardware", "Knn", "Linear", "Loss", "Mode", "Network",
-    "Optimization", "Output", "Probe", "Section", "Training", "Views", "field_type", "mode_settings", "setting",
+    "MODES", "PLACES", "Config", "Data", "Embed", "Export", "Finetune", "Hardware", "Invariance", "Judged", "Knn", "Linear",
+    "LinearSgd", "Loss", "Mode", "Neighbors", "Network", "Optimization", "Output", "Probe", "PseudoLabel", "Section",
+    "Supervised", "Training", "Views", "field_type", "mode_settings", "setting",
 ]  # fmt: skip

@@ -1,10 +1,11 @@
 """The settings of an evaluation: what every mode takes, and a section for each mode."""
 
 import dataclasses
+import os
 from typing import Any, ClassVar
 
 from simclr_tf.config.base import Section, setting
-from simclr_tf.config.pretraining import DATASET_NAMES
+from simclr_tf.config.pretraining import DATASET_NAMES, STRATEGY_NAMES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,11 +20,17 @@ class Mode(Section):
 
 
 @dataclasses.dataclass(frozen=True)
-class Probe(Mode):
-    """A probe of frozen features: what it is judged on, and beside which baselines."""
+class Judged(Mode):
+    """A protocol that needs labels: what it is judged on."""
 
     dataset: str | None = setting(None, "Labeled data to judge on, when not that of the run.", choices=DATASET_NAMES)
     data_dir: str | None = setting(None, "Folder of that data, when not that of the run.", path=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe(Judged):
+    """A probe of frozen features, and beside which baselines."""
+
     baselines: bool = setting(False, "Judge the encoder at random initialization and raw pixels, too.")
 
 
@@ -35,12 +42,132 @@ class Linear(Probe):
 
 
 @dataclasses.dataclass(frozen=True)
+class LinearSgd(Probe):
+    """Settings of `linear_sgd`."""
+
+    summary: ClassVar[str] = "The paper's linear layer, trained by SGD on crops and flips with the encoder frozen."
+
+    epochs: int = setting(90, "Passes over the images.", low=1)
+    batch_size: int = setting(256, "Images a step; all of them where there are fewer.", low=2)
+
+
+@dataclasses.dataclass(frozen=True)
 class Knn(Probe):
     """Settings of `knn`."""
 
     summary: ClassVar[str] = "Weighted vote of the nearest training images by cosine similarity."
 
-    k: int = setting(20, "How many of the nearest training images vote.", low=1)
+    k: str = setting(
+        "20", "How many of the nearest training images vote; several like 20,1,5,200 judge each, the first first."
+    )
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for anything but whole numbers above 0."""
+        super().__post_init__()
+        if not all(part.isdecimal() and int(part) for part in self.k.split(",")):
+            raise ValueError(f"`k` must be whole numbers above 0, like 20 or 20,1,5,200. Received: {self.k}")
+
+    @property
+    def neighbors(self) -> tuple[int, ...]:
+        """The numbers."""
+        return tuple(map(int, self.k.split(",")))
+
+
+@dataclasses.dataclass(frozen=True)
+class Finetune(Judged):
+    """Settings of `finetune`; the defaults are the paper's (appendix B.5)."""
+
+    summary: ClassVar[str] = "All layers trained on a part of the labels, from the pretrained encoder."
+
+    label_fraction: float = setting(
+        1.0, "Part of the labeled images to learn from, equally many of each class.", above=0, high=1
+    )
+    learning_rate: float = setting(0.05, "Learning rate for a batch of 256; it follows the batch.", above=0)
+    weight_decay: float = setting(0.0, "Weight decay.", low=0)
+    batch_size: int = setting(256, "Images a step; all of them where there are fewer.", low=2)
+    epochs: int | None = setting(
+        None, "Passes over the images; when not given, 60 for 1 % of the labels and 30 for more, and 1000 steps or more.",
+        low=1,
+    )  # fmt: skip
+    seed: int = setting(0, "Seed of the choice of images and of the training.", low=0, high=2**31 - 1)
+    strategy: str = setting("auto", "tf.distribute strategy.", choices=STRATEGY_NAMES)
+
+
+@dataclasses.dataclass(frozen=True)
+class Supervised(Finetune):
+    """Settings of `supervised`."""
+
+    summary: ClassVar[str] = "The same network and augmentations from scratch on the same labels: the baseline."
+
+    learning_rate: float = setting(0.1, "Learning rate for a batch of 256; it follows the batch.", above=0)
+    weight_decay: float = setting(1e-4, "Weight decay.", low=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Invariance(Judged):
+    """Settings of `invariance`."""
+
+    summary: ClassVar[str] = "What h keeps and g(h) loses: classifiers that tell color, rotation, noise and edges."
+
+
+@dataclasses.dataclass(frozen=True)
+class Files(Mode):
+    """A mode that takes image files."""
+
+    images: str | None = setting(None, "Image files or folders of them, separated by commas.")
+    max_bad_files: int = setting(0, "How many unreadable files to skip and name, instead of ending.", low=0)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError without images."""
+        super().__post_init__()
+        if not self.images:
+            raise ValueError("`images` is needed, image files or folders of them. Received: no `images`")
+
+    @property
+    def places(self) -> list[str]:
+        """The files and folders."""
+        return [os.path.expanduser(place) for place in (self.images or "").split(",")]
+
+
+@dataclasses.dataclass(frozen=True)
+class Embed(Files):
+    """Settings of `embed`."""
+
+    summary: ClassVar[str] = "The representation of each image file, with its name, in one file for other programs."
+
+    format: str = setting(
+        "npz", "npz (NumPy) or parquet (pandas, Spark, DuckDB; needs pyarrow).", choices=("npz", "parquet")
+    )
+    out: str | None = setting(
+        None, "File to write; evaluation/embeddings.<format> in the run when not given.", path=True
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Neighbors(Files):
+    """Settings of `neighbors`."""
+
+    summary: ClassVar[str] = "The nearest images of a folder for each query image, as a picture and as CSV."
+
+    among: str | None = setting(None, "Image files or folders to search, separated by commas; `images` when not given.")
+    k: int = setting(8, "How many of the nearest to show.", low=1)
+
+    @property
+    def searched(self) -> list[str]:
+        """The files and folders to search."""
+        return [os.path.expanduser(place) for place in (self.among or self.images or "").split(",")]
+
+
+@dataclasses.dataclass(frozen=True)
+class PseudoLabel(Files, Judged):
+    """Settings of `pseudo_label`."""
+
+    summary: ClassVar[str] = "Labels for unlabeled images, with confidence, from a probe that learned on labeled ones."
+
+    by: str = setting(
+        "linear", "What labels: the linear probe, or the vote of the nearest images.", choices=("knn", "linear")
+    )
+    threshold: float = setting(0.0, "Leave out labels of less confidence.", low=0, high=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +177,18 @@ class Export(Mode):
     summary: ClassVar[str] = "The encoder as a SavedModel, with the preprocessing inside."
 
 
-MODES: dict[str, type[Mode]] = {"export": Export, "knn": Knn, "linear": Linear}
+MODES: dict[str, type[Mode]] = {
+    "embed": Embed,
+    "export": Export,
+    "finetune": Finetune,
+    "invariance": Invariance,
+    "knn": Knn,
+    "linear": Linear,
+    "linear_sgd": LinearSgd,
+    "neighbors": Neighbors,
+    "pseudo_label": PseudoLabel,
+    "supervised": Supervised,
+}
 
 
 def mode_settings(mode: str, given: dict[str, Any]) -> Mode:

@@ -5,7 +5,7 @@ import hashlib
 import os
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -37,24 +37,27 @@ class FileImages(Images):
         paths: The N files.
         image_size: Side of the square images, in pixels.
         root: Folder relative to which the fingerprint names the files.
+
+    Attributes:
+        paths: The files.
     """
 
     def __init__(self, paths: Sequence[str], image_size: int, root: str | Path = "") -> None:
         self.image_shape = image_size, image_size, 3
-        self._paths, self._size, self._root = tuple(paths), image_size, root
+        self.paths, self._size, self._root = tuple(paths), image_size, root
 
     def __len__(self) -> int:
         """The number of images."""
-        return len(self._paths)
+        return len(self.paths)
 
     def fingerprint(self) -> str:
         """SHA-256 of the files' names."""
-        names = (os.path.relpath(path, self._root or None) for path in self._paths)
+        names = (os.path.relpath(path, self._root or None) for path in self.paths)
         return hashlib.sha256("\0".join(names).encode(errors="surrogateescape")).hexdigest()
 
     def take(self, indices: np.ndarray) -> "FileImages":
         """The chosen files."""
-        return FileImages([self._paths[i] for i in indices], self._size, self._root)
+        return FileImages([self.paths[i] for i in indices], self._size, self._root)
 
     def read(self, indices: tf.Tensor) -> tf.Tensor:
         """Int64 (B,) -> uint8 (B, H, W, 3); an unreadable file is a TensorFlow error with its name."""
@@ -63,10 +66,61 @@ class FileImages(Images):
 
     def _decode_batch(self, indices: np.ndarray) -> np.ndarray:
         images = np.empty((len(indices), *self.image_shape), np.uint8)
-        paths = [self._paths[index] for index in indices]
+        paths = [self.paths[index] for index in indices]
         for row, image in enumerate(_decoders().map(lambda path: _decode_named(path, self._size), paths)):
             images[row] = image
         return images
+
+
+def image_paths(places: Iterable[str | Path]) -> list[str]:
+    """The image files that are named, or are in the named folders and those below them, in sorted order.
+
+    Raises:
+        ValueError: If a place does not exist, or there is no image file.
+    """
+    found: list[str] = []
+    for place in places:
+        if os.path.isdir(place):
+            found += _images_under(Path(place), defaultdict(list))
+        elif os.path.isfile(place):
+            found.append(str(place))
+        else:
+            raise ValueError(f"Expected image files, or folders of them. Received: {_printable(str(place))}, not there")
+    if not found:
+        raise ValueError(
+            f"Expected files that end in {', '.join(EXTENSIONS)}. Received: none in {', '.join(map(str, places))}"
+        )
+    return found
+
+
+def decoded(
+    paths: Sequence[str], image_size: int, batch_size: int
+) -> Iterator[tuple[list[str], np.ndarray, list[str]]]:
+    """Reads image files in batches, each file as `FileImages` does, whatever may be wrong with some of them.
+
+    Args:
+        paths: Files.
+        image_size: Side of the square images, in pixels.
+        batch_size: Files a batch.
+
+    Yields:
+        Files that could be read; their images, uint8 (m, image_size, image_size, 3); and a line for each other file.
+    """
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+    def read(path: str) -> np.ndarray | str:
+        try:
+            return _decode(path, image_size)
+        except Exception as error:  # Pillow's decoders raise nearly anything on damaged files.
+            return _printable(f"{path} ({type(error).__name__}: {' '.join(str(error).split())})")
+
+    for start in range(0, len(paths), batch_size):
+        batch = paths[start : start + batch_size]
+        read_ones = list(zip(batch, _decoders().map(read, batch), strict=True))
+        images = [image for _, image in read_ones if not isinstance(image, str)]
+        stacked = np.stack(images) if images else np.empty((0, image_size, image_size, 3), np.uint8)
+        readable = [path for path, image in read_ones if not isinstance(image, str)]
+        yield readable, stacked, [fault for _, fault in read_ones if isinstance(fault, str)]
 
 
 def load_folder(data_dir: str | Path, image_size: int) -> Dataset:

@@ -246,6 +246,38 @@ def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
     return split.take(np.flatnonzero(~held)), split.take(np.flatnonzero(held))
 
 
+def labeled_part(split: Split, fraction: float, seed: int) -> Split:
+    """A part of a split with equally many images of each class: what a method may learn from when labels are few.
+
+    A smaller part of the same split and seed is a part of a larger one. A class with fewer images gives all it has.
+
+    Args:
+        split: N labeled images.
+        fraction: Part to take, above 0 and at most 1, of N over the number of classes for each class.
+        seed: Seed of the random choice.
+
+    Returns:
+        The part, in the order of `split`.
+
+    Raises:
+        ValueError: If that is less than an image of each class, or the split has no labels or can only be streamed.
+    """
+    if split.labels is None:
+        raise ValueError("A part with equally many images of each class needs labels. Received: images without labels")
+    classes = np.unique(split.labels)
+    count = round(fraction * len(split) / len(classes))
+    if not 0 < fraction <= 1 or count < 1:
+        raise ValueError(
+            f"`label_fraction` must be at most 1 and leave an image of each of the {len(classes)} classes, of {len(split)} "
+            f"images. Received: `label_fraction={fraction:g}`"
+        )
+    if fraction == 1:
+        return split
+    rng = np.random.RandomState(seed % 2**32)  # NumPy never changes its stream
+    chosen = [rng.permutation(np.flatnonzero(split.labels == label))[:count] for label in classes]
+    return split.take(np.sort(np.concatenate(chosen)))
+
+
 def _held_counts(sizes: np.ndarray, fraction: float) -> np.ndarray:
     """How many images of each class to hold out, by largest remainders; together `fraction` of all images."""
     total = int(np.clip(round(fraction * sizes.sum()), 1, sizes.sum() - 1))

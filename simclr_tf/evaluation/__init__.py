@@ -1,6 +1,7 @@
 """Judging and exporting the encoder of a run: one protocol a file, behind one registry.
 
-To add one, write its settings into `simclr_tf.config.evaluation`, its `run` into a file here, and give it a row.
+To add one, write its settings into `simclr_tf.config.evaluation`, its `run` into a file here, or in `simclr_tf.protocols`
+if it trains, and give it a row.
 """
 
 import importlib
@@ -9,11 +10,18 @@ from typing import Any
 
 from simclr_tf import preflight
 
-# Modules with a function `run` of (run_dir, config, settings), imported when they are used.
+# Functions of (run_dir, config, settings), their modules imported when they are used.
 PROTOCOLS = {
-    "export": "simclr_tf.evaluation.export",
-    "knn": "simclr_tf.evaluation.knn",
-    "linear": "simclr_tf.evaluation.linear",
+    "embed": "simclr_tf.evaluation.embed:run",
+    "export": "simclr_tf.evaluation.export:run",
+    "finetune": "simclr_tf.protocols.finetune:run",
+    "invariance": "simclr_tf.evaluation.invariance:run",
+    "knn": "simclr_tf.evaluation.knn:run",
+    "linear": "simclr_tf.evaluation.linear:run",
+    "linear_sgd": "simclr_tf.evaluation.linear_sgd:run",
+    "neighbors": "simclr_tf.evaluation.neighbors:run",
+    "pseudo_label": "simclr_tf.evaluation.pseudo_label:run",
+    "supervised": "simclr_tf.protocols.finetune:run_supervised",
 }
 
 
@@ -33,4 +41,5 @@ def evaluate(run_dir: str | Path, mode: str = "linear", **settings: Any) -> Any:
         ValueError: If the mode has no such setting, the folder no checkpoint, or the data does not fit the encoder.
     """
     config, chosen = preflight.check_evaluation(run_dir, mode, settings)
-    return importlib.import_module(PROTOCOLS[mode]).run(Path(run_dir), config, chosen)
+    module, function = PROTOCOLS[mode].split(":")
+    return getattr(importlib.import_module(module), function)(Path(run_dir), config, chosen)

@@ -1,23 +1,27 @@
 """What the probes are given: frozen features of a split, its raw pixels, and the encoder's fingerprint."""
 
 import hashlib
+import sys
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from simclr_tf.augment.base import to_float
+from simclr_tf.data.folder import decoded
 from simclr_tf.data.pipeline import naming_lost_images, ordered_batches
 from simclr_tf.data.source import Split
 
 
 @tf.function
 def represent(encoder: keras.Model, images: tf.Tensor) -> tf.Tensor:
-    """Uint8 images (B, H, W, C) -> representations h = f(x), float32 (B, D), with batch norm's moving statistics.
+    """Images (B, H, W, C), uint8 or float in [0, 1] -> h = f(x), float32 (B, D), with batch norm's moving statistics.
 
     One function serves all encoders: TensorFlow keys its traces by encoder and shape, so that the three splits of a
     data set share one graph.
     """
-    return tf.cast(encoder(tf.cast(images, tf.float32) / 255.0, training=False), tf.float32)
+    return tf.cast(encoder(to_float(images), training=False), tf.float32)
 
 
 @naming_lost_images()
@@ -46,15 +50,35 @@ def extract(encoder: keras.Model, split: Split, batch_size: int = 256) -> np.nda
     return np.concatenate([h.numpy() for h in features])[: len(split)]
 
 
-@naming_lost_images()
-def pixels(split: Split) -> np.ndarray:
-    """The images themselves as features, float32 (N, H * W * C) in [0, 1]: the baseline without an encoder.
+def extract_files(
+    encoder: keras.Model, paths: Sequence[str], image_size: int, max_bad_files: int, batch_size: int = 256
+) -> Iterator[tuple[list[str], np.ndarray]]:
+    """Features of image files, batch by batch: memory does not grow with their number.
+
+    Args:
+        encoder: Model of float32 images in [0, 1] to float32 (B, D); not changed.
+        paths: Files, each read as a folder's images are.
+        image_size: Side of the square images that the encoder takes.
+        max_bad_files: How many unreadable files to skip, each with a line on standard error.
+        batch_size: Files a step.
+
+    Yields:
+        Files, and their features, float32 (m, D).
 
     Raises:
-        ValueError: If an image can no longer be read.
+        ValueError: If more files are unreadable.
     """
-    batches = [images.numpy() for images in ordered_batches(split, 256)]
-    return np.concatenate(batches).reshape(len(split), -1).astype(np.float32) / np.float32(255)
+    bad: list[str] = []
+    for files, images, faults in decoded(paths, image_size, batch_size):
+        bad += faults
+        if len(bad) > max_bad_files:
+            raise ValueError(
+                f"More than `max_bad_files={max_bad_files}` cannot be read. Received: {'; '.join(bad[:10])}"
+            )
+        for fault in faults:
+            print(f"skipped  {fault}", file=sys.stderr)
+        padded = np.pad(images, [(0, batch_size - len(images)), (0, 0), (0, 0), (0, 0)])
+        yield files, represent(encoder, tf.constant(padded)).numpy()[: len(files)]
 
 
 def weights_digest(model: keras.Model) -> str:

@@ -1,112 +1,13 @@
-"""The linear probe: multinomial logistic regression on frozen features."""
+"""The linear probe: logistic regression on the frozen features of a run's encoder."""
 
-import warnings
 from pathlib import Path
 from typing import Any
 
-import joblib
-import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
-
 from simclr_tf.config import Config, Linear
-from simclr_tf.evaluation.probe import Features, Labeled, Result, judge
+from simclr_tf.evaluation.logistic import linear_probe
 from simclr_tf.evaluation.probing import judge_run
-
-# Inverse strengths, from strongly to weakly regularized: each fit starts from the simpler solution before it.
-GRID = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-# L-BFGS stops once no component of the mean loss's gradient exceeds this. Features are standardized, so that means a
-# correlation of residual and feature below 0.001. A tenth of it doubles the time and changes the accuracy on CIFAR-10's
-# pixels by 0.05 points.
-TOLERANCE = 1e-3
-SEARCH_ITERATIONS = 100
-FINAL_ITERATIONS = 500
 
 
 def run(run_dir: Path, config: Config, settings: Linear) -> dict[str, Any]:
     """Judges the encoder of a run; the record is that of `probing.judge_encoder`."""
     return judge_run("linear", linear_probe, run_dir, config, settings)
-
-
-def linear_probe(features: Features) -> Result:
-    """Test accuracy of a linear classifier on frozen, standardized features.
-
-    Minimizes over weights w and biases b, with x standardized to mean 0 and variance 1 by training statistics,
-
-        sum_i -log softmax(w x_i + b)[y_i] + |w|^2 / (2 C).
-
-    C is the value of `GRID` with the highest accuracy on the validation split, the smallest in case of a tie. The
-    standardization and the classifier are then fitted again on the training and validation splits together, and the
-    test split is used once. Nothing is random.
-
-    This is how the paper judges transfer (appendix B.8: L-BFGS, the L2 strength tuned on a validation split; it mentions
-    no standardization). For CIFAR-10 itself it trains the classifier by SGD on augmented images (appendix B.6), so its
-    numbers may differ a little from those of this probe. Standardization lets one grid of C serve representations of
-    any scale, raw pixels included.
-
-    Args:
-        features: Features of the three splits.
-
-    Returns:
-        Accuracy on the test split. Hyperparameters: `C`, `validation_top1` (of each C that was tried), `iterations` and
-        `converged` of the final fit.
-
-    Raises:
-        ValueError: If the training split has fewer than two classes.
-    """
-    if len(np.unique(features.train.labels)) < 2:
-        raise ValueError("A linear classifier needs at least two classes in the training split. Received: 1")
-    model = LogisticRegression(tol=TOLERANCE, warm_start=True)
-    tried = _search(model, features)
-    learned_from = features.train_and_validation()
-    scaler = StandardScaler().fit(learned_from.features)
-    # A class that only the validation split has gives the final fit a row of weights with nothing to start from.
-    model.set_params(warm_start=len(model.classes_) == len(np.unique(learned_from.labels)))
-    converged = _fit(model, scaler, learned_from, FINAL_ITERATIONS)
-    chosen = {"C": model.C, "validation_top1": tried, "iterations": int(model.n_iter_[0]), "converged": converged}
-    scores = _scores(model, scaler, features.test.features, features.num_classes)
-    return judge(scores, features.test.labels, len(learned_from), chosen)
-
-
-def _search(model: LogisticRegression, features: Features) -> dict[str, float]:
-    """Leaves `model` with the best C and its solution; returns the validation accuracy of each C that was tried."""
-    scaler = StandardScaler().fit(features.train.features)
-    tried: dict[str, float] = {}
-    best, solution = -1.0, (model.C, None, None)
-    for strength in GRID:
-        model.set_params(C=strength)
-        _fit(model, scaler, features.train, SEARCH_ITERATIONS)
-        scores = _scores(model, scaler, features.validation.features, features.num_classes)
-        tried[f"{strength:g}"] = accuracy = judge(scores, features.validation.labels, len(features.train), {}).top1
-        if accuracy > best:
-            best, solution = accuracy, (strength, model.coef_.copy(), model.intercept_.copy())
-        # Past the maximum the fits take longest and are of no use. One standard error, so that noise is not taken for a
-        # maximum.
-        elif best - accuracy > np.sqrt(best * (1 - best) / len(features.validation)):
-            break
-    strength, model.coef_, model.intercept_ = solution
-    model.set_params(C=strength)
-    return tried
-
-
-def _fit(model: LogisticRegression, scaler: StandardScaler, split: Labeled, iterations: int) -> bool:
-    """Fits from where the model is; True if it converged, which the record says instead of a warning."""
-    # BLAS threads wait for each other by spinning. With one per core, any other load on the machine makes the many
-    # small products of a fit three times as slow as with half as many threads (measured on 2 cores), and once 25 times.
-    threads = max(1, joblib.cpu_count() // 2)
-    with threadpool_limits(threads), warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
-        model.set_params(max_iter=iterations).fit(scaler.transform(split.features), split.labels)
-    return not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
-
-
-def _scores(model: LogisticRegression, scaler: StandardScaler, features: np.ndarray, num_classes: int) -> np.ndarray:
-    """Logits (N, num_classes); minus infinity for classes that the model was not fitted on."""
-    logits = model.decision_function(scaler.transform(features))
-    if logits.ndim == 1:  # two classes: the logit of the second
-        logits = np.stack([-logits, logits], axis=1)
-    scores = np.full((len(features), num_classes), -np.inf)
-    scores[:, model.classes_] = logits
-    return scores

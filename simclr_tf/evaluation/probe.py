@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 TOP = 5
+RESAMPLES = 10_000  # of the bootstrap
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +88,8 @@ class Result:
         top1: Fraction of test images whose class has the highest score.
         top5: Fraction of test images whose class is among the five highest scores, ties going to the class with the
             lower number; None with five classes or fewer, where it would always be 1.
+        interval: Bootstrap interval of top1 at 95 %: how far another sample of as many test images could move it.
+        per_class: Accuracy on the test images of each class; None for a class without any.
         n_train: Number of images that the probe learned from.
         n_test: Number of test images.
         hyper_parameters: Plain values that the probe fixed or chose.
@@ -95,6 +98,8 @@ class Result:
 
     top1: float
     top5: float | None
+    interval: list[float]
+    per_class: list[float | None]
     n_train: int
     n_test: int
     hyper_parameters: dict[str, Any]
@@ -109,9 +114,16 @@ def judge(scores: np.ndarray, labels: np.ndarray, n_train: int, hyper_parameters
     """The `Result` of scores, float (N, classes), given the true classes, int (N,)."""
     ranked = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]  # (N, min(5, classes))
     hits = ranked == labels[:, None]
+    top1 = float(hits[:, 0].mean())
+    # The mean of N hits drawn with replacement is a binomial variable over N.
+    means = np.random.default_rng(0).binomial(len(labels), top1, RESAMPLES) / len(labels)
+    low, high = np.quantile(means, [0.025, 0.975])
+    of_class = [hits[labels == label, 0] for label in range(scores.shape[1])]
     return Result(
-        top1=float(hits[:, 0].mean()),
+        top1=top1,
         top5=float(hits.any(axis=1).mean()) if scores.shape[1] > TOP else None,
+        interval=[float(low), float(high)],
+        per_class=[float(found.mean()) if len(found) else None for found in of_class],
         n_train=n_train,
         n_test=len(labels),
         hyper_parameters=hyper_parameters,

@@ -13,7 +13,7 @@ from simclr_tf import data, encoders
 from simclr_tf.config import Config, Data, Probe
 from simclr_tf.data.source import Dataset, Split, hold_out
 from simclr_tf.evaluation import report
-from simclr_tf.evaluation.features import extract, pixels, weights_digest
+from simclr_tf.evaluation.features import extract, weights_digest
 from simclr_tf.evaluation.probe import Features, Labeled, Result
 from simclr_tf.preflight import data_source
 
@@ -21,7 +21,7 @@ VALIDATION_FRACTION = 0.1  # of the labeled images, where the pretraining held n
 
 
 def judge_run(
-    mode: str, probe: Callable[[Features], Result], run_dir: Path, config: Config, settings: Probe
+    mode: str, probe: Callable[..., Result], run_dir: Path, config: Config, settings: Probe, on_images: bool = False
 ) -> dict[str, Any]:
     """Judges the encoder of a run on its own data, or on that of the settings; the record is that of `judge_encoder`.
 
@@ -41,11 +41,12 @@ def judge_run(
         encoder,
         partial(encoders.random_encoder, run_dir, settings.layer),
         dataset,
-        config.data.validation_fraction or VALIDATION_FRACTION,
+        config.data.validation_fraction,
         config.training.seed,
         results_folder(run_dir, settings.layer, (name, data_dir), config.data),
         settings.baselines,
         str(Path(data_dir).resolve()) if data_dir else None,
+        on_images,
     )
 
 
@@ -61,7 +62,7 @@ def results_folder(run_dir: Path, layer: int, judged_on: tuple[str, str | None],
 
 def judge_encoder(
     mode: str,
-    probe: Callable[[Features], Result],
+    probe: Callable[..., Result],
     encoder: keras.Model,
     make_random_encoder: Callable[[], keras.Model],
     dataset: Dataset,
@@ -70,45 +71,51 @@ def judge_encoder(
     out_dir: str | Path,
     baselines: bool = False,
     data_dir: str | None = None,
+    on_images: bool = False,
 ) -> dict[str, Any]:
     """Judges a frozen encoder by a probe, writes the record and prints it.
 
     Args:
         mode: Name of the probe, which the files are named after.
-        probe: Function from features to a result.
+        probe: Function from `Features` to a `Result`, or of an encoder and images, as in `linear_sgd`.
         encoder: Model of float32 images in [0, 1], (B, H, W, C), to float32 (B, D); not changed.
         make_random_encoder: Function that returns the same architecture at its initial weights; called only for the
             baselines.
         dataset: Labeled training and test images.
         validation_fraction: Part of the training images on which to choose hyperparameters. With the seed and fraction
-            of the pretraining, they are the images that it held out.
+            of the pretraining, they are the images that it held out; a tenth where that is 0.
         seed: Seed that decides which images those are.
         out_dir: Folder for `<mode>.json` and `<mode>_confusion.png`.
         baselines: Whether to judge the random encoder and raw pixels, too.
         data_dir: Folder that the dataset was read from, for the record.
+        on_images: Whether the probe takes the encoder; the training, validation, all of these, and test images; and the
+            number of classes, instead of `Features`.
 
     Returns:
-        The record: `mode`, `dataset`, `data_dir`, `top1` and `top5` (fractions; top5 None with five classes or fewer),
-        `n_train`, `n_test`, `hyper_parameters`, `baselines` (from a name to the last five), `encoder_parameters` (their
-        number, moving statistics included), `encoder_digest_before`, `encoder_digest_after`.
+        The record: `mode`, `dataset`, `data_dir`, `class_names`, the plain values of a `Result`, `baselines` (from a name
+        to the same values), `encoder_parameters` (their number, moving statistics included), `encoder_digest_before`,
+        `encoder_digest_after`.
 
     Raises:
         ValueError: If the encoder cannot be judged on the data.
         RuntimeError: If the evaluation changed the encoder.
     """
-    splits = _splits(dataset, validation_fraction, seed)
+    splits = judged_splits(dataset, validation_fraction, seed)
     class_names = dataset.class_names or ()
 
-    def judge(features_of: Callable[[Split], np.ndarray]) -> Result:
-        train, validation, test = (Labeled(features_of(split), _labels(split, dataset.name)) for split in splits)
-        return probe(Features(train, validation, test, len(class_names)))
+    def judge(model: keras.Model) -> Result:
+        train, validation, test = splits
+        if on_images:
+            return probe(model, train, validation, dataset.train, test, len(class_names))
+        found = (Labeled(extract(model, split), labels_of(split, dataset.name)) for split in splits)
+        return probe(Features(*found, len(class_names)))
 
     before = weights_digest(encoder)
-    result = judge(partial(extract, encoder))
+    result = judge(encoder)
     compared = {}
     if baselines:
-        compared["random initialization"] = judge(partial(extract, make_random_encoder())).to_dict()
-        compared["raw pixels"] = judge(pixels).to_dict()
+        compared["random initialization"] = judge(make_random_encoder()).to_dict()
+        compared["raw pixels"] = judge(_pixels(dataset.train.image_shape)).to_dict()
     after = weights_digest(encoder)
     if before != after:
         raise RuntimeError(f"The evaluation changed the encoder that it judges. Received: {before}, then {after}")
@@ -116,32 +123,49 @@ def judge_encoder(
         "mode": mode,
         "dataset": dataset.name,
         "data_dir": data_dir,
+        "class_names": list(class_names),
         **result.to_dict(),
         "baselines": compared,
         "encoder_parameters": encoder.count_params(),
         "encoder_digest_before": before,
         "encoder_digest_after": after,
     }
-    path = report.write(record, _labels(splits[-1], dataset.name), result.predictions, class_names, out_dir)
+    path = report.write(record, labels_of(splits[-1], dataset.name), result.predictions, class_names, out_dir)
     report.show(record, path)
     return record
 
 
-def _splits(dataset: Dataset, validation_fraction: float, seed: int) -> tuple[Split, Split, Split]:
-    """The training, validation and test splits, all of them labeled and fit for judging."""
-    known = np.unique(_labels(dataset.train, dataset.name))
+def judged_splits(dataset: Dataset, validation_fraction: float, seed: int) -> tuple[Split, Split, Split]:
+    """The training, validation and test splits, all of them labeled and fit for judging.
+
+    Args:
+        dataset: Labeled training and test images.
+        validation_fraction: Part of the training images that the pretraining held out; a tenth where it is 0.
+        seed: Seed of the pretraining, which decides which images those are.
+
+    Raises:
+        ValueError: If the data cannot be judged on.
+    """
+    known = np.unique(labels_of(dataset.train, dataset.name))
     if dataset.test is None or not len(dataset.test):
         raise ValueError(f"Judging needs a test split. Received: {dataset.name} without one")
     if len(known) < 2:
         raise ValueError(f"Judging needs images of at least two classes. Received: {len(known)} in {dataset.name}")
-    unknown = np.setdiff1d(_labels(dataset.test, dataset.name), known)
+    unknown = np.setdiff1d(labels_of(dataset.test, dataset.name), known)
     if len(unknown):
         names = [name for label, name in enumerate(dataset.class_names or ()) if label in unknown]
         raise ValueError(f"The test split has classes without a training image in {dataset.name}. Received: {names}")
-    return *hold_out(dataset.train, validation_fraction, seed), dataset.test
+    return *hold_out(dataset.train, validation_fraction or VALIDATION_FRACTION, seed), dataset.test
 
 
-def _labels(split: Split, name: str) -> np.ndarray:
+def labels_of(split: Split, name: str) -> np.ndarray:
+    """The labels of a split of the data set `name`; raises ValueError if it has none."""
     if split.labels is None:
         raise ValueError(f"Judging needs labeled images, such as one folder per class. Received: {name} without labels")
     return split.labels
+
+
+def _pixels(image_shape: tuple[int, int, int]) -> keras.Model:
+    """The baseline without an encoder: its features are the pixels."""
+    images = keras.Input(image_shape, name="images")
+    return keras.Model(images, keras.layers.Flatten()(images), name="pixels")

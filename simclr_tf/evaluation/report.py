@@ -58,12 +58,16 @@ def table(record: dict[str, Any]) -> Table:
     """The record as a table: the pretrained encoder, then the baselines; top-5 only with more than five classes."""
     result = Table(title=f"{record['mode']} probe on {record['dataset']}")
     accuracies = ["top1"] if record["top5"] is None else ["top1", "top5"]
-    result.add_column("features")
-    for heading in (*(f"top-{accuracy[-1]} %" for accuracy in accuracies), "training images", "test images"):
+    result.add_column("features", no_wrap=True)
+    percentages = [f"top-{accuracy[-1]} %" for accuracy in accuracies]
+    for heading in (percentages[0], "95 % interval", *percentages[1:], "training images", "test images"):
         result.add_column(heading, justify="right")
     for name, row in {"pretrained encoder": record, **record["baselines"]}.items():
-        percent = (f"{100 * row[accuracy]:.1f}" for accuracy in accuracies)
-        result.add_row(name, *percent, f"{row['n_train']:,}", f"{row['n_test']:,}")
+        percent = [f"{100 * row[accuracy]:.1f}" for accuracy in accuracies]
+        interval = " to ".join(f"{100 * end:.1f}" for end in row["interval"])
+        result.add_row(name, percent[0], interval, *percent[1:], f"{row['n_train']:,}", f"{row['n_test']:,}")
+        for k, top1 in row["hyper_parameters"].get("top1", {}).items():
+            result.add_row(f"  {k} neighbors", f"{100 * top1:.1f}")
     return result
 
 

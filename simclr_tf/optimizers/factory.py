@@ -37,15 +37,16 @@ def warmup_cosine(peak: float, warmup_steps: int, total_steps: int) -> keras.opt
 def _sgd(rate, settings: Optimization):
     if settings.coupled_decay:
         return CoupledSGD(rate, momentum=settings.momentum, l2=settings.weight_decay)
-    return keras.optimizers.SGD(rate, momentum=settings.momentum, weight_decay=settings.weight_decay)
+    return keras.optimizers.SGD(rate, momentum=settings.momentum, weight_decay=settings.weight_decay, name="sgd")
 
 
-# Each makes an optimizer from a learning rate or schedule and the settings.
+# Each makes an optimizer from a learning rate or schedule and the settings. With a name of its own, its variables keep
+# their paths, by which a checkpoint is restored, when a process trains several times.
 OPTIMIZERS = {
     "lars": lambda rate, settings: LARS(rate, momentum=settings.momentum, weight_decay=settings.weight_decay),
     "sgd": _sgd,
-    "adamw": lambda rate, settings: keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay),
-    "lamb": lambda rate, settings: keras.optimizers.Lamb(rate, weight_decay=settings.weight_decay),
+    "adamw": lambda rate, settings: keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay, name="adam_w"),
+    "lamb": lambda rate, settings: keras.optimizers.Lamb(rate, weight_decay=settings.weight_decay, name="lamb"),
 }
 
 
@@ -70,6 +71,6 @@ def make_optimizer(settings: Optimization, rate, variables, precision: str = "fl
     vectors = [variable for variable in variables if len(variable.shape) <= 1]
     optimizer.exclude_from_weight_decay(var_list=vectors)
     if precision == "mixed_float16":
-        optimizer = LossScale(optimizer)
+        optimizer = LossScale(optimizer, name="loss_scale")
     optimizer.build(variables)
     return optimizer

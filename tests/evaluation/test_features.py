@@ -5,7 +5,8 @@ from PIL import Image
 
 from simclr_tf.data.folder import FileImages
 from simclr_tf.data.source import LOST, ArrayImages, Split
-from simclr_tf.evaluation.features import extract, pixels, represent, weights_digest
+from simclr_tf.evaluation.features import extract, represent, weights_digest
+from simclr_tf.evaluation.probing import _pixels
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def test_a_lost_image_is_an_error_of_one_line(encoder, tmp_path):
     split = Split(FileImages([str(path)], 8))
     assert extract(encoder, split).shape == (1, 6)
     path.unlink()
-    for read in (lambda: extract(encoder, split), lambda: pixels(split)):
+    for read in (lambda: extract(encoder, split), lambda: extract(_pixels((8, 8, 3)), split)):
         with pytest.raises(ValueError) as caught:
             read()
         assert str(caught.value) == f"{LOST}. Received: {path} (FileNotFoundError)"
@@ -94,7 +95,7 @@ def test_a_lost_image_is_an_error_of_one_line(encoder, tmp_path):
 
 def test_pixels_are_the_images_between_0_and_1(images):
     images[0, 0, 0] = (0, 51, 255)
-    rows = pixels(Split(ArrayImages(images)))
+    rows = extract(_pixels((8, 8, 3)), Split(ArrayImages(images)))
     assert rows.shape == (10, 192)
     assert rows.dtype == np.float32
     np.testing.assert_allclose(rows[0, :3], (0, 0.2, 1), rtol=1e-6)

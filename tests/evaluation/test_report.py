@@ -10,13 +10,13 @@ from rich.console import Console
 
 from simclr_tf.data.source import ArrayImages, Dataset, Split
 from simclr_tf.evaluation import probing, report
-from simclr_tf.evaluation.knn import knn_probe
-from simclr_tf.evaluation.linear import linear_probe
+from simclr_tf.evaluation.logistic import linear_probe
+from simclr_tf.evaluation.nearest import knn_probe
 from simclr_tf.evaluation.probing import judge_encoder
 
 PROBES = {"knn": knn_probe, "linear": linear_probe}
 
-ROW = {"top1", "top5", "n_train", "n_test", "hyper_parameters"}
+ROW = {"top1", "top5", "interval", "per_class", "n_train", "n_test", "hyper_parameters"}
 
 
 def split(rows, seed, classes=3):
@@ -47,11 +47,12 @@ def test_record_has_what_it_promises(mode, dataset, tmp_path, capsys):
     record = judge(mode, encoder(), encoder, dataset, tmp_path, baselines=True, data_dir="/photos")
     assert json.loads((tmp_path / f"{mode}.json").read_text()) == record
     of_encoder = {"encoder_parameters", "encoder_digest_before", "encoder_digest_after"}
-    assert set(record) == ROW | of_encoder | {"mode", "dataset", "data_dir", "baselines"}
+    assert set(record) == ROW | of_encoder | {"mode", "dataset", "data_dir", "class_names", "baselines"}
     assert record["encoder_parameters"] == 4 * 3  # of the batch norm
     assert record["encoder_digest_before"] == record["encoder_digest_after"]
     assert (record["mode"], record["dataset"], record["data_dir"]) == (mode, "channels", "/photos")
     assert (record["top1"], record["top5"], record["n_train"], record["n_test"]) == (1.0, None, 60, 30)
+    assert record["class_names"] == ["red", "green", "$blue$"] and record["per_class"] == [1.0, 1.0, 1.0]
     assert list(record["baselines"]) == ["random initialization", "raw pixels"]
     assert all(set(row) == ROW for row in record["baselines"].values())
     assert imread(tmp_path / f"{mode}_confusion.png").ndim == 3
@@ -113,19 +114,31 @@ def test_old_files_are_replaced_and_kept_on_failure(tmp_path):
     assert len(list(path.parent.iterdir())) == 2
 
 
+TABLED = {"top1": 0.4512, "top5": None, "interval": [0.43, 0.4734], "n_train": 10_000, "n_test": 2_000,
+          "hyper_parameters": {}}  # fmt: skip
+
+
 def test_table_shows_percent():
-    row = {"top1": 0.4512, "top5": 0.9, "n_train": 10_000, "n_test": 2_000}
+    row = {**TABLED, "top5": 0.9, "hyper_parameters": {"k": 20, "top1": {"20": 0.4512, "1": 0.375}}}
     output = StringIO()
-    record = {**row, "mode": "linear", "dataset": "cifar10", "baselines": {"raw pixels": {**row, "top1": 0.25}}}
+    record = {
+        **row,
+        "mode": "linear",
+        "dataset": "cifar10",
+        "baselines": {"raw pixels": {**row, "top1": 0.25, "hyper_parameters": {}}},
+    }
     report.show(record, "a/b.json", Console(file=output, width=100))
-    assert all(text in output.getvalue() for text in ("45.1", "90.0", "25.0", "10,000", "2,000", "a/b.json"))
+    assert all(
+        text in output.getvalue()
+        for text in ("45.1", "43.0 to 47.3", "37.5", "90.0", "25.0", "10,000", "2,000", "a/b.json")
+    )
 
 
 def test_table_has_no_column_for_a_top_5_that_says_nothing():
-    row = {"top1": 0.4512, "top5": None, "n_train": 10_000, "n_test": 2_000}
+    row = dict(TABLED)
     table = report.table({**row, "mode": "linear", "dataset": "two", "baselines": {"raw pixels": row}})
-    headings = ["features", "top-1 %", "training images", "test images"]
+    headings = ["features", "top-1 %", "95 % interval", "training images", "test images"]
     assert [column.header for column in table.columns] == headings and table.row_count == 2
     row["top5"] = 0.9
     table = report.table({**row, "mode": "linear", "dataset": "ten", "baselines": {"raw pixels": row}})
-    assert [column.header for column in table.columns] == [*headings[:2], "top-5 %", *headings[2:]]
+    assert [column.header for column in table.columns] == [*headings[:3], "top-5 %", *headings[3:]]

@@ -88,3 +88,15 @@ def test_coupled_decay_is_an_l2_penalty_that_passes_through_the_momentum():
 def test_coupled_decay_needs_sgd():
     with pytest.raises(ValueError, match="`coupled_decay`.*Received: `optimizer=lars`"):
         Optimization(coupled_decay=True)
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+def test_variables_have_the_same_paths_in_every_optimizer_of_a_process(name):
+    """A checkpoint is restored by them."""
+    weights = [keras.Variable(np.ones((2, 3)), name="weights")]
+    paths = [
+        [variable.path for variable in make_optimizer(Optimization(optimizer=name), 0.1, weights, precision).variables]
+        for precision in ("float32", "mixed_float16")
+        for _ in range(2)
+    ]
+    assert paths[0] == paths[1] and paths[2] == paths[3]

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from simclr_tf.config import Knn
-from simclr_tf.evaluation.knn import TEMPERATURE, knn_probe, vote
+from simclr_tf.evaluation import nearest as nearest_rows
+from simclr_tf.evaluation.nearest import TEMPERATURE, knn_probe, nearest
 from simclr_tf.evaluation.probe import Features, Labeled
 
 
@@ -21,6 +21,10 @@ def by_hand(queries, bank, labels, num_classes, k, temperature):
             score[label] += math.exp(similarity / temperature)
         scores.append(score)
     return np.array(scores)
+
+
+def vote(*problem, k, temperature):
+    return nearest_rows.vote(*problem, ks=[k], temperature=temperature)[k]
 
 
 def random_problem(seed=0, rows=60, queries=17, dims=5, classes=3):
@@ -49,7 +53,7 @@ def test_blocks_do_not_change_the_votes(monkeypatch):
     problem = random_problem()
     whole = vote(*problem, k=7, temperature=0.1)
     for block in (1, 60, 3 * 60, 10**6):
-        monkeypatch.setattr("simclr_tf.evaluation.knn.BLOCK", block)
+        monkeypatch.setattr("simclr_tf.evaluation.nearest.BLOCK", block)
         np.testing.assert_allclose(vote(*problem, k=7, temperature=0.1), whole, rtol=1e-4)
 
 
@@ -78,7 +82,7 @@ def split(rows, seed):
 def test_separable_classes_are_all_found():
     result = knn_probe(Features(split(60, 0), split(15, 1), split(30, 2), num_classes=3))
     assert (result.top1, result.top5, result.n_train, result.n_test) == (1.0, None, 75, 30)
-    assert result.hyper_parameters == {"k": Knn().k, "temperature": TEMPERATURE}
+    assert result.hyper_parameters == {"k": 20, "temperature": TEMPERATURE}
 
 
 @pytest.mark.parametrize("k", [1, 7, 75])
@@ -86,7 +90,7 @@ def test_as_many_neighbors_vote_as_asked_for(k):
     features = Features(split(60, 0), split(15, 1), split(30, 2), num_classes=3)
     bank = features.train_and_validation()
     expected = vote(features.test.features, bank.features, bank.labels, 3, k=k, temperature=TEMPERATURE)
-    result = knn_probe(features, k)
+    result = knn_probe(features, [k])
     assert result.hyper_parameters["k"] == k
     np.testing.assert_array_equal(result.predictions, expected.argmax(axis=1))
 
@@ -106,3 +110,28 @@ def test_impossible_k_is_refused(k):
 def test_impossible_temperature_is_refused():
     with pytest.raises(ValueError, match="Received: 0"):
         vote(*random_problem(), k=1, temperature=0)
+
+
+def test_several_numbers_of_neighbors_at_once_are_each_by_itself():
+    problem = random_problem()
+    for k, scores in nearest_rows.vote(*problem, ks=[7, 1, 60], temperature=0.1).items():
+        np.testing.assert_allclose(scores, vote(*problem, k=k, temperature=0.1), rtol=1e-12)
+    features = Features(split(60, 0), split(15, 1), split(30, 2), num_classes=3)
+    result = knn_probe(features, [5, 1, 99])
+    assert result.hyper_parameters["k"] == 5 and set(result.hyper_parameters["top1"]) == {"5", "1", "75"}
+    assert result.hyper_parameters["top1"]["5"] == result.top1
+
+
+def test_nearest_come_in_falling_order():
+    queries, bank, *_ = random_problem()
+    ((start, similarities, rows),) = nearest(queries, bank, 60)
+    assert start == 0 and all(sorted(row.tolist()) == list(range(60)) for row in rows)
+    assert (np.diff(similarities, axis=1) <= 0).all()
+
+
+def test_faiss_gives_the_same_answers(monkeypatch):
+    pytest.importorskip("faiss")
+    problem = random_problem(rows=500)
+    ours = vote(*problem, k=7, temperature=0.1)
+    monkeypatch.setattr("simclr_tf.evaluation.nearest.importlib.util.find_spec", lambda name: None)
+    np.testing.assert_allclose(vote(*problem, k=7, temperature=0.1), ours, rtol=1e-4)

@@ -4,7 +4,7 @@ import warnings
 import numpy as np
 import pytest
 
-from simclr_tf.evaluation.linear import GRID, linear_probe
+from simclr_tf.evaluation.logistic import GRID, linear_probe
 from simclr_tf.evaluation.probe import Features, Labeled, judge
 
 
@@ -63,7 +63,7 @@ def test_classes_that_are_not_learned_are_never_predicted():
 
 
 def test_a_class_of_the_validation_split_alone_is_learned_in_the_end(monkeypatch):
-    monkeypatch.setattr("simclr_tf.evaluation.linear.GRID", (1.0,))
+    monkeypatch.setattr("simclr_tf.evaluation.logistic.GRID", (1.0,))
     mine = features(0.02)
     keep = mine.train.labels != 3
     train = Labeled(mine.train.features[keep], mine.train.labels[keep])
@@ -71,7 +71,7 @@ def test_a_class_of_the_validation_split_alone_is_learned_in_the_end(monkeypatch
 
 
 def test_constant_features_and_no_convergence_are_no_warnings(monkeypatch):
-    monkeypatch.setattr("simclr_tf.evaluation.linear.FINAL_ITERATIONS", 1)
+    monkeypatch.setattr("simclr_tf.evaluation.logistic.FINAL_ITERATIONS", 1)
     mine = features(1.0)
     padded = [Labeled(np.pad(s.features, [(0, 0), (0, 3)]), s.labels) for s in (mine.train, mine.validation, mine.test)]
     with warnings.catch_warnings():
@@ -113,3 +113,11 @@ def test_bad_features_are_refused():
         Features(one, wide, one, num_classes=2)
     with pytest.raises(ValueError, match=r"0 \.\. 1. Received: 0 \.\. 2"):
         Features(one, one, Labeled(good, np.array([0, 1, 2])), num_classes=2)
+
+
+def test_interval_is_that_of_the_bootstrap():
+    hits = np.arange(400) < 300
+    result = judge(np.eye(2)[np.where(hits, 0, 1)], np.zeros(400, int), 3, {})
+    means = np.random.default_rng(1).choice(hits, (20_000, 400)).mean(axis=1)
+    np.testing.assert_allclose(result.interval, np.quantile(means, [0.025, 0.975]), atol=0.004)
+    assert result.per_class == [0.75, None]

@@ -1,0 +1,124 @@
+"""What h keeps and g(h) loses: classifiers that tell which transformation an image went through (paper, table 3)."""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from rich.console import Console
+from rich.table import Table
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier
+from sklearn.preprocessing import StandardScaler
+
+from simclr_tf import data, encoders, files
+from simclr_tf.augment import GaussianNoise, RandomGrayscale, SobelFilter, TwoViews
+from simclr_tf.config import Config, Invariance
+from simclr_tf.data.pipeline import ordered_batches
+from simclr_tf.data.source import Split
+from simclr_tf.evaluation.features import represent
+from simclr_tf.evaluation.probing import results_folder
+from simclr_tf.preflight import data_source
+
+IMAGES = 10_000  # to learn from, at most
+EPOCHS = 60
+BATCH = 256
+
+Transform = Callable[[tf.Tensor, int], tf.Tensor]  # of uint8 images (B, H, W, C) and a step: float images
+
+
+def _layer(layer: keras.Layer) -> Transform:
+    return TwoViews([layer]).first
+
+
+def _turned(images: tf.Tensor, step: int, quarters: int = 0) -> tf.Tensor:
+    return tf.image.rot90(tf.cast(images, tf.float32) / 255.0, quarters)
+
+
+def questions() -> dict[str, list[tuple[float, Transform]]]:
+    """What to predict: the kinds of images, each with its part of all and how it is made."""
+    gray, noisy, sobel = map(_layer, (RandomGrayscale(1.0), GaussianNoise(), SobelFilter()))
+    return {
+        "color or gray": [(0.8, _turned), (0.2, gray)],  # as often as the paper's augmentation does
+        "rotation": [(0.25, lambda images, step, q=q: _turned(images, step, q)) for q in range(4)],
+        "original or noisy": [(0.5, _turned), (0.5, noisy)],
+        "original or Sobel filtered": [(0.5, _turned), (0.5, sobel)],
+    }
+
+
+PAPER = {"color or gray": (99.3, 97.4), "rotation": (67.6, 25.6), "original or noisy": (99.5, 59.6),
+         "original or Sobel filtered": (96.6, 56.3)}  # fmt: skip
+
+
+def run(run_dir: Path, config: Config, settings: Invariance) -> dict[str, Any]:
+    """Trains a classifier with a hidden layer for each question, on h and on g(h), and judges it on the test images.
+
+    It needs no labels; without test images, a fifth of the others is set aside.
+
+    Returns:
+        The record, also written to `invariance.json`: for each question `guess`, `h` and `g(h)`, fractions.
+
+    Raises:
+        ValueError: If the run has no projection head, or the data does not fit the encoder.
+    """
+    if config.network.projection == "none":
+        raise ValueError("`mode=invariance` compares h with g(h). Received: a run with `projection=none`")
+    name, data_dir = data_source(settings, config.data)
+    last = config.network.projection_layers + 1 if config.network.projection == "nonlinear" else 1
+    models = {"h": encoders.load_encoder(run_dir), "g(h)": encoders.load_encoder(run_dir, last)}
+    size = (config.data.image_size or models["h"].input_shape[1]) if name == "folder" else None
+    dataset = data.load(name, data_dir, size, config.training.seed)
+    everything = dataset.train.take(np.random.default_rng(0).permutation(len(dataset.train)))
+    cut = len(everything) if dataset.test else len(everything) * 4 // 5
+    train = everything.take(np.arange(min(cut, IMAGES)))
+    test = dataset.test or everything.take(np.arange(cut, len(everything)))
+    record: dict[str, Any] = {"mode": "invariance", "dataset": name, "questions": {}}
+    for question, kinds in questions().items():
+        row = {"guess": max(part for part, _ in kinds)}
+        for representation, model in models.items():
+            learned, judged = (transformed(model, split, kinds, seed) for seed, split in enumerate((train, test)))
+            row[representation] = accuracy(*learned, *judged)
+        record["questions"][question] = row
+        print(f"{question}: h {row['h']:.1%}, g(h) {row['g(h)']:.1%}", flush=True)
+    path = results_folder(run_dir, 0, (name, data_dir), config.data) / "invariance.json"
+    files.write_json(path, record)
+    Console().print(_table(record["questions"]))
+    print(path)
+    return record
+
+
+def transformed(model: keras.Model, split: Split, kinds, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Representations (N, D) of a split's images, each made one of the kinds by chance, and which kind, int (N,)."""
+    parts = [part for part, _ in kinds]
+    labels = np.random.default_rng(seed).choice(len(kinds), len(split), p=parts)
+    features = []
+    for step, images in enumerate(ordered_batches(split, BATCH)):
+        chosen = labels[step * BATCH : step * BATCH + len(images)]
+        made = tf.stack([make(images, step) for _, make in kinds])  # (kinds, B, H, W, C)
+        features.append(represent(model, tf.gather_nd(made, np.stack([chosen, np.arange(len(chosen))], axis=1))))
+    return np.concatenate([h.numpy() for h in features]), labels
+
+
+def accuracy(rows: np.ndarray, labels: np.ndarray, test_rows: np.ndarray, test_labels: np.ndarray) -> float:
+    """Test accuracy of a network with one hidden layer, as wide as the rows; it stops early by a tenth of them."""
+    scaler = StandardScaler().fit(rows)
+    model = MLPClassifier(
+        (rows.shape[1],), max_iter=EPOCHS, early_stopping=True, n_iter_no_change=5, tol=0.0, random_state=0
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # more epochs would be of little use
+        model.fit(scaler.transform(rows), labels)
+    return float(model.score(scaler.transform(test_rows), test_labels))
+
+
+def _table(questions: dict[str, dict[str, float]]) -> Table:
+    table = Table(title="What tells the transformation, in %")
+    for number, heading in enumerate(("predict", "guess", "h", "g(h)", "paper: h", "paper: g(h)")):
+        table.add_column(heading, justify="right" if number else "left")
+    for question, row in questions.items():
+        ours = [f"{100 * row[key]:.1f}" for key in ("guess", "h", "g(h)")]
+        table.add_row(question, *ours, *map(str, PAPER[question]))
+    return table

@@ -1,0 +1,66 @@
+"""What the encoder finds similar: the nearest images of each query, as a picture and as CSV."""
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+
+from simclr_tf import encoders, figures, files
+from simclr_tf.config import Config, Neighbors
+from simclr_tf.data.folder import decoded, image_paths
+from simclr_tf.evaluation.features import extract_files
+from simclr_tf.evaluation.nearest import nearest
+
+DRAWN = 20  # queries at most in the picture
+SIDE = 64  # pixels of an image in it
+
+
+def run(run_dir: Path, config: Config, settings: Neighbors) -> Path:
+    """Writes `neighbors.csv` and `neighbors.png` into the run's evaluation folder; prints and returns the CSV's path.
+
+    A query that is among the images searched is not its own neighbor.
+
+    Raises:
+        ValueError: If there is no image, or more than `max_bad_files` are unreadable.
+    """
+    encoder = encoders.load_encoder(run_dir, settings.layer)
+    size = encoder.input_shape[1] or config.data.image_size
+    queries = image_paths(settings.places)
+    searched = image_paths(settings.searched)
+    bank_files, bank = _features(encoder, searched, size, settings.max_bad_files)
+    query_files, features = _features(encoder, queries, size, settings.max_bad_files)
+    k = min(settings.k, len(bank_files))
+    rows: list[tuple[str, list[tuple[str, float]]]] = []
+    for start, similarities, found in nearest(features, bank, min(k + 1, len(bank_files))):
+        for number, (values, indices) in enumerate(zip(similarities, found, strict=True), start):
+            near = [(bank_files[i], float(s)) for i, s in zip(indices, values, strict=True)]
+            rows.append((query_files[number], [pair for pair in near if pair[0] != query_files[number]][:k]))
+    folder = run_dir / "evaluation"
+    path = folder / "neighbors.csv"
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["query", "rank", "neighbor", "similarity"])
+    for query, near in rows:
+        writer.writerows([query, rank, name, f"{value:.6f}"] for rank, (name, value) in enumerate(near, 1))
+    files.write_text(path, text.getvalue())
+    _draw(rows[:DRAWN], folder / "neighbors.png")
+    print(path, folder / "neighbors.png", sep="\n")
+    return path
+
+
+def _features(encoder, paths: list[str], size: int, max_bad_files: int) -> tuple[list[str], np.ndarray]:
+    parts = list(extract_files(encoder, paths, size, max_bad_files))
+    return [name for names, _ in parts for name in names], np.concatenate([features for _, features in parts])
+
+
+def _draw(rows: list[tuple[str, list[tuple[str, float]]]], out: Path) -> None:
+    """A row for each query: the query, then its neighbors; white where there are fewer."""
+    width = 1 + max(len(near) for _, near in rows)
+    picture = np.full((len(rows), width, SIDE, SIDE, 3), 255, np.uint8)
+    for row, (query, near) in enumerate(rows):
+        for column, name in enumerate([query, *(name for name, _ in near)]):
+            for _, images, _ in decoded([name], SIDE, 1):
+                picture[row, column, : len(images) * SIDE] = images[0]
+    titles = ["query", *map(str, range(1, width))]
+    figures.image_grid(list(picture), [Path(query).name[:24] for query, _ in rows], out, 1, titles)

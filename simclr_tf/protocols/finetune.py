@@ -1,0 +1,122 @@
+"""Fine-tuning on few labels, and the baseline that sees the same labels without pretraining (paper, section 6)."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from simclr_tf import data, encoders
+from simclr_tf.config import Config, Finetune, Supervised
+from simclr_tf.data.pipeline import ordered_batches
+from simclr_tf.data.source import Split, labeled_part
+from simclr_tf.evaluation import report
+from simclr_tf.evaluation.features import weights_digest
+from simclr_tf.evaluation.probe import judge
+from simclr_tf.evaluation.probing import judged_splits, labels_of, results_folder
+from simclr_tf.preflight import data_source
+from simclr_tf.tasks.classify import classify
+
+EPOCHS = {0.01: 60, 0.1: 30}  # of the paper, for up to this part of the labels (appendix B.5)
+STEPS = 1000  # at least, where these would give less
+
+
+def run(run_dir: Path, config: Config, settings: Finetune) -> dict[str, Any] | None:
+    """Fine-tunes the encoder of a run with a part of the labels; see `train_and_judge`."""
+    return train_and_judge("finetune", run_dir, config, settings, partial(encoders.load_encoder, run_dir))
+
+
+def run_supervised(run_dir: Path, config: Config, settings: Supervised) -> dict[str, Any] | None:
+    """Trains the network of a run from scratch with a part of the labels; see `train_and_judge`."""
+    load = partial(encoders.random_encoder, run_dir, seed=settings.seed)
+    return train_and_judge("supervised", run_dir, config, settings, load)
+
+
+def train_and_judge(
+    mode: str, run_dir: Path, config: Config, settings: Finetune, load: Callable[[int], keras.Model]
+) -> dict[str, Any] | None:
+    """Trains all layers with a part of the labels, and judges the classifier on the test images.
+
+    The folder of the results holds the training, too, with checkpoints: a training that was interrupted goes on.
+
+    Args:
+        mode: Name of the protocol.
+        run_dir: Folder of the pretraining run.
+        config: Its settings.
+        settings: Those of the protocol.
+        load: Function from a layer to the encoder to start from.
+
+    Returns:
+        The record, as `probing.judge_encoder` writes it, with `label_fraction` and `labels`; None on workers other than
+        the chief.
+
+    Raises:
+        ValueError: If data, labels or settings do not fit.
+    """
+    name, data_dir = data_source(settings, config.data)
+    size = (config.data.image_size or load(0).input_shape[1]) if name == "folder" else None
+    dataset = data.load(name, data_dir, size, config.training.seed)
+    train, validation, test = judged_splits(dataset, config.data.validation_fraction, config.training.seed)
+    part = labeled_part(train, settings.label_fraction, settings.seed)
+    folder = results_folder(run_dir, settings.layer, (name, data_dir), config.data)
+    folder = folder / f"{mode}-{settings.label_fraction:g}-seed{settings.seed}"
+    training = training_settings(config, settings, len(part), folder)
+    digests: list[str] = []
+
+    def make_encoder() -> keras.Model:
+        encoder = load(settings.layer)
+        digests.append(weights_digest(encoder))
+        return encoder
+
+    class_names = dataset.class_names or ()
+    model, chief = classify(training, part, validation, len(class_names), make_encoder)
+    if not chief:
+        return None
+    hyper_parameters = {"learning_rate": settings.learning_rate, "weight_decay": settings.weight_decay,
+                        "epochs": training.training.epochs, "batch_size": training.training.batch_size}  # fmt: skip
+    labels = labels_of(test, name)
+    result = judge(logits(model, test), labels, len(part), hyper_parameters)
+    record = {
+        "mode": mode,
+        "dataset": dataset.name,
+        "data_dir": str(Path(data_dir).resolve()) if data_dir else None,
+        "label_fraction": settings.label_fraction,
+        "class_names": list(class_names),
+        **result.to_dict(),
+        "baselines": {},
+        "encoder_parameters": model.encoder.count_params(),
+        "encoder_digest_before": digests[0],
+        "encoder_digest_after": weights_digest(model.encoder),
+    }
+    path = report.write(record, labels, result.predictions, class_names, folder)
+    report.show(record, path)
+    return record
+
+
+def training_settings(config: Config, settings: Finetune, images: int, folder: Path) -> Config:
+    """The settings of the training, made of those of the pretraining and of the protocol."""
+    batch = min(settings.batch_size, images)
+    usual = next((epochs for part, epochs in EPOCHS.items() if settings.label_fraction <= part), EPOCHS[0.1])
+    epochs = settings.epochs or max(usual, round(STEPS / (images // batch)))
+    views = (
+        {} if isinstance(settings, Supervised) else {"augmentations": "crop,flip", "blur": False, "asymmetric": False}
+    )
+    changed = config.replace("augmentation", **views)
+    changed = changed.replace(
+        "optimization", optimizer="sgd", learning_rate=settings.learning_rate, lr_scaling="linear", warmup_epochs=0.0,
+        weight_decay=settings.weight_decay, coupled_decay=False, momentum=0.9,
+    )  # fmt: skip
+    changed = changed.replace(
+        "training", batch_size=batch, epochs=epochs, resolutions=None, max_steps=None, seed=settings.seed
+    )
+    changed = changed.replace("hardware", strategy=settings.strategy)
+    return changed.replace(
+        "output", run_dir=str(folder), resume=True, overwrite=False, checkpoint_epochs=max(1, epochs // 10)
+    )
+
+
+def logits(model: keras.Model, split: Split, batch_size: int = 256) -> np.ndarray:
+    """Logits of every image of a split, float32 (N, classes)."""
+    return np.concatenate([model(images, training=False).numpy() for images in ordered_batches(split, batch_size)])

@@ -1,0 +1,136 @@
+"""The story of a classifier's training: from a pretrained encoder (fine-tuning), or from scratch (supervised)."""
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from simclr_tf import distribution
+from simclr_tf.augment import TwoViews, make_views
+from simclr_tf.augment.base import to_float
+from simclr_tf.config import PLACES, Config
+from simclr_tf.data.source import Split
+from simclr_tf.distribution import num_replicas
+from simclr_tf.training import engine
+
+MEASURES = {"loss": "loss {:.4f}", "accuracy": "accuracy {:.1%}", "val_loss": "val_loss {:.4f}"}
+
+
+class Classifier(keras.Model):
+    """An encoder and a linear layer on its representations, trained by cross-entropy on one view of each image.
+
+    It trains on batches of images (B, H, W, C), uint8 or float in [0, 1], and labels, int (B,).
+
+    Args:
+        encoder: Model of float images in [0, 1], (B, H, W, C), to representations (B, D).
+        num_classes: Number of classes.
+        views: Augmentation, whose first view is learned from.
+        **kwargs: Arguments of `keras.Model`.
+    """
+
+    def __init__(self, encoder: keras.Model, num_classes: int, views: TwoViews, **kwargs):
+        super().__init__(**{"name": "classifier"} | kwargs)
+        self.encoder, self.views = encoder, views
+        # Zeros, as in SimCLR's code (`zero_init_logits_layer`): the first steps do not disturb the encoder.
+        self.classify = keras.layers.Dense(num_classes, kernel_initializer="zeros", name="logits", dtype="float32")
+        self.classify.build(encoder.output_shape)
+        self.means = {name: keras.metrics.Mean(name=name) for name in ("loss", "accuracy")}
+        self.built = True
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The means that an epoch reports."""
+        return list(self.means.values())
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Nothing: the model and its optimizer are built already."""
+
+    def call(self, images, training=False):
+        """Logits (B, num_classes) of images, uint8 or float in [0, 1], without augmentation."""
+        return self.classify(self.encoder(to_float(tf.convert_to_tensor(images)), training=training))
+
+    def train_step(self, data):
+        """One step on this replica's part of the global batch."""
+        images, labels = data
+        views = self.views.first(images, self.optimizer.iterations)
+        with tf.GradientTape() as tape:
+            logits = self(views, training=True)
+            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+            scaled = self.optimizer.scale_loss(loss / num_replicas())
+        gradients = tape.gradient(scaled, self.trainable_variables)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        return self._record(loss, logits, labels)
+
+    def test_step(self, data):
+        """The same measurements in inference mode, without augmentation."""
+        images, labels = data
+        logits = self(images, training=False)
+        loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+        return self._record(loss, logits, labels)
+
+    def _record(self, loss, logits, labels) -> dict[str, tf.Tensor]:
+        hits = tf.cast(tf.argmax(logits, axis=1, output_type=labels.dtype) == labels, tf.float32)
+        for metric, value in zip(self.means.values(), (loss, tf.reduce_mean(hits)), strict=True):
+            metric.update_state(value)
+        shape = [1] if isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy) else []
+        return {name: tf.reshape(metric.result(), shape) for name, metric in self.means.items()}
+
+
+def classify(
+    config: Config, train: Split, validation: Split | None, num_classes: int, make_encoder: Callable[[], keras.Model]
+) -> tuple[keras.Model, bool]:
+    """Trains a classifier, or goes on with what its folder holds.
+
+    The optimizer is SGD with Nesterov momentum, as in the paper's fine-tuning (appendix B.5).
+
+    Args:
+        config: Settings of the training: views, optimization, training, hardware, and the folder in `output.run_dir`.
+        train: Labeled images to learn from.
+        validation: Labeled images for the validation loss, if any.
+        num_classes: Number of classes.
+        make_encoder: Function that makes the encoder to start from, called in the scope of the strategy.
+
+    Returns:
+        The trained `Classifier`, and whether this process is the one to judge it and write files.
+
+    Raises:
+        ValueError: If the folder holds a training with other settings, or these do not fit the images.
+        FloatingPointError: When the loss is no longer finite.
+    """
+    _require_same(config)
+    strategy = engine.start(config.training, config.hardware)
+    run = engine.Run(config, strategy, train, validation, MEASURES, labels=True)
+    with run.building():
+        views = make_views(**dataclasses.asdict(config.augmentation), seed=config.training.seed)
+        model = Classifier(make_encoder(), num_classes, views)
+        settings = config.optimization
+        optimizer = keras.optimizers.SGD(
+            run.plan.rate, settings.momentum, nesterov=True, weight_decay=settings.weight_decay or None, name="sgd"
+        )
+        optimizer.exclude_from_weight_decay(var_list=[v for v in model.trainable_variables if len(v.shape) <= 1])
+        optimizer.build(model.trainable_variables)
+        model.compile(optimizer, jit_compile=run.whole_step_compiled)
+        notes = run.open(model, "classifier", {}, {"image_shape": list(train.image_shape), "classes": num_classes})
+    if run.chief:
+        notes = [*distribution.notes(strategy, config.hardware), *notes]
+        print(*(f"note     {note}" for note in notes), f"run      {run.folder}", sep="\n", flush=True)
+    run.fit(model)
+    run.close()
+    return model, run.chief
+
+
+def _require_same(config: Config) -> None:
+    folder = config.output.run_dir
+    path = f"{folder}/config.json"
+    try:
+        saved = Config.load(path)
+    except ValueError:
+        return
+    for section, settings in config.to_dict().items():
+        for name, value in settings.items():
+            if section not in PLACES and value != saved.value(name):
+                raise ValueError(
+                    f"{folder} holds a training with `{name}={saved.value(name)}`: delete it to train again. "
+                    f"Received: `{name}={value}`"
+                )

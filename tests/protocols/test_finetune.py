@@ -1,0 +1,85 @@
+"""Fine-tuning and its baseline, on a tiny run."""
+
+import json
+
+import numpy as np
+import pytest
+
+from simclr_tf import encoders
+from simclr_tf.config import Config, Finetune, Supervised
+from simclr_tf.data.source import ArrayImages, Split, labeled_part
+from simclr_tf.evaluation import evaluate
+from simclr_tf.evaluation.features import weights_digest
+from simclr_tf.protocols.finetune import training_settings
+
+
+def split(counts):
+    labels = np.repeat(np.arange(len(counts)), counts).astype(np.int32)
+    return Split(ArrayImages(np.arange(len(labels), dtype=np.uint8).reshape(-1, 1, 1, 1)), labels)
+
+
+def test_a_part_of_the_labels_is_balanced_seeded_and_nested():
+    whole = split([40, 30, 30])
+    tenth, half = (labeled_part(whole, fraction, seed=1) for fraction in (0.1, 0.5))
+    assert np.bincount(tenth.labels).tolist() == [3, 3, 3] and np.bincount(half.labels).tolist() == [17, 17, 17]
+    members = [set(part.array().ravel().tolist()) for part in (tenth, half, labeled_part(whole, 0.1, seed=1))]
+    assert members[0] < members[1] and members[0] == members[2]
+    assert members[0] != set(labeled_part(whole, 0.1, seed=2).array().ravel().tolist())
+    assert labeled_part(whole, 1.0, seed=1) is whole
+    assert np.bincount(labeled_part(split([2, 50]), 0.5, 0).labels).tolist() == [2, 13]
+
+
+@pytest.mark.parametrize("fraction", [0.001, 0.0, 1.5])
+def test_a_part_without_a_class_is_refused(fraction):
+    with pytest.raises(
+        ValueError, match=f"each of the 2 classes, of 100 images. Received: `label_fraction={fraction:g}`"
+    ):
+        labeled_part(split([50, 50]), fraction, 0)
+
+
+def test_settings_of_the_training(tmp_path):
+    config = Config.of(augmentations="simclr_blur", resolutions="16,32", width=0.25, precision="mixed_bfloat16")
+    tuned = training_settings(config, Finetune(label_fraction=0.01), 450, tmp_path)
+    assert (tuned.augmentation.augmentations, tuned.training.batch_size, tuned.training.resolutions) == (
+        "crop,flip",
+        256,
+        None,
+    )
+    assert (
+        tuned.training.epochs == 1000 and training_settings(config, Finetune(), 45000, tmp_path).training.epochs == 30
+    )
+    assert training_settings(config, Finetune(label_fraction=0.01), 4500, tmp_path).training.epochs == 60
+    scratch = training_settings(config, Supervised(label_fraction=0.01, epochs=5), 100, tmp_path)
+    assert (scratch.augmentation, scratch.network) == (config.augmentation, config.network)
+    assert (scratch.training.epochs, scratch.training.batch_size, scratch.training.precision) == (
+        5,
+        100,
+        "mixed_bfloat16",
+    )
+
+
+@pytest.mark.parametrize("mode", ["finetune", "supervised"])
+def test_whole(mode, tiny_run, capsys):
+    settings = {"label_fraction": 0.1, "epochs": 2, "batch_size": 32}
+    record = evaluate(tiny_run, mode, **settings)
+    folder = tiny_run / "evaluation" / f"{mode}-0.1-seed0"
+    assert json.loads((folder / f"{mode}.json").read_text()) == record
+    assert (record["mode"], record["label_fraction"], record["baselines"]) == (mode, 0.1, {})
+    assert record["encoder_digest_before"] != record["encoder_digest_after"]  # all layers learn
+    start = encoders.load_encoder if mode == "finetune" else encoders.random_encoder
+    assert record["encoder_digest_before"] == weights_digest(start(tiny_run))
+    assert {"epoch", "loss", "accuracy", "val_loss"} <= set(
+        (folder / "metrics.csv").read_text().splitlines()[0].split(",")
+    )
+    # Again, nothing is left to train, and the result is the same.
+    capsys.readouterr()
+    assert evaluate(tiny_run, mode, **settings) == record
+    assert "nothing left to train" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="holds a training with `epochs=2`.*Received: `epochs=3`"):
+        evaluate(tiny_run, mode, **settings | {"epochs": 3})
+
+
+def test_it_can_start_at_a_layer_of_the_head(tiny_run):
+    record = evaluate(tiny_run, "finetune", layer=1, label_fraction=0.1, epochs=1, batch_size=32)
+    assert record["encoder_digest_before"] == weights_digest(encoders.load_encoder(tiny_run, 1))
+    assert (tiny_run / "evaluation" / "layer1" / "finetune-0.1-seed0" / "finetune.json").exists()

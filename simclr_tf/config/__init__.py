@@ -15,6 +15,7 @@ from simclr_tf.config.evaluation import (
     Neighbors,
     Probe,
     PseudoLabel,
+    Report,
     Supervised,
     mode_settings,
 )
@@ -32,7 +33,7 @@ from simclr_tf.config.pretraining import (
 )  # fmt: skip
 
 __all__ = [
-    "MODES", "PLACES", "Config", "Data", "Embed", "Export", "Finetune", "Hardware", "Invariance", "Judged", "Knn", "Linear",
-    "LinearSgd", "Loss", "Mode", "Neighbors", "Network", "Optimization", "Output", "Probe", "PseudoLabel", "Section",
-    "Supervised", "Training", "Views", "field_type", "mode_settings", "setting",
+    "MODES", "PLACES", "Config", "Data", "Embed", "Export", "Finetune", "Hardware", "Invariance", "Judged", "Knn",
+    "Linear", "LinearSgd", "Loss", "Mode", "Neighbors", "Network", "Optimization", "Output", "Probe", "PseudoLabel",
+    "Report", "Section", "Supervised", "Training", "Views", "field_type", "mode_settings", "setting",
 ]  # fmt: skip

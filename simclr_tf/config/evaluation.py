@@ -104,6 +104,15 @@ class Supervised(Finetune):
 
 
 @dataclasses.dataclass(frozen=True)
+class Report(Mode):
+    """Settings of `report`."""
+
+    summary: ClassVar[str] = "A page that needs no labels: is the run healthy, and what does the encoder see?"
+
+    images: int = setting(1000, "How many images to look at.", low=2, high=20_000)
+
+
+@dataclasses.dataclass(frozen=True)
 class Invariance(Judged):
     """Settings of `invariance`."""
 
@@ -187,6 +196,7 @@ MODES: dict[str, type[Mode]] = {
     "linear_sgd": LinearSgd,
     "neighbors": Neighbors,
     "pseudo_label": PseudoLabel,
+    "report": Report,
     "supervised": Supervised,
 }
 

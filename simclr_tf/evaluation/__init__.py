@@ -21,6 +21,7 @@ PROTOCOLS = {
     "linear_sgd": "simclr_tf.evaluation.linear_sgd:run",
     "neighbors": "simclr_tf.evaluation.neighbors:run",
     "pseudo_label": "simclr_tf.evaluation.pseudo_label:run",
+    "report": "simclr_tf.evaluation.health:run",
     "supervised": "simclr_tf.protocols.finetune:run_supervised",
 }
 

@@ -1,0 +1,229 @@
+"""Is it any good? A page about a run that needs no labels: numbers, pictures, and a verdict in words."""
+
+import base64
+import dataclasses
+import importlib.util
+import io
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import keras
+import numpy as np
+import tensorflow as tf
+from matplotlib.figure import Figure
+from PIL import Image
+from sklearn.manifold import TSNE
+
+from simclr_tf import data, encoders, figures, files
+from simclr_tf.augment import TwoViews, make_views
+from simclr_tf.augment.base import to_float
+from simclr_tf.config import Config, Report
+from simclr_tf.data.source import Split
+from simclr_tf.evaluation.geometry import Geometry, unit, verdict
+from simclr_tf.evaluation.nearest import nearest
+from simclr_tf.training.metrics import read_rows
+
+VIEWS_STEP = 2**31 - 1  # that of the validation: views that no training step has seen
+BATCH = 256
+SHOWN = 8  # rows of a sheet
+TEMPLATE = Path(__file__).with_name("health.html")
+
+
+def run(run_dir: Path, config: Config, settings: Report) -> dict[str, Any]:
+    """Writes `report.html`, one file with everything in it, and its numbers as `report.json`.
+
+    The images are test or held-out ones where there are any. The same networks at their initial weights are measured
+    beside, because some of the numbers say little by themselves.
+
+    Returns:
+        The record: `verdict`, `advice`, `trained` and `untrained`, the numbers of each as `Geometry` has them.
+
+    Raises:
+        ValueError: If the data does not fit the encoder.
+    """
+    head_layer = {"none": 0, "linear": 1}.get(config.network.projection, config.network.projection_layers + 1)
+    source, size = config.data, config.data.image_size
+    dataset = data.load(source.dataset, source.data_dir, size, config.training.seed)
+    split = dataset.test or dataset.train
+    chosen = np.random.default_rng(0).permutation(len(split))[: settings.images]
+    images = split.take(np.sort(chosen))
+    views = make_views(**dataclasses.asdict(config.augmentation), seed=config.training.seed)
+    trained = _measure(partial(encoders.load_encoder, run_dir), head_layer, images, views, config)
+    untrained = _measure(partial(encoders.random_encoder, run_dir), head_layer, images, views, config)
+    plain = {"learning_rate": config.optimization.learning_rate, "temperature": config.objective.temperature,
+             "epochs": config.training.epochs}  # fmt: skip
+    word, advice = verdict(trained.geometry, untrained.geometry, plain)
+    record = {
+        "mode": "report", "verdict": word, "advice": advice, "images": len(images),
+        "trained": dataclasses.asdict(trained.geometry), "untrained": dataclasses.asdict(untrained.geometry),
+    }  # fmt: skip
+    folder = run_dir / "evaluation"
+    files.write_json(folder / "report.json", record)
+    page = _page(run_dir, record, trained, untrained, images.array(), images.labels, dataset.class_names)
+    files.write_text(folder / "report.html", page)
+    print(f"{word}: {advice}\n{folder / 'report.html'}")
+    return record
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """An encoder's representations h (N, D) of images, projections (N, P) of both views, and the numbers of these."""
+
+    h: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+    views: np.ndarray  # uint8 (2, N, H, W, C)
+    geometry: Geometry
+
+
+def _measure(
+    load: Callable[[int], keras.Model], layer: int, images: Split, views: TwoViews, config: Config
+) -> Measured:
+    encoder, whole = load(0), load(layer)
+    represent = tf.function(lambda x: tf.cast(encoder(x, training=False), tf.float32))
+    project = tf.function(lambda x: tf.cast(whole(x, training=False), tf.float32))
+    h, z, seen = [], [], []
+    pixels = images.array()
+    for number, start in enumerate(range(0, len(pixels), BATCH)):
+        part = tf.constant(pixels[start : start + BATCH])
+        both = views(part, VIEWS_STEP - number)  # (2B, H, W, C)
+        h.append(represent(to_float(part)).numpy())
+        z.append(np.stack(np.split(project(both).numpy(), 2)))
+        seen.append(np.stack(np.split((both.numpy() * 255).round().astype(np.uint8), 2)))
+    rows, (first, second) = np.concatenate(h), np.concatenate(z, axis=1)
+    geometry = Geometry.of(rows, first, second, config.objective.temperature)
+    return Measured(rows, first, second, np.concatenate(seen, axis=1), geometry)
+
+
+def _page(
+    run_dir: Path, record: dict[str, Any], trained: Measured, untrained: Measured, pixels: np.ndarray,
+    labels: np.ndarray | None, class_names,
+) -> str:  # fmt: skip
+    agreement = np.sum(unit(trained.first) * unit(trained.second), axis=1)
+    order = np.argsort(agreement)
+    pictures = {
+        "Loss": _curves(run_dir),
+        "Similarities of projections": _similarities(trained, untrained),
+        "Singular values of h": _singular_values(trained, untrained),
+        f"Map of h ({'UMAP' if importlib.util.find_spec('umap') else 't-SNE'})": _map(trained.h, labels, class_names),
+        "Nearest images by h: each row begins with the query": _neighbors(trained.h, pixels),
+        "Hardest positives: pairs of views that the projections match worst": _pairs(trained.views, order[: 2 * SHOWN]),
+        "Easiest positives": _pairs(trained.views, order[::-1][: 2 * SHOWN]),
+    }
+    environment = json.loads((run_dir / "environment.json").read_text())
+    settings = json.loads((run_dir / "config.json").read_text())
+    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(TEMPLATE.read_text())
+    return template.render(
+        name=run_dir.resolve().name, record=record, pictures={k: v for k, v in pictures.items() if v},
+        settings=settings, environment=environment,
+    )  # fmt: skip
+
+
+def _embedded(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _axes(title: str, xlabel: str, ylabel: str):
+    figure = Figure(figsize=(6, 3.6), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    figures.finish(axes, title, xlabel, ylabel)
+    return figure, axes
+
+
+def _drawn(figure: Figure) -> str:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", metadata={"Software": None})
+    return _embedded(file.getvalue())
+
+
+def _sheet(rows: np.ndarray) -> str:
+    """A picture of images, uint8 (rows, n, H, W, C)."""
+    scale = max(1, round(48 / rows.shape[2]))
+    file = io.BytesIO()
+    Image.fromarray(figures.tile(list(rows), scale)).save(file, format="png", optimize=True)
+    return _embedded(file.getvalue())
+
+
+def _curves(run_dir: Path) -> str:
+    rows = read_rows(run_dir / "metrics.csv") if (run_dir / "metrics.csv").exists() else []
+    if not rows:
+        return ""
+    figure, axes = _axes("", "epoch", "loss")
+    for (column, label), color in zip((("loss", "training"), ("val_loss", "validation")), figures.COLORS, strict=False):
+        points = [(row["epoch"], row[column]) for row in rows if row.get(column) is not None]
+        if points:
+            axes.plot(*zip(*points, strict=True), color=color, label=label, marker="o" if len(points) < 30 else "")
+    axes.legend(frameon=False, labelcolor=figures.INK)
+    return _drawn(figure)
+
+
+def _similarities(trained: Measured, untrained: Measured) -> str:
+    figure = Figure(figsize=(6, 4.6), dpi=110, layout="constrained")
+    for axes, (name, measured) in zip(
+        figure.subplots(2, 1, sharex=True), (("trained", trained), ("at random weights", untrained)), strict=True
+    ):
+        first, second = unit(measured.first), unit(measured.second)
+        positives = np.sum(first * second, axis=1)
+        negatives = (first @ second.T)[~np.eye(len(first), dtype=bool)]
+        figures.finish(axes, name, "", "density", grid="y")
+        for values, label, color in ((negatives, "other images", "#E69F00"), (positives, "the same image", "#0072B2")):
+            axes.hist(values, bins=np.linspace(-1, 1, 81), density=True, alpha=0.6, label=label, color=color)
+    axes.set_xlabel("cosine similarity of two views", color=figures.INK)
+    axes.legend(frameon=False, labelcolor=figures.INK)
+    return _drawn(figure)
+
+
+def _singular_values(trained: Measured, untrained: Measured) -> str:
+    figure, axes = _axes("", "number", "part of the largest")
+    for (name, measured), color in zip(
+        (("trained", trained), ("at random weights", untrained)), figures.COLORS, strict=False
+    ):
+        values = np.linalg.svd(measured.h, compute_uv=False)
+        axes.plot(
+            np.arange(1, len(values) + 1), np.maximum(values / max(values[0], 1e-12), 1e-8), color=color, label=name
+        )
+    axes.set_yscale("log")
+    axes.minorticks_off()
+    axes.legend(frameon=False, labelcolor=figures.INK)
+    return _drawn(figure)
+
+
+def _map(h: np.ndarray, labels: np.ndarray | None, class_names) -> str:
+    if len(h) < 10:
+        return ""
+    if importlib.util.find_spec("umap"):
+        from umap import UMAP
+
+        places = UMAP(n_neighbors=min(15, len(h) - 1), random_state=0, n_jobs=1).fit_transform(unit(h))
+    else:
+        places = TSNE(perplexity=min(30, (len(h) - 1) / 3), init="random", random_state=0).fit_transform(unit(h))
+    figure, axes = _axes("", "", "")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    if labels is None or class_names is None or len(class_names) > 20:
+        axes.scatter(*places.T, s=6, color=figures.COLORS[0])
+    else:
+        for label, name in enumerate(class_names):
+            mine = places[labels == label]
+            color = [*figures.COLORS, "#999999", "#882255"][label % 10]
+            axes.scatter(*mine.T, s=6, color=color, label=name if len(name) < 20 else f"{name[:19]}…")
+        axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), labelcolor=figures.INK)
+    return _drawn(figure)
+
+
+def _neighbors(h: np.ndarray, pixels: np.ndarray) -> str:
+    k = min(SHOWN, len(pixels) - 1)
+    if k < 1:
+        return ""
+    queries = np.random.default_rng(1).permutation(len(h))[:SHOWN]
+    ((_, _, found),) = nearest(h[queries], h, k + 1)
+    rows = [[query, *[other for other in row if other != query][:k]] for query, row in zip(queries, found, strict=True)]
+    return _sheet(pixels[np.array(rows)])
+
+
+def _pairs(views: np.ndarray, chosen: np.ndarray) -> str:
+    return _sheet(views[:, chosen])

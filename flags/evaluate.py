@@ -1,12 +1,12 @@
-"""Judges or exports the encoder of a pretraining run.
+"""Judges the encoder of a pretraining run, applies it to image files, or exports it.
 
+    python evaluate.py --run_dir=runs/demo --mode=report
     python evaluate.py --run_dir=runs/demo --mode=linear --baselines
     python evaluate.py --run_dir=runs/demo --mode=knn --dataset=folder --data_dir=my_images
-    python evaluate.py --run_dir=runs/demo --mode=export
+    python evaluate.py --run_dir=runs/demo --mode=embed --images=my_images
 
-Probes look at the frozen encoder on the run's labeled data, or on that of --dataset and --data_dir, print a table and
-write RUN_DIR/evaluation/<mode>.json and a confusion matrix. An installed copy has the same command as
-`simclr-evaluate`.
+Most modes use the run's data, or that of --dataset and --data_dir, print a table and write RUN_DIR/evaluation/<mode>.json.
+An installed copy has the same command as `simclr-evaluate`.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ from simclr_tf.config import MODES, Mode
 
 from . import FLAGS, define, fields, given, run
 
-MODE_LINES = "\n".join(f"  --mode={name:8} {kind.summary}" for name, kind in MODES.items())
+MODE_LINES = "\n".join(f"  --mode={name:12} {kind.summary}" for name, kind in MODES.items())
 
 
 def main() -> None:

@@ -107,7 +107,7 @@ class Supervised(Finetune):
 class Report(Mode):
     """Settings of `report`."""
 
-    summary: ClassVar[str] = "A page that needs no labels: is the run healthy, and what does the encoder see?"
+    summary: ClassVar[str] = "A page that needs no labels: whether the run is healthy, and what the encoder sees."
 
     images: int = setting(1000, "How many images to look at.", low=2, high=20_000)
 

@@ -125,27 +125,24 @@ def verdict(trained: Geometry, untrained: Geometry, settings: Mapping[str, objec
         `collapsed`, `untrained`, `weak` or `healthy`, and the sentence.
     """
     rank = f"rank {trained.rank:.0f} of {trained.dimensions}"
-    # Random weights, too, project all images to nearly the same place: so a run is compared with them first.
-    as_before = trained.accuracy < untrained.accuracy + 0.05 and all(
-        0.5 < (getattr(trained, name) + 1e-6) / (getattr(untrained, name) + 1e-6) < 2 for name in ("spread", "rank")
-    )
-    if as_before:
-        return "untrained", (
-            f"Views are matched hardly better than by random weights ({trained.accuracy:.0%} against "
-            f"{untrained.accuracy:.0%}): train longer than `epochs={settings['epochs']}`, or with a higher "
-            f"`learning_rate={settings['learning_rate']:g}`."
+    if trained.accuracy >= untrained.accuracy + 0.05:
+        if trained.rank < 0.1 * trained.dimensions:
+            return "weak", (
+                f"Views are matched ({trained.accuracy:.0%}), but h uses few of its dimensions ({rank}): stronger views, a "
+                f"lower `temperature={settings['temperature']:g}` or a larger batch may help."
+            )
+        return "healthy", (
+            f"Views are matched ({trained.accuracy:.0%}; random weights {untrained.accuracy:.0%}), projections are spread "
+            f"(uniformity {trained.uniformity:.1f}), and h uses its dimensions ({rank})."
         )
-    if trained.spread < 0.1 or trained.rank < 1 + 0.02 * trained.dimensions:
+    # Random weights, too, project all images to nearly the same place: collapsed is what is narrower than that.
+    if trained.spread < 0.5 * untrained.spread or trained.rank < 0.5 * untrained.rank:
         return "collapsed", (
             f"The projections are all alike (spread {trained.spread:.2f} of 1, {rank}): lower "
             f"`learning_rate={settings['learning_rate']:g}` or warm up longer, and look at plots/views.png."
         )
-    if trained.rank < 0.1 * trained.dimensions:
-        return "weak", (
-            f"Views are matched ({trained.accuracy:.0%}), but h uses few of its dimensions ({rank}): stronger views, "
-            f"a lower `temperature={settings['temperature']:g}` or a larger batch may help."
-        )
-    return "healthy", (
-        f"Views are matched ({trained.accuracy:.0%}; random weights {untrained.accuracy:.0%}), projections are spread "
-        f"(uniformity {trained.uniformity:.1f}), and h uses its dimensions ({rank})."
+    return "untrained", (
+        f"Views are matched hardly better than by random weights ({trained.accuracy:.0%} against "
+        f"{untrained.accuracy:.0%}): train longer than `epochs={settings['epochs']}`, or with a higher "
+        f"`learning_rate={settings['learning_rate']:g}`."
     )

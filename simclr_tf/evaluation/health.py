@@ -171,7 +171,9 @@ def _similarities(trained: Measured, untrained: Measured) -> str:
         negatives = (first @ second.T)[~np.eye(len(first), dtype=bool)]
         figures.finish(axes, name, "", "density", grid="y")
         for values, label, color in ((negatives, "other images", "#E69F00"), (positives, "the same image", "#0072B2")):
-            axes.hist(values, bins=np.linspace(-1, 1, 81), density=True, alpha=0.6, label=label, color=color)
+            axes.hist(
+                values.clip(-1, 1), bins=np.linspace(-1, 1, 81), density=True, alpha=0.6, label=label, color=color
+            )
     axes.set_xlabel("cosine similarity of two views", color=figures.INK)
     axes.legend(frameon=False, labelcolor=figures.INK)
     return _drawn(figure)

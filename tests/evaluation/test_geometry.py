@@ -65,7 +65,6 @@ def geometry(**changes):
     [
         ("healthy", {}, "90%"),
         ("collapsed", {"spread": 0.01, "accuracy": 0.05, "alignment": 0.001}, "lower `learning_rate=4`"),
-        ("collapsed", {"rank": 2.0}, "rank 2 of 128"),
         ("collapsed", {"accuracy": 0.01, "rank": 1.4, "spread": 0.02}, "all alike"),
         ("untrained", {"accuracy": 0.22, "rank": 6.0, "spread": 0.3}, "than `epochs=10`"),
         ("weak", {"rank": 9.0}, "rank 9 of 128"),

@@ -1,0 +1,62 @@
+"""The report on a tiny run, and on the same run collapsed."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from simclr_tf.evaluation import evaluate
+from simclr_tf.training import checkpoints
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture(scope="module")
+def report(tiny_run):
+    return evaluate(tiny_run, "report", images=100), tiny_run / "evaluation" / "report.html"
+
+
+def test_a_run_of_one_step_is_untrained(report):
+    record, page = report
+    assert record["verdict"] == "untrained" and record["images"] == 100
+    assert json.loads((page.parent / "report.json").read_text()) == record
+
+
+def test_the_page_is_one_file(report):
+    record, page = report
+    text = page.read_text()
+    assert record["advice"].split("`")[0] in text and text.count('src="data:image/png;base64,') == 7
+    assert not re.search(r'(?:src|href)="(?!data:)', text)
+    assert "--encoder=resnet18" in text and "tensorflow" in text
+    assert page.stat().st_size < 2**21
+
+
+def test_a_collapsed_run_is_told(tiny_run, tmp_path):
+    """One in which every image has the same representation, whatever the weights before the last layer."""
+    shutil.copytree(tiny_run, tmp_path / "run", ignore=shutil.ignore_patterns("evaluation"))
+    saved = checkpoints.newest(tmp_path / "run" / "checkpoints")
+    rng, variables = np.random.default_rng(0), dict(saved.variables)
+    for path, value in variables.items():
+        if re.search(r"_bn/gamma", path) and "head" not in path:
+            variables[path] = 1e-4 * value
+        if re.search(r"_bn/beta", path):
+            variables[path] = rng.uniform(0.5, 1, value.shape).astype(value.dtype)
+    checkpoints.save(tmp_path / "run" / "checkpoints", saved.epoch, variables, saved.meta)
+    record = evaluate(tmp_path / "run", "report", images=100)
+    assert record["verdict"] == "collapsed" and "lower `learning_rate=" in record["advice"]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_opens_in_a_browser(report, tmp_path, width):
+    _, page = report
+    picture = tmp_path / "page.png"
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size={width},4000"]
+    dump = [CHROMIUM, *flags, "--dump-dom", page.as_uri()]
+    dom = subprocess.run(dump, capture_output=True, text=True, timeout=120).stdout
+    assert "untrained" in dom and "</html>" in dom
+    subprocess.run([CHROMIUM, *flags, f"--screenshot={picture}", page.as_uri()], check=True, timeout=120)
+    assert picture.stat().st_size > 20_000

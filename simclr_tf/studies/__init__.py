@@ -1,6 +1,6 @@
 """The paper's comparisons, one command each: `simclr-study NAME`. To add one, give it a row in `STUDIES`."""
 
-from simclr_tf.studies.study import Study, Times, grid, multiples, top1, tuned, values
+from simclr_tf.studies.study import Study, Times, grid, multiples, named, top1, tuned, values
 
 # Those of figure 5, and the flip, which the paper's crop includes; figure 4 rotates by 90, 180 or 270 degrees.
 TRANSFORMATIONS = {name: name for name in ("crop", "cutout", "color", "sobel", "noise", "blur", "rotate", "flip")}
@@ -87,10 +87,20 @@ STUDIES = {
     "recipe": Study(
         title="What each trick of the recipe is worth", axes=("recipe",), measures=("train_seconds", "validation_top1"),
         question="`recipe:cifar10_cpu`, and the same with one trick undone or another one tried, judged on the validation "
-        "images alone. Where views keep their full size, there are half as many epochs, for the same cost.",
-        cells={(name,): settings for name, settings in {
+        "images alone. Where views keep their full size there are half as many epochs, at about the same cost.",
+        cells=named({
             "as it is": {},
-        }.items()},
+            "NT-Xent at 0.2": {"loss": "nt_xent", "temperature": 0.2},
+            "head as wide as h": {"projection_width": None},
+            "crops from 8 %": {"crop_area": 0.08},
+            "gray as often as in the paper": {"gray_probability": 0.2},
+            "learning rate 2": {"learning_rate": 2.0},
+            "learning rate 8": {"learning_rate": 8.0},
+            "batch 128": {"batch_size": 128, "learning_rate": Times("learning_rate", 1.4)},
+            "batch 512": {"batch_size": 512, "learning_rate": Times("learning_rate", 0.7)},
+            "full size throughout": {"resolutions": None, "epochs": Times("epochs", 1 / 2)},
+            "float32": {"precision": "float32"},
+        }),
     ),
     "similarity": Study(
         title="Similarities", axes=("similarity",),

@@ -36,7 +36,10 @@ def draw(study: Study, summary: Summary, out: Path) -> None:
     figure = Figure(figsize=(width * len(panels), height), dpi=150, layout="constrained")
     for axes, (title, values) in zip(np.ravel(figure.subplots(1, len(panels))), panels.items(), strict=True):
         finish(axes, f"{title}: {MEASURES[name][0]}", grid="y")
-        (_heatmap if study.figure == "heatmap" else _marks)(axes, study, values, summary)
+        draw_panel = _heatmap if study.figure == "heatmap" else _marks
+        if study.figure == "bars" and len(study.axes) == 1:
+            draw_panel = _rows
+        draw_panel(axes, study, values, summary)
     # Tight, because a small heat map leaves too little room for its titles and labels.
     save(figure, out, bbox_inches="tight")
 
@@ -65,13 +68,24 @@ def _heatmap(axes: Axes, study: Study, values: Values, summary: Summary) -> None
     axes.grid(False)
 
 
+def _rows(axes: Axes, study: Study, values: Values, summary: Summary) -> None:
+    """A bar for each cell, under each other so that long labels have room, with standard deviations."""
+    for y, cell in enumerate(values.values()):
+        axes.barh(y, fmean(cell), 0.7, color=COLORS[0])
+        if len(cell) > 1:
+            axes.errorbar(fmean(cell), y, xerr=stdev(cell), ecolor=INK, elinewidth=1)
+        axes.annotate(f" {fmean(cell):.1f}", (0, y), va="center", fontsize=8, color="white")
+    axes.set_yticks(range(len(values)), [label.replace("_", " ") for (label,) in values])
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+
+
 def _marks(axes: Axes, study: Study, values: Values, summary: Summary) -> None:
     """Bars in groups of the last axis, or points over the encoder's size as in figure 7, with standard deviations.
 
     A label has the color of its place in the whole study, also in a panel that has fewer.
     """
-    bars, groups = study.figure == "bars", _labels(values, -1)
-    width = 0.8 / (len(_labels(summary, 0)) if len(study.axes) > 1 else 1)
+    bars, groups, width = study.figure == "bars", _labels(values, -1), 0.8 / len(_labels(summary, 0))
     axis = 0 if bars else -1
     colors = dict(zip(_labels(summary, axis), cycle(COLORS), strict=False))
     for labels, cell in values.items():
@@ -94,7 +108,5 @@ def _marks(axes: Axes, study: Study, values: Values, summary: Summary) -> None:
         axes.set(xlabel="parameters of the encoder (millions)", xscale="log")
         axes.xaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_locator=NullLocator())
         axes.margins(0.15)
-    if bars and len(study.axes) == 1:
-        return
     handles = [Patch(color=color, label=label) for label, color in colors.items()]
     axes.legend(handles=handles, frameon=False, labelcolor=INK, fontsize=8, ncols=2, title=study.axes[axis])

@@ -55,6 +55,11 @@ def tuned(cells: Mapping[Labels, Settings], **choices: Sequence[Any]) -> dict[La
     }
 
 
+def named(cells: Mapping[str, Settings]) -> dict[Labels, Settings]:
+    """Cells that have nothing in common but their study, each with a label of its own."""
+    return {(label,): settings for label, settings in cells.items()}
+
+
 def grid(*axes: Mapping[Any, Settings]) -> dict[Labels, Settings]:
     """The cells of all combinations."""
     points = [zip(*point, strict=True) for point in itertools.product(*(axis.items() for axis in axes))]

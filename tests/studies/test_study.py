@@ -6,12 +6,16 @@ from simclr_tf.config import Config
 from simclr_tf.studies import STUDIES
 from simclr_tf.studies.study import MEASURES, Study, Times, Tuned, chosen, grid, multiples, plan, tuned, values
 
+# The settings that the study of the recipe undoes.
+RECIPE = {"loss": "decoupled", "temperature": 0.1, "projection_width": 1024, "crop_area": 0.2, "gray_probability": 0.1,
+          "learning_rate": 4.0, "resolutions": "16,32", "precision": "mixed_bfloat16", "batch_size": 256}  # fmt: skip
+
 
 @pytest.mark.parametrize("name", sorted(STUDIES))
 def test_every_cell_is_a_run_of_its_own(name, tmp_path):
     """Legal settings, with a folder that no other cell has and settings that no other cell has."""
     study = STUDIES[name]
-    trials = plan(study, {}, tmp_path, seeds=2)
+    trials = plan(study, RECIPE if name == "recipe" else {}, tmp_path, seeds=2)
     again = [cell for cell in study.cells.values() if not any(isinstance(value, Tuned) for value in cell.values())]
     assert len(trials) >= len(study.cells) + len(again) > 2
     assert len({trial.folder for trial in trials}) == len(trials)

@@ -17,6 +17,7 @@ from simclr_tf.config.evaluation import (
     PseudoLabel,
     Report,
     Supervised,
+    Transfer,
     mode_settings,
 )
 from simclr_tf.config.pretraining import (
@@ -35,5 +36,5 @@ from simclr_tf.config.pretraining import (
 __all__ = [
     "MODES", "PLACES", "Config", "Data", "Embed", "Export", "Finetune", "Hardware", "Invariance", "Judged", "Knn",
     "Linear", "LinearSgd", "Loss", "Mode", "Neighbors", "Network", "Optimization", "Output", "Probe", "PseudoLabel",
-    "Report", "Section", "Supervised", "Training", "Views", "field_type", "mode_settings", "setting",
+    "Report", "Section", "Supervised", "Training", "Transfer", "Views", "field_type", "mode_settings", "setting",
 ]  # fmt: skip

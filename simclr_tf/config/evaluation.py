@@ -104,6 +104,36 @@ class Supervised(Finetune):
 
 
 @dataclasses.dataclass(frozen=True)
+class Transfer(Mode):
+    """Settings of `transfer`."""
+
+    summary: ClassVar[str] = "A linear probe and fine-tuning on other data, in one table."
+
+    targets: str | None = setting(None, "Labeled data to transfer to, like cifar100:DIR,folder:PATH.")
+    epochs: int | None = setting(
+        None, "Passes of fine-tuning over the images; 30, and 1000 steps or more, when not given.", low=1
+    )
+    batch_size: int = setting(256, "Images a step; all of them where there are fewer.", low=2)
+    seed: int = setting(0, "Seed of the held-out images and of the training.", low=0, high=2**31 - 1)
+    strategy: str = setting("auto", "tf.distribute strategy.", choices=STRATEGY_NAMES)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError without targets, or for an unknown one."""
+        super().__post_init__()
+        names = [target.partition(":")[0] for target in self.each]
+        if not names or not set(names) <= set(DATASET_NAMES):
+            raise ValueError(
+                f"`targets` must be of {', '.join(DATASET_NAMES)}, each with its folder like folder:PATH. "
+                f"Received: {self.targets}"
+            )
+
+    @property
+    def each(self) -> list[str]:
+        """The targets."""
+        return self.targets.split(",") if self.targets else []
+
+
+@dataclasses.dataclass(frozen=True)
 class Report(Mode):
     """Settings of `report`."""
 
@@ -198,6 +228,7 @@ MODES: dict[str, type[Mode]] = {
     "pseudo_label": PseudoLabel,
     "report": Report,
     "supervised": Supervised,
+    "transfer": Transfer,
 }
 
 

@@ -23,6 +23,7 @@ PROTOCOLS = {
     "pseudo_label": "simclr_tf.evaluation.pseudo_label:run",
     "report": "simclr_tf.evaluation.health:run",
     "supervised": "simclr_tf.protocols.finetune:run_supervised",
+    "transfer": "simclr_tf.protocols.transfer:run",
 }
 
 

@@ -1,0 +1,134 @@
+"""The rows of docs/results/cifar10.md: full trainings on CIFAR-10, with log, command and wall-clock.
+
+    python -m benchmarks.ledger --name=cpu30 --seeds 0 1 2 --data_dir=DIR -- --flagfile=recipe:cifar10_cpu
+
+trains each seed, judges it by `linear` and `knn` on the test images, and keeps what anyone needs to check the row in
+docs/results/cifar10/NAME-seedS: settings, metrics.csv, the records, and the encoder's weights as a checkpoint, so that
+`evaluate.py --run_dir` judges a copy again. Begun again, it goes on where it was; the seconds of all parts add up.
+"""
+
+import json
+import os
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks import harness
+from simclr_tf import files
+
+ROOT = Path(__file__).resolve().parent.parent
+KEPT = ROOT / "docs" / "results" / "cifar10"
+RUNS = ROOT / "runs" / "ledger"
+MODES = ("linear", "knn")
+NOT_OF_THE_RECIPE = ("--run_dir", "--seed", "--resume", "--data_dir")
+
+
+def train(run_dir: Path, words: list[str]) -> None:
+    """Trains, or goes on, and adds the seconds of this process to the run's own record."""
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "train.py", *words, f"--run_dir={run_dir}", "--resume"], cwd=ROOT)
+    path = run_dir / "ledger.json"
+    before = json.loads(path.read_text())["seconds"] if path.exists() else 0.0
+    if run_dir.exists():
+        files.write_json(path, {"seconds": round(before + time.perf_counter() - start, 1), "cpu": cpu()})
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+def cpu() -> str:
+    """The processor's name and the number of cores that this process may use."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown CPU")
+    bf16 = ", bf16" if any("avx512_bf16" in line for line in lines) else ""
+    return f"{len(os.sched_getaffinity(0))} cores {name}{bf16}"
+
+
+def keep(run_dir: Path, folder: Path, words: list[str]) -> None:
+    """Copies of a finished run what its row is made of."""
+    import simclr_tf.quiet  # noqa: F401, I001
+    import numpy as np
+
+    from simclr_tf import encoders
+    from simclr_tf.config import Config
+    from simclr_tf.training import checkpoints
+
+    for mode in MODES:
+        command = [sys.executable, "evaluate.py", f"--run_dir={run_dir}", f"--mode={mode}"]
+        subprocess.run(command, cwd=ROOT, check=True)
+    saved = checkpoints.newest(run_dir / "checkpoints")
+    if saved is None:
+        raise ValueError(f"Expected a finished run. Received: {run_dir}")
+    weights = {variable.path for variable in encoders.load_encoder(run_dir).variables}
+    arrays = {path: np.asarray(array) for path, array in saved.variables.items() if path in weights}
+    with files.replacing_folder(folder) as temporary:
+        temporary.mkdir(parents=True)
+        shutil.copy(run_dir / "metrics.csv", temporary)
+        # Without the paths of the machine that it was run on.
+        config = Config.load(run_dir / "config.json").replace("data", data_dir=None).replace("output", run_dir=None)
+        files.write_json(temporary / "config.json", config.to_dict())
+        for mode in MODES:
+            record = json.loads((run_dir / "evaluation" / f"{mode}.json").read_text())
+            files.write_json(temporary / "evaluation" / f"{mode}.json", record | {"data_dir": None})
+        checkpoints.save(temporary / "checkpoints", saved.epoch, arrays, saved.meta)
+        found = json.loads((run_dir / "environment.json").read_text())
+        record = {**json.loads((run_dir / "ledger.json").read_text()), "packages": found.get("packages")}
+        files.write_json(temporary / "ledger.json", {**record, "command": f"python train.py {shlex.join(words)}"})
+
+
+def table(kept: Path) -> str:
+    """The ledger's table, a row for each folder, and the mean and deviation of rows that differ by the seed alone."""
+    lines = [
+        "| run | hardware | minutes | epochs | linear, % | kNN, % | parameters |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for folder in sorted(path.parent for path in kept.glob("*/ledger.json")):
+        ledger = json.loads((folder / "ledger.json").read_text())
+        found = {mode: json.loads((folder / "evaluation" / f"{mode}.json").read_text()) for mode in MODES}
+        epochs = (folder / "metrics.csv").read_text().strip().splitlines()[-1].split(",")[0]
+        row = {"folder": folder, **ledger, **{mode: 100 * record["top1"] for mode, record in found.items()},
+               "epochs": epochs, "parameters": found["linear"]["encoder_parameters"]}  # fmt: skip
+        groups.setdefault(folder.name.rpartition("-seed")[0], []).append(row)
+    commands = []
+    for name, rows in groups.items():
+        for row in rows:
+            minutes, name_of = row["seconds"] / 60, row["folder"].name
+            lines.append(
+                f"| [{name_of}]({kept.name}/{name_of}) | {row['cpu']} | {minutes:.1f} | {row['epochs']} | "
+                f"{row['linear']:.1f} | {row['knn']:.1f} | {row['parameters'] / 1e6:.2f} M |"
+            )
+        if len(rows) > 1:
+            means = [
+                f"**{statistics.fmean(values):.1f} ± {statistics.stdev(values):.1f}**"
+                for values in ([row[mode] for row in rows] for mode in MODES)
+            ]
+            lines.append(f"| {name}, {len(rows)} seeds | | | | {' | '.join(means)} | |")
+        commands.append(f"- `{name}`: `{rows[0]['command']}`")
+    return "\n".join([*lines, "", *commands, ""])
+
+
+def main() -> None:
+    """Trains and judges the seeds, and writes the table."""
+    cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    args = harness.arguments(__doc__, sys.argv[1:cut], name="", seeds=[0], data_dir="")
+    words = sys.argv[cut + 1 :]
+    if not args.name or not args.data_dir or any(word.startswith(NOT_OF_THE_RECIPE) for word in words):
+        sys.exit("ledger: error: expected --name, --data_dir and, after --, the flags of a recipe")
+    for seed in args.seeds:
+        run_dir = RUNS / f"{args.name}-seed{seed}"
+        train(run_dir, [*words, f"--seed={seed}", f"--data_dir={args.data_dir}"])
+        keep(run_dir, KEPT / run_dir.name, words)
+    page = KEPT.with_suffix(".md")
+    begin, _, rest = page.read_text().partition("<!-- table -->")
+    _, _, end = rest.partition("<!-- end -->")
+    files.write_text(page, f"{begin}<!-- table -->\n\n{table(KEPT)}\n<!-- end -->{end}")
+    print(page)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Transfer to other data: a linear probe and fine-tuning on each target, in one table (paper, section 6 and B.8)."""
+
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from simclr_tf import data, encoders, files
+from simclr_tf.config import Config, Finetune, Transfer
+from simclr_tf.data.source import Dataset
+from simclr_tf.evaluation.features import extract
+from simclr_tf.evaluation.logistic import linear_probe
+from simclr_tf.evaluation.probe import Features, Labeled, Result, judge
+from simclr_tf.evaluation.probing import judged_splits, labels_of
+from simclr_tf.protocols.finetune import logits, training_settings
+from simclr_tf.tasks.classify import classify
+
+RATES = (0.01, 0.05, 0.2)  # of fine-tuning, for a batch of 256
+
+
+def run(run_dir: Path, config: Config, settings: Transfer) -> dict[str, Any] | None:
+    """Judges the encoder of a run on each target.
+
+    The L2 strength of the linear probe and the learning rate of fine-tuning (of `RATES`) are chosen for each target on a
+    tenth of its training images; the test images are used once for each. The trainings are kept in
+    `evaluation/transfer/`, and go on where they were.
+
+    Returns:
+        The record, also written to `evaluation/transfer.json`: for each target, `linear` and `finetune`, each with the
+        plain values of a `Result`. None on workers other than the chief.
+
+    Raises:
+        ValueError: If a target is unknown, or its images do not fit the encoder or have no labels.
+    """
+    folder = run_dir / "evaluation" / "transfer"
+    record: dict[str, Any] = {"mode": "transfer", "targets": {}}
+    for target in settings.each:
+        name, data_dir = split_target(target)
+        encoder = encoders.load_encoder(run_dir, settings.layer)
+        size = (config.data.image_size or encoder.input_shape[1]) if name == "folder" else None
+        dataset = data.load(name, data_dir, size, config.training.seed)
+        splits = judged_splits(dataset, 0, settings.seed)
+        found = (Labeled(extract(encoder, split), labels_of(split, target)) for split in splits)
+        linear = linear_probe(Features(*found, len(dataset.class_names or ())))
+        place = folder / re.sub(r"[^\w.]+", "_", target)
+        tuned = _finetuned(run_dir, config, settings, dataset, splits, place)
+        if tuned is None:
+            return None
+        record["targets"][target] = {"linear": linear.to_dict(), "finetune": tuned.to_dict()}
+        print(f"{target}: linear {linear.top1:.1%}, fine-tuned {tuned.top1:.1%}", flush=True)
+    path = folder.with_suffix(".json")
+    files.write_json(path, record)
+    Console().print(_table(record["targets"]))
+    print(path)
+    return record
+
+
+def split_target(target: str) -> tuple[str, str | None]:
+    """Name and folder of `name` or `name:folder`."""
+    name, _, folder = target.partition(":")
+    return name, folder or None
+
+
+def _finetuned(
+    run_dir: Path, config: Config, settings: Transfer, dataset: Dataset, splits, place: Path
+) -> Result | None:
+    """The result on the test images at the rate with the best accuracy on the validation images."""
+    train, validation, test = splits
+    classes = len(dataset.class_names or ())
+    best: tuple[float, Result] | None = None
+    tried: dict[str, float] = {}
+    for rate in RATES:
+        tuning = Finetune(learning_rate=rate, epochs=settings.epochs, batch_size=settings.batch_size, seed=settings.seed,
+                          strategy=settings.strategy, layer=settings.layer)  # fmt: skip
+        training = training_settings(config, tuning, len(train), place / f"finetune-rate{rate:g}-seed{settings.seed}")
+        load = partial(encoders.load_encoder, run_dir, settings.layer)
+        model, chief = classify(training, train, validation, classes, load)
+        if not chief:
+            continue
+        labels = labels_of(validation, dataset.name)
+        tried[f"{rate:g}"] = accuracy = judge(logits(model, validation), labels, len(train), {}).top1
+        chosen = {"learning_rate": rate, "epochs": training.training.epochs, "validation_top1": tried}
+        if best is None or accuracy > best[0]:
+            best = accuracy, judge(logits(model, test), labels_of(test, dataset.name), len(train), chosen)
+    return best[1] if best else None
+
+
+def _table(targets: dict[str, dict[str, Any]]) -> Table:
+    table = Table(title="Transfer: top-1 %, and its 95 % interval")
+    for number, heading in enumerate(("target", "linear", "", "fine-tuned", "")):
+        table.add_column(heading, justify="right" if number else "left")
+    for target, row in targets.items():
+        cells = []
+        for how in ("linear", "finetune"):
+            low, high = row[how]["interval"]
+            cells += [f"{100 * row[how]['top1']:.1f}", f"{100 * low:.1f} to {100 * high:.1f}"]
+        table.add_row(target, *cells)
+    return table

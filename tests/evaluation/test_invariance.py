@@ -1,0 +1,62 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from simclr_tf.data.source import ArrayImages, Split
+from simclr_tf.evaluation import evaluate, invariance
+from simclr_tf.evaluation.invariance import PAPER, accuracy, questions, transformed
+
+SPLIT = Split(ArrayImages(np.random.default_rng(0).integers(0, 256, (300, 8, 8, 3), np.uint8)))
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    images = keras.Input((8, 8, 3))
+    return keras.Model(images, keras.layers.Flatten()(images))
+
+
+def test_kinds_have_their_parts_and_the_paper_its_rows():
+    assert set(questions()) == set(PAPER)
+    for kinds in questions().values():
+        assert sum(part for part, _ in kinds) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("question", sorted(PAPER))
+def test_images_of_the_first_kind_are_as_they_were_and_the_others_changed(question, pixels):
+    kinds = questions()[question]
+    rows, labels = transformed(pixels, SPLIT, kinds, seed=0)
+    np.testing.assert_allclose(np.bincount(labels) / 300, [part for part, _ in kinds], atol=0.08)
+    plain = SPLIT.array().reshape(300, -1) / 255
+    same = np.isclose(rows, plain, atol=1e-6).all(axis=1)
+    np.testing.assert_array_equal(same, labels == 0)
+
+
+def test_rotations_are_by_quarter_turns(pixels):
+    rows, labels = transformed(pixels, SPLIT, questions()["rotation"], seed=0)
+    for row, label, image in zip(rows, labels, SPLIT.array(), strict=True):
+        np.testing.assert_allclose(row.reshape(8, 8, 3), np.rot90(image, label) / 255, atol=1e-6)
+
+
+def test_gray_images_are_gray(pixels):
+    rows, labels = transformed(pixels, SPLIT, questions()["color or gray"], seed=0)
+    assert (np.ptp(rows.reshape(300, 8, 8, 3)[labels == 1], axis=3) < 1e-5).all()
+
+
+def test_accuracy_of_what_is_told_and_of_what_is_not():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 400)
+    told, noise = rng.normal(size=(400, 6)) + 6 * labels[:, None], rng.normal(size=(400, 6))
+    assert accuracy(told[:300], labels[:300], told[300:], labels[300:]) > 0.95
+    assert 0.3 < accuracy(noise[:300], labels[:300], noise[300:], labels[300:]) < 0.7
+
+
+def test_whole(tiny_run, monkeypatch, capsys):
+    monkeypatch.setattr(invariance, "IMAGES", 200)
+    record = evaluate(tiny_run, "invariance")
+    assert json.loads((tiny_run / "evaluation" / "invariance.json").read_text()) == record
+    assert set(record["questions"]) == set(PAPER)
+    assert all(0 <= row[name] <= 1 for row in record["questions"].values() for name in ("h", "g(h)", "guess"))
+    assert [row["guess"] for row in record["questions"].values()] == [0.8, 0.25, 0.5, 0.5]
+    assert "paper" in capsys.readouterr().out

@@ -55,6 +55,11 @@ class FileImages(Images):
         names = (os.path.relpath(path, self._root or None) for path in self.paths)
         return hashlib.sha256("\0".join(names).encode(errors="surrogateescape")).hexdigest()
 
+    def stamp(self) -> str:
+        """SHA-256 of the files' names, sizes and times of change, and of the side of the images."""
+        found = [(path, *(getattr(os.stat(path), key) for key in ("st_size", "st_mtime_ns"))) for path in self.paths]
+        return hashlib.sha256(repr((self._size, found)).encode(errors="surrogateescape")).hexdigest()
+
     def take(self, indices: np.ndarray) -> "FileImages":
         """The chosen files."""
         return FileImages([self.paths[i] for i in indices], self._size, self._root)

@@ -30,6 +30,10 @@ class Images(Protocol):
     def fingerprint(self) -> str:
         """A digest that tells these images, in this order, from others."""
 
+    def stamp(self) -> str:
+        """A digest that changes when the content does, also of files that kept their names."""
+        return self.fingerprint()
+
     def take(self, indices: np.ndarray) -> "Images":
         """The chosen images, in the order of `indices`, int (M,)."""
 
@@ -121,6 +125,10 @@ class StreamImages:
     def fingerprint(self) -> str:
         """A digest of the name and the count."""
         return hashlib.sha256(f"{self._name} {self._count}".encode()).hexdigest()
+
+    def stamp(self) -> str:
+        """The fingerprint: whoever names a stream vouches for its content."""
+        return self.fingerprint()
 
 
 Source = Images | StreamImages

@@ -3,6 +3,7 @@
 import hashlib
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -12,6 +13,7 @@ from simclr_tf.augment.base import to_float
 from simclr_tf.data.folder import decoded
 from simclr_tf.data.pipeline import naming_lost_images, ordered_batches
 from simclr_tf.data.source import Split
+from simclr_tf.files import replacing
 
 
 @tf.function
@@ -48,6 +50,37 @@ def extract(encoder: keras.Model, split: Split, batch_size: int = 256) -> np.nda
         images = tf.pad(images, [[0, batch_size - images.shape[0]], [0, 0], [0, 0], [0, 0]])
         features.append(represent(encoder, images))
     return np.concatenate([h.numpy() for h in features])[: len(split)]
+
+
+def extract_once(encoder: keras.Model, split: Split, folder: Path) -> np.ndarray:
+    """`extract`, kept in a folder: a second mode that asks for the same features reads them.
+
+    The file is named after the digests of weights and images, so it cannot be taken for that of another encoder; those of
+    other weights are deleted. A damaged file is made again.
+
+    Args:
+        encoder: Model of float32 images in [0, 1] to float32 (B, D).
+        split: N uint8 images.
+        folder: Folder of the features of one run and layer.
+
+    Returns:
+        float32 (N, D).
+    """
+    weights = weights_digest(encoder)[:16]
+    path = folder / f"{weights}-{split.images.stamp()[:16]}.npy"
+    if path.exists():
+        try:
+            kept = np.load(path, allow_pickle=False)
+        except (ValueError, OSError, EOFError):
+            kept = np.empty(0)
+        if kept.shape == (len(split), encoder.output_shape[-1]) and kept.dtype == np.float32:
+            return kept
+    features = extract(encoder, split)
+    with replacing(path) as file:
+        np.save(file, features)
+    for other in set(folder.glob("*.npy")) - set(folder.glob(f"{weights}-*.npy")):
+        other.unlink(missing_ok=True)
+    return features
 
 
 def extract_files(

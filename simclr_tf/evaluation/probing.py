@@ -13,7 +13,7 @@ from simclr_tf import data, encoders
 from simclr_tf.config import Config, Data, Probe
 from simclr_tf.data.source import Dataset, Split, hold_out
 from simclr_tf.evaluation import report
-from simclr_tf.evaluation.features import extract, weights_digest
+from simclr_tf.evaluation.features import extract, extract_once, weights_digest
 from simclr_tf.evaluation.probe import Features, Labeled, Result
 from simclr_tf.preflight import data_source
 
@@ -47,7 +47,13 @@ def judge_run(
         settings.baselines,
         str(Path(data_dir).resolve()) if data_dir else None,
         on_images,
+        features_folder(run_dir, settings.layer),
     )
+
+
+def features_folder(run_dir: Path, layer: int) -> Path:
+    """Where the features of a run's encoder are kept."""
+    return run_dir / "features" / (f"layer{layer}" if layer else "h")
 
 
 def results_folder(run_dir: Path, layer: int, judged_on: tuple[str, str | None], pretrained_on: Data) -> Path:
@@ -72,6 +78,7 @@ def judge_encoder(
     baselines: bool = False,
     data_dir: str | None = None,
     on_images: bool = False,
+    keep_in: Path | None = None,
 ) -> dict[str, Any]:
     """Judges a frozen encoder by a probe, writes the record and prints it.
 
@@ -90,6 +97,7 @@ def judge_encoder(
         data_dir: Folder that the dataset was read from, for the record.
         on_images: Whether the probe takes the encoder; the training, validation, all of these, and test images; and the
             number of classes, instead of `Features`.
+        keep_in: Folder to keep the encoder's features in, for the next probe.
 
     Returns:
         The record: `mode`, `dataset`, `data_dir`, `class_names`, the plain values of a `Result`, `baselines` (from a name
@@ -107,7 +115,8 @@ def judge_encoder(
         train, validation, test = splits
         if on_images:
             return probe(model, train, validation, dataset.train, test, len(class_names))
-        found = (Labeled(extract(model, split), labels_of(split, dataset.name)) for split in splits)
+        features_of = partial(extract_once, folder=keep_in) if keep_in and model is encoder else extract
+        found = (Labeled(features_of(model, split), labels_of(split, dataset.name)) for split in splits)
         return probe(Features(*found, len(class_names)))
 
     before = weights_digest(encoder)

@@ -15,11 +15,11 @@ from simclr_tf import data, encoders, figures, files
 from simclr_tf.config import Config, PseudoLabel
 from simclr_tf.data.folder import image_paths
 from simclr_tf.data.source import Split
-from simclr_tf.evaluation.features import extract, extract_files
+from simclr_tf.evaluation.features import extract, extract_files, extract_once
 from simclr_tf.evaluation.logistic import fit
 from simclr_tf.evaluation.nearest import TEMPERATURE, vote
 from simclr_tf.evaluation.probe import Features, Labeled
-from simclr_tf.evaluation.probing import judged_splits, labels_of, results_folder
+from simclr_tf.evaluation.probing import features_folder, judged_splits, labels_of, results_folder
 from simclr_tf.preflight import data_source
 
 NEIGHBORS = 20
@@ -50,7 +50,10 @@ def run(run_dir: Path, config: Config, settings: PseudoLabel) -> dict[str, Any]:
     size = encoder.input_shape[1] or config.data.image_size
     dataset = data.load(name, data_dir, size if name == "folder" else None, config.training.seed)
     splits = judged_splits(dataset, config.data.validation_fraction, config.training.seed)
-    train, validation, test = (Labeled(extract(encoder, split), labels_of(split, name)) for split in splits)
+    keep_in = features_folder(run_dir, settings.layer)
+    train, validation, test = (
+        Labeled(extract_once(encoder, split, keep_in), labels_of(split, name)) for split in splits
+    )
     class_names = dataset.class_names or ()
     features = Features(train, validation, test, len(class_names))
     probabilities = METHODS[settings.by](features)

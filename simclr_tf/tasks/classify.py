@@ -100,7 +100,7 @@ def classify(
     """
     _require_same(config)
     strategy = engine.start(config.training, config.hardware)
-    run = engine.Run(config, strategy, train, validation, MEASURES, labels=True)
+    run = engine.Run(config, strategy, train, validation, MEASURES, True, "the same command goes on")
     with run.building():
         views = make_views(**dataclasses.asdict(config.augmentation), seed=config.training.seed)
         model = Classifier(make_encoder(), num_classes, views)

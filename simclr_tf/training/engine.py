@@ -77,6 +77,7 @@ class Run:
         measures: Names of the logs that an epoch reports, in the order of metrics.csv, and the pattern by which a line
             shows each; `loss` is among them.
         labels: Whether the model takes (images, labels) instead of images.
+        advice: How to go on after an interruption, when not with `resume`.
 
     Attributes:
         plan: Steps and learning rates.
@@ -90,9 +91,9 @@ class Run:
 
     def __init__(
         self, settings: _Settings, strategy: tf.distribute.Strategy, train: Split, validation: Split | None,
-        measures: Mapping[str, str], labels: bool = False,
+        measures: Mapping[str, str], labels: bool = False, advice: str = "",
     ):  # fmt: skip
-        self._settings, self._strategy, self._labels = settings, strategy, labels
+        self._settings, self._strategy, self._labels, self._advice = settings, strategy, labels, advice
         self._train, self._validation, self._measures = train, validation, measures
         self.chief = distribution.is_chief(strategy)
         self.folder = Path()
@@ -205,7 +206,7 @@ class Run:
 
     @contextlib.contextmanager
     def _naming_failures(self) -> Iterator[None]:
-        advice = f"continue from the newest checkpoint with `run_dir={self.folder}` `resume`"
+        advice = self._advice or f"continue from the newest checkpoint with `run_dir={self.folder}` `resume`"
         with interruptible(advice), distribution.naming_lost_workers(self._strategy), naming_lost_images():
             try:
                 yield

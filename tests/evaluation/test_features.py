@@ -5,7 +5,7 @@ from PIL import Image
 
 from simclr_tf.data.folder import FileImages
 from simclr_tf.data.source import LOST, ArrayImages, Split
-from simclr_tf.evaluation.features import extract, represent, weights_digest
+from simclr_tf.evaluation.features import extract, extract_once, represent, weights_digest
 from simclr_tf.evaluation.probing import _pixels
 
 
@@ -99,3 +99,30 @@ def test_pixels_are_the_images_between_0_and_1(images):
     assert rows.shape == (10, 192)
     assert rows.dtype == np.float32
     np.testing.assert_allclose(rows[0, :3], (0, 0.2, 1), rtol=1e-6)
+
+
+def test_features_are_extracted_once_for_each_encoder_and_images(encoder, images, tmp_path, monkeypatch):
+    split, other = (Split(ArrayImages(array)) for array in (images, images[::-1].copy()))
+    first = extract_once(encoder, split, tmp_path)
+    np.testing.assert_array_equal(first, extract(encoder, split))
+    np.testing.assert_array_equal(extract_once(encoder, other, tmp_path), first[::-1])
+    with monkeypatch.context() as patch:
+        patch.setattr("simclr_tf.evaluation.features.extract", lambda *_: pytest.fail("was extracted again"))
+        np.testing.assert_array_equal(extract_once(encoder, split, tmp_path), first)
+    assert len(list(tmp_path.iterdir())) == 2
+    # A damaged file is made again; those of other weights go.
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes()[:50])
+    np.testing.assert_array_equal(extract_once(encoder, split, tmp_path), first)
+    encoder.weights[0].assign(2 * encoder.weights[0])
+    assert not np.allclose(extract_once(encoder, split, tmp_path), first)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_changed_file_is_another_image(encoder, tmp_path):
+    path = tmp_path / "1.png"
+    Image.new("RGB", (8, 8)).save(path)
+    split = Split(FileImages([str(path)], 8))
+    before = extract_once(encoder, split, tmp_path / "features")
+    Image.new("RGB", (8, 8), "red").save(path)
+    assert not np.allclose(extract_once(encoder, split, tmp_path / "features"), before)

@@ -1,6 +1,10 @@
 """Fine-tuning and its baseline, on a tiny run."""
 
 import json
+import shutil
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -58,7 +62,7 @@ def test_settings_of_the_training(tmp_path):
     )
 
 
-@pytest.mark.parametrize("mode", ["finetune", "supervised"])
+@pytest.mark.parametrize("mode", ["finetune", pytest.param("supervised", marks=pytest.mark.slow)])
 def test_whole(mode, tiny_run, capsys):
     settings = {"label_fraction": 0.1, "epochs": 2, "batch_size": 32}
     record = evaluate(tiny_run, mode, **settings)
@@ -79,7 +83,35 @@ def test_whole(mode, tiny_run, capsys):
         evaluate(tiny_run, mode, **settings | {"epochs": 3})
 
 
+@pytest.mark.slow
 def test_it_can_start_at_a_layer_of_the_head(tiny_run):
     record = evaluate(tiny_run, "finetune", layer=1, label_fraction=0.1, epochs=1, batch_size=32)
     assert record["encoder_digest_before"] == weights_digest(encoders.load_encoder(tiny_run, 1))
     assert (tiny_run / "evaluation" / "layer1" / "finetune-0.1-seed0" / "finetune.json").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_training_goes_on_to_the_same_result(tiny_run, tmp_path, run_python):
+    """The same command again, after SIGKILL; deterministic runs, so that weights can be compared."""
+    results = []
+    for name in ("whole", "killed"):
+        folder = tmp_path / name
+        shutil.copytree(tiny_run, folder, ignore=shutil.ignore_patterns("evaluation", "features"))
+        config = json.loads((folder / "config.json").read_text())
+        config["training"]["deterministic"] = True
+        (folder / "config.json").write_text(json.dumps(config))
+        words = ["evaluate.py", f"--run_dir={folder}", "--mode=finetune", "--label_fraction=0.1", "--epochs=20"]
+        if name == "killed":
+            process = subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL)
+            kept = folder / "evaluation" / "finetune-0.1-seed0" / "checkpoints"
+            while not list(kept.glob("epoch-*.npz")):
+                assert process.poll() is None
+                time.sleep(0.05)
+            process.kill()
+            process.wait()
+            assert not (kept.parent / "finetune.json").exists()
+        result = run_python(*words)
+        assert result.returncode == 0, result.stderr
+        results.append(json.loads((folder / "evaluation" / "finetune-0.1-seed0" / "finetune.json").read_text()))
+    assert results[0]["encoder_digest_after"] == results[1]["encoder_digest_after"]
+    assert results[0]["top1"] == results[1]["top1"]

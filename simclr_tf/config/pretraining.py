@@ -215,6 +215,13 @@ class Output(Section):
     overwrite: bool = setting(False, "Delete what `run_dir` holds and start again.")
     resume: bool = setting(False, "Continue the run in `run_dir` from its newest checkpoint, if there is one.")
     checkpoint_epochs: int = setting(10, "Save a checkpoint every this many epochs, and at the end.", low=1)
+    monitor_every: int | None = setting(
+        None, "Measure the representations every this many epochs: kNN, if there are labels, rank, alignment, uniformity.",
+        low=1,
+    )  # fmt: skip
+    on_collapse: str = setting(
+        "warn", "What to do when `monitor_every` finds that all projections are alike.", choices=("stop", "warn")
+    )
 
     def __post_init__(self) -> None:
         """Raises ValueError for settings that exclude each other."""

@@ -23,8 +23,8 @@ from simclr_tf.augment import TwoViews, make_views
 from simclr_tf.augment.base import to_float
 from simclr_tf.config import Config, Report
 from simclr_tf.data.source import Split
-from simclr_tf.evaluation.geometry import Geometry, unit, verdict
-from simclr_tf.evaluation.nearest import nearest
+from simclr_tf.inspect.geometry import Geometry, unit, verdict
+from simclr_tf.inspect.nearest import nearest
 from simclr_tf.training.metrics import read_rows
 
 VIEWS_STEP = 2**31 - 1  # that of the validation: views that no training step has seen

@@ -10,7 +10,7 @@ from simclr_tf import encoders, figures, files
 from simclr_tf.config import Config, Neighbors
 from simclr_tf.data.folder import decoded, image_paths
 from simclr_tf.evaluation.features import extract_files
-from simclr_tf.evaluation.nearest import nearest
+from simclr_tf.inspect.nearest import nearest
 
 DRAWN = 20  # queries at most in the picture
 SIDE = 64  # pixels of an image in it

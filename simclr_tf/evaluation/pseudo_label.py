@@ -17,9 +17,9 @@ from simclr_tf.data.folder import image_paths
 from simclr_tf.data.source import Split
 from simclr_tf.evaluation.features import extract, extract_files, extract_once
 from simclr_tf.evaluation.logistic import fit
-from simclr_tf.evaluation.nearest import TEMPERATURE, vote
 from simclr_tf.evaluation.probe import Features, Labeled
 from simclr_tf.evaluation.probing import features_folder, judged_splits, labels_of, results_folder
+from simclr_tf.inspect.nearest import TEMPERATURE, vote
 from simclr_tf.preflight import data_source
 
 NEIGHBORS = 20

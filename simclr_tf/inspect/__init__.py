@@ -1,1 +1,1 @@
-"""What to look at before a run: pictures of the augmentations, the recipe in a few lines, the memory it will take."""
+"""What to look at: pictures of the augmentations, a recipe in a few lines, its memory; curves, neighbors and geometry."""

@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -14,6 +15,7 @@ from simclr_tf.inspect import curves
 from simclr_tf.inspect.summary import summary
 from simclr_tf.objectives import make_objective
 from simclr_tf.optimizers import make_optimizer
+from simclr_tf.tasks import monitor
 from simclr_tf.tasks.resolutions import Resolutions
 from simclr_tf.tasks.simclr import SimCLR
 from simclr_tf.training import engine
@@ -55,7 +57,8 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
             f"{train.image_shape[1]} pixels. Received: {config.training.resolutions}"
         )
 
-    run = engine.Run(config, strategy, train, validation, MEASURES)
+    every = config.output.monitor_every
+    run = engine.Run(config, strategy, train, validation, MEASURES | (monitor.MEASURES if every else {}))
     with run.building():
         model = build_model(config, train.image_shape)
         variables, precision = model.trainable_variables, config.training.precision
@@ -70,7 +73,11 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
         print(summary(config, dataset, run.plan, model, strategy), *(f"note     {note}" for note in notes), sep="\n")
         print(f"run      {folder}", flush=True)
         _show_views(model.views, train, run.log, folder)
-    run.fit(model, [Resolutions(sides, config.training.epochs)] if sides else [])
+    callbacks: list[keras.callbacks.Callback] = [Resolutions(sides, config.training.epochs)] if sides else []
+    if every and run.chief:
+        watched, stop = validation or dataset.test or train, config.output.on_collapse == "stop"
+        callbacks.append(monitor.Monitor(watched, train, every, stop, config.objective.temperature, folder))
+    run.fit(model, callbacks)
     if run.chief:
         curves.loss_curves(folder / "metrics.csv", folder / "plots" / "loss.png")
         exported = encoders.export_run(folder)

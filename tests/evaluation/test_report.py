@@ -10,8 +10,8 @@ from rich.console import Console
 
 from simclr_tf.data.source import ArrayImages, Dataset, Split
 from simclr_tf.evaluation import probing, report
+from simclr_tf.evaluation.knn import knn_probe
 from simclr_tf.evaluation.logistic import linear_probe
-from simclr_tf.evaluation.nearest import knn_probe
 from simclr_tf.evaluation.probing import judge_encoder
 
 PROBES = {"knn": knn_probe, "linear": linear_probe}

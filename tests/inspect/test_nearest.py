@@ -3,9 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from simclr_tf.evaluation import nearest as nearest_rows
-from simclr_tf.evaluation.nearest import TEMPERATURE, knn_probe, nearest
-from simclr_tf.evaluation.probe import Features, Labeled
+from simclr_tf.inspect import nearest as nearest_rows
+from simclr_tf.inspect.nearest import nearest
 
 
 def by_hand(queries, bank, labels, num_classes, k, temperature):
@@ -53,7 +52,7 @@ def test_blocks_do_not_change_the_votes(monkeypatch):
     problem = random_problem()
     whole = vote(*problem, k=7, temperature=0.1)
     for block in (1, 60, 3 * 60, 10**6):
-        monkeypatch.setattr("simclr_tf.evaluation.nearest.BLOCK", block)
+        monkeypatch.setattr("simclr_tf.inspect.nearest.BLOCK", block)
         np.testing.assert_allclose(vote(*problem, k=7, temperature=0.1), whole, rtol=1e-4)
 
 
@@ -73,34 +72,6 @@ def test_rows_of_zeros_are_similar_to_none():
     np.testing.assert_array_equal(scores.sum(axis=1), 5.0)
 
 
-def split(rows, seed):
-    rng = np.random.default_rng(seed)
-    labels = np.arange(rows) % 3
-    return Labeled((np.eye(3, 8)[labels] + 0.05 * rng.normal(size=(rows, 8))).astype(np.float32), labels)
-
-
-def test_separable_classes_are_all_found():
-    result = knn_probe(Features(split(60, 0), split(15, 1), split(30, 2), num_classes=3))
-    assert (result.top1, result.top5, result.n_train, result.n_test) == (1.0, None, 75, 30)
-    assert result.hyper_parameters == {"k": 20, "temperature": TEMPERATURE}
-
-
-@pytest.mark.parametrize("k", [1, 7, 75])
-def test_as_many_neighbors_vote_as_asked_for(k):
-    features = Features(split(60, 0), split(15, 1), split(30, 2), num_classes=3)
-    bank = features.train_and_validation()
-    expected = vote(features.test.features, bank.features, bank.labels, 3, k=k, temperature=TEMPERATURE)
-    result = knn_probe(features, [k])
-    assert result.hyper_parameters["k"] == k
-    np.testing.assert_array_equal(result.predictions, expected.argmax(axis=1))
-
-
-def test_few_training_images_all_vote():
-    result = knn_probe(Features(split(6, 0), split(3, 1), split(9, 2), num_classes=3))
-    assert result.hyper_parameters["k"] == 9
-    assert result.top1 == 1.0
-
-
 @pytest.mark.parametrize("k", [0, 61])
 def test_impossible_k_is_refused(k):
     with pytest.raises(ValueError, match=rf"1 \.\. 60.*Received: {k}"):
@@ -116,10 +87,6 @@ def test_several_numbers_of_neighbors_at_once_are_each_by_itself():
     problem = random_problem()
     for k, scores in nearest_rows.vote(*problem, ks=[7, 1, 60], temperature=0.1).items():
         np.testing.assert_allclose(scores, vote(*problem, k=k, temperature=0.1), rtol=1e-12)
-    features = Features(split(60, 0), split(15, 1), split(30, 2), num_classes=3)
-    result = knn_probe(features, [5, 1, 99])
-    assert result.hyper_parameters["k"] == 5 and set(result.hyper_parameters["top1"]) == {"5", "1", "75"}
-    assert result.hyper_parameters["top1"]["5"] == result.top1
 
 
 def test_nearest_come_in_falling_order():
@@ -133,5 +100,5 @@ def test_faiss_gives_the_same_answers(monkeypatch):
     pytest.importorskip("faiss")
     problem = random_problem(rows=500)
     ours = vote(*problem, k=7, temperature=0.1)
-    monkeypatch.setattr("simclr_tf.evaluation.nearest.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("simclr_tf.inspect.nearest.importlib.util.find_spec", lambda name: None)
     np.testing.assert_allclose(vote(*problem, k=7, temperature=0.1), ours, rtol=1e-4)

@@ -3,42 +3,11 @@
 import importlib.util
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 
-from simclr_tf.evaluation.probe import Features, Result, judge
-
 TEMPERATURE = 0.07
 BLOCK = 2**24  # similarities in memory at a time: 64 MiB; does not change the result
-
-
-def knn_probe(features: Features, neighbors: Sequence[int] = (20,)) -> Result:
-    """Test accuracy of a weighted vote of the nearest training images (Wu et al., 2018, section 3.4).
-
-    The score of class c for an image is, with s_i the cosine similarity of its features to those of image i,
-
-        sum over its k nearest i with y_i = c of exp(s_i / tau).
-
-    As https://arxiv.org/abs/1805.01978 with its tau of 0.07, and k = 20 rather than 200, which suits sets of thousands
-    of images. Nothing is tuned, so neighbors come from the training and validation splits together, the images that the
-    linear probe learns from. Classes without a vote score 0 and rank by number in the top 5.
-
-    Args:
-        features: Features of the three splits.
-        neighbors: Numbers k of neighbors that vote, the result being that of the first; all rows where there are fewer.
-
-    Returns:
-        Accuracy on the test split. Hyperparameters: `k`, `temperature` and, with several k, `top1` of each.
-    """
-    bank = features.train_and_validation()
-    ks = [min(k, len(bank)) for k in neighbors]
-    test = features.test.features
-    scores = vote(test, bank.features, bank.labels, features.num_classes, ks=ks, temperature=TEMPERATURE)
-    fixed: dict[str, Any] = {"k": ks[0], "temperature": TEMPERATURE}
-    if len(ks) > 1:
-        fixed["top1"] = {str(k): judge(scores[k], features.test.labels, len(bank), {}).top1 for k in ks}
-    return judge(scores[ks[0]], features.test.labels, len(bank), fixed)
 
 
 def vote(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf.evaluation.geometry import Geometry, alignment, contrast, effective_rank, spread, uniformity, verdict
+from simclr_tf.inspect.geometry import Geometry, alignment, contrast, effective_rank, spread, uniformity, verdict
 from simclr_tf.objectives import nt_xent
 
 RNG = np.random.default_rng(0)

@@ -1,0 +1,112 @@
+"""Measures the representations while they are learned: is it working, and does it still?"""
+
+import json
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from simclr_tf import files
+from simclr_tf.augment.base import to_float
+from simclr_tf.data.source import Split
+from simclr_tf.inspect.geometry import Geometry
+from simclr_tf.inspect.nearest import TEMPERATURE, vote
+
+MEASURES = {
+    "knn": "kNN {:.1%}",
+    "rank": "rank {:.1f}",
+    "alignment": "alignment {:.3f}",
+    "uniformity": "uniformity {:.2f}",
+}
+
+IMAGES, BANK = 500, 5000  # looked at, and voted by, at most
+NEIGHBORS = 20
+BATCH = 250
+VIEWS_STEP = 2**31 - 1  # that of the validation: views that no training step has seen
+
+
+class Monitor(keras.callbacks.Callback):
+    """Adds measures of the frozen encoder to the logs of every few epochs.
+
+    `knn` is the accuracy of a vote of the nearest training images, where there are labels; `rank`, `alignment` and
+    `uniformity` are those of `inspect.geometry`. Put it before the callback that logs. The numbers at initial weights
+    are kept in `monitor.json`, because collapse is told by comparison with them.
+
+    Args:
+        watched: Images that are not learned from, or some that are.
+        train: Images that are learned from.
+        every: Epochs between two measurements.
+        stop: Whether a collapse ends the run, instead of being printed.
+        temperature: Temperature of the contrastive accuracy.
+        folder: Folder of the run.
+    """
+
+    def __init__(self, watched: Split, train: Split, every: int, stop: bool, temperature: float, folder: Path):
+        super().__init__()
+        rng = np.random.default_rng(0)
+        self._watched = watched.take(np.sort(rng.permutation(len(watched))[:IMAGES]))
+        self._bank = train.take(np.sort(rng.permutation(len(train))[:BANK]))
+        self._every, self._stop, self._temperature = every, stop, temperature
+        self._folder, self._first = folder, folder / "monitor.json"
+
+    def on_train_begin(self, logs=None):
+        """Measures the initial weights, once in a run."""
+        if not self._first.exists():
+            found = self._geometry()
+            files.write_json(self._first, {"rank": found.rank, "spread": found.spread})
+
+    def on_epoch_end(self, epoch: int, logs: MutableMapping[str, Any] | None = None):
+        """Measures every few epochs; raises FloatingPointError on a collapse that should end the run."""
+        if (epoch + 1) % self._every or logs is None:
+            return
+        found = self._geometry()
+        logs |= {"rank": found.rank, "alignment": found.alignment, "uniformity": found.uniformity}
+        if self._bank.labels is not None and self._watched.labels is not None:
+            logs["knn"] = self._knn()
+        first = json.loads(self._first.read_text())
+        if found.accuracy < 0.05 and (found.spread < 0.5 * first["spread"] or found.rank < 0.5 * first["rank"]):
+            message = (
+                f"The projections have collapsed to nearly one (spread {found.spread:.3f}, rank {found.rank:.1f} of "
+                f"{found.dimensions}) at the end of epoch {epoch + 1}. Lower `learning_rate` or raise `warmup_epochs`"
+            )
+            if self._stop:
+                raise FloatingPointError(f"{message}. Received: `on_collapse=stop`")
+            print(f"warning  {message.replace('`', '')}", flush=True)
+
+    def on_train_end(self, logs=None):
+        """Writes the representations for TensorBoard's projector."""
+        h, folder = self._representations(self._watched), self._folder / "tensorboard"
+        files.write_text(folder / "h.tsv", "".join("\t".join(f"{value:.5g}" for value in row) + "\n" for row in h))
+        config = 'embeddings {\n  tensor_name: "h"\n  tensor_path: "h.tsv"\n'
+        if self._watched.labels is not None:
+            files.write_text(folder / "labels.tsv", "".join(f"{label}\n" for label in self._watched.labels))
+            config += '  metadata_path: "labels.tsv"\n'
+        files.write_text(folder / "projector_config.pbtxt", config + "}\n")
+
+    def _geometry(self) -> Geometry:
+        first, second = [], []
+        pixels = self._watched.array()
+        for number, start in enumerate(range(0, len(pixels), BATCH)):
+            views = self.model.views(tf.constant(pixels[start : start + BATCH]), VIEWS_STEP - number)
+            for part, z in zip((first, second), tf.split(self.model(views, training=False), 2), strict=True):
+                part.append(tf.cast(z, tf.float32).numpy())
+        h = self._representations(self._watched)
+        return Geometry.of(h, np.concatenate(first), np.concatenate(second), self._temperature)
+
+    def _representations(self, split: Split) -> np.ndarray:
+        pixels = split.array()
+        parts = [
+            self.model.encoder(to_float(tf.constant(pixels[start : start + BATCH])), training=False)
+            for start in range(0, len(pixels), BATCH)
+        ]
+        return np.concatenate([tf.cast(part, tf.float32).numpy() for part in parts])
+
+    def _knn(self) -> float:
+        bank, labels = self._representations(self._bank), self._bank.labels
+        k = min(NEIGHBORS, len(bank))
+        classes = int(max(labels.max(), self._watched.labels.max())) + 1
+        votes = vote(self._representations(self._watched), bank, labels, classes, ks=[k], temperature=TEMPERATURE)[k]
+        return float((votes.argmax(axis=1) == self._watched.labels).mean())

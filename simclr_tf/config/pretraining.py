@@ -42,6 +42,9 @@ class Data(Section):
         0.1, "Part of the training images held out for the validation loss; 0 trains on all, as published recipes do.",
         low=0, high=0.5,
     )  # fmt: skip
+    train_fraction: float = setting(
+        1.0, "Part of the other training images to learn from, to see what fewer images are worth.", above=0, high=1
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,6 +172,9 @@ class Training(Section):
     epochs: int = setting(1000, "Passes over the training images.", low=1)
     resolutions: str | None = setting(
         None, "Sides of the views in equal parts of the run, like 16,16,24,32, the last being that of the images."
+    )
+    init_from: str | None = setting(
+        None, "Weights to start from: a run's folder, a SavedModel, or a .keras or .weights.h5 file.", path=True
     )
     max_steps: int | None = setting(None, "Stop after this many steps, whatever `epochs` says, this time.", low=1)
     precision: str = setting("float32", "Keras dtype policy of the networks.", choices=PRECISION_NAMES)

@@ -254,6 +254,24 @@ def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
     return split.take(np.flatnonzero(~held)), split.take(np.flatnonzero(held))
 
 
+def part_of(split: Split, fraction: float, seed: int) -> Split:
+    """A random part of a split, whatever its labels; a smaller part of the same seed is a part of a larger one.
+
+    Args:
+        split: N images.
+        fraction: Part to take, above 0 and at most 1; one image at least.
+        seed: Seed of the random choice.
+
+    Returns:
+        The part, in the order of `split`.
+
+    Raises:
+        ValueError: If the images can only be streamed.
+    """
+    order = np.random.RandomState(seed % 2**32).permutation(len(split))  # NumPy never changes its stream
+    return split.take(np.sort(order[: max(1, round(fraction * len(split)))]))
+
+
 def labeled_part(split: Split, fraction: float, seed: int) -> Split:
     """A part of a split with equally many images of each class: what a method may learn from when labels are few.
 

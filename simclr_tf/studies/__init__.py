@@ -53,6 +53,12 @@ STUDIES = {
         paper=top1(("0.125", "0.25", "0.5", "1", "AutoAugment"), {"no": (59.6, 61.0, 62.6, 63.2, 61.1)})
         | {("yes", "1"): (64.5,)},
     ),
+    "data_fraction": Study(
+        title="Fewer images", axes=("images",),
+        question="Parts of the training images, with as many steps for each. The probe learns on all labels. The paper does "
+        "not make this comparison.",
+        cells={(part,): {"train_fraction": part, "epochs": Times("epochs", 1 / part)} for part in (0.1, 0.25, 0.5, 1.0)},
+    ),
     "depth_width": Study(
         title="Depth and width of the ResNet", axes=("encoder", "width"), figure="parameters",
         question="ResNets of multiples of `--width`. The paper's figure 7 prints no numbers; there, deeper and wider is "

@@ -10,12 +10,13 @@ import tensorflow as tf
 from simclr_tf import data, distribution, encoders, figures, preflight
 from simclr_tf.augment import TwoViews, make_views
 from simclr_tf.config import Config
-from simclr_tf.data.source import Split, hold_out
+from simclr_tf.data.source import Split, hold_out, part_of
 from simclr_tf.inspect import curves
 from simclr_tf.inspect.summary import summary
 from simclr_tf.objectives import make_objective
 from simclr_tf.optimizers import make_optimizer
 from simclr_tf.tasks import monitor
+from simclr_tf.tasks.initial import take_over
 from simclr_tf.tasks.resolutions import Resolutions
 from simclr_tf.tasks.simclr import SimCLR
 from simclr_tf.training import engine
@@ -49,6 +50,8 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
     train, validation = dataset.train, None
     if config.data.validation_fraction:
         train, validation = hold_out(train, config.data.validation_fraction, config.training.seed)
+    if config.data.train_fraction < 1:
+        train = part_of(train, config.data.train_fraction, config.training.seed)
 
     sides = config.training.sides
     if sides and (sides[-1], sides[-1]) != train.image_shape[:2]:
@@ -64,8 +67,11 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
         variables, precision = model.trainable_variables, config.training.precision
         optimizer = make_optimizer(config.optimization, run.plan.rate, variables, precision)
         model.compile(optimizer, jit_compile=run.whole_step_compiled)
+        notes = []
+        if config.training.init_from and not run.plan.first_epoch:
+            notes = [take_over(model, config.training.init_from)]
         name = f"{config.data.dataset}-{config.network.encoder.replace(':', '.')}"
-        notes = run.open(model, name, {"flags.txt": flagfile}, {"image_shape": list(train.image_shape)})
+        notes += run.open(model, name, {"flags.txt": flagfile}, {"image_shape": list(train.image_shape)})
 
     folder = run.folder
     if run.chief:

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf import data
-from simclr_tf.data.source import ArrayImages, Dataset, Split, StreamImages, hold_out
+from simclr_tf.data.source import ArrayImages, Dataset, Split, StreamImages, hold_out, part_of
 
 
 def numbered(n, labels=None):
@@ -182,3 +182,12 @@ def test_the_names_can_be_listed_without_tensorflow():
     code = "import sys, simclr_tf.data as data; print(len(data.DATASETS), 'tensorflow' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == ["4", "False"]
+
+
+def test_a_part_is_random_seeded_and_nested():
+    whole = Split(ArrayImages(np.arange(50, dtype=np.uint8).reshape(-1, 1, 1, 1)), np.arange(50, dtype=np.int32))
+    tenth, half = (part_of(whole, fraction, seed=3) for fraction in (0.1, 0.5))
+    assert len(tenth) == 5 and len(half) == 25 and set(tenth.labels) < set(half.labels)
+    assert tenth.array().ravel().tolist() == tenth.labels.tolist() == sorted(tenth.labels)
+    assert set(tenth.labels) != set(part_of(whole, 0.1, seed=4).labels)
+    assert len(part_of(whole, 1.0, 0)) == 50 and len(part_of(whole, 0.001, 0)) == 1

@@ -1,0 +1,76 @@
+"""Weights to start from: those of another run, or of a Keras model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from simclr_tf.training import checkpoints
+
+
+def take_over(model: keras.Model, source: str | Path) -> str:
+    """Gives the variables of a model the values that those of the same path and shape have in a source.
+
+    Args:
+        model: Built model with an `encoder` and a `head`.
+        source: Folder of a run, an exported SavedModel, a `.keras` file, or a `.weights.h5` file of the encoder.
+
+    Returns:
+        A sentence on what was taken over and what was not.
+
+    Raises:
+        ValueError: If the source is none of these, or has nothing of that path and shape.
+    """
+    variables = [*model.encoder.variables, *model.head.variables]
+    if str(source).endswith(".weights.h5"):
+        taken = _from_weights_file(model.encoder, source)
+    else:
+        values = _values(Path(source))
+        taken = [v for v in variables if v.path in values and tuple(values[v.path].shape) == tuple(v.shape)]
+        for variable in taken:
+            variable.assign(values[variable.path])
+    if not taken:
+        raise ValueError(
+            "`init_from` has no variable of the name and shape of one of this run's. "
+            f"Received: {source}, for a model with {variables[0].path} {tuple(variables[0].shape)}"
+        )
+    paths = {variable.path for variable in taken}
+    left = [variable.path for variable in variables if variable.path not in paths]
+    return f"init_from: took over {len(taken)} of {len(variables)} variables of {source}{_named(left)}"
+
+
+def _values(source: Path) -> dict[str, np.ndarray]:
+    """Arrays by the paths of variables."""
+    if (source / "config.json").exists():
+        saved = checkpoints.newest(source / "checkpoints")
+        if saved is None:
+            raise ValueError(f"The run has no checkpoint yet. Received: {source}")
+        return saved.variables
+    if (source / "saved_model.pb").exists():
+        loaded = tf.saved_model.load(str(source))
+        return {variable.name.split(":")[0]: variable.numpy() for variable in loaded.variables}
+    if source.suffix == ".keras" and source.is_file():
+        return {
+            variable.path: variable.numpy() for variable in keras.models.load_model(source, compile=False).variables
+        }
+    raise ValueError(
+        "`init_from` must be the folder of a run or of a SavedModel, or a .keras or .weights.h5 file. "
+        f"Received: {source}"
+    )
+
+
+def _from_weights_file(encoder: keras.Model, source: str | Path) -> list[keras.Variable]:
+    if not Path(source).is_file():
+        raise ValueError(f"`init_from` names a file that is not there. Received: {source}")
+    before = [variable.numpy() for variable in encoder.variables]
+    encoder.load_weights(source, skip_mismatch=True)
+    return [v for v, old in zip(encoder.variables, before, strict=True) if not np.array_equal(v.numpy(), old)]
+
+
+def _named(left: Sequence[str], at_most: int = 5) -> str:
+    if not left:
+        return ""
+    more = f" and {len(left) - at_most} more" if len(left) > at_most else ""
+    return f"; not there, or of another shape: {', '.join(left[:at_most])}{more}"

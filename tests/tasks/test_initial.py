@@ -1,0 +1,72 @@
+import keras
+import numpy as np
+import pytest
+
+from simclr_tf import encoders
+from simclr_tf.augment import TwoViews
+from simclr_tf.networks import make_encoder, projection_head
+from simclr_tf.tasks.initial import take_over
+from simclr_tf.tasks.simclr import SimCLR
+
+
+def make_model(width=0.0625, seed=1):
+    """The networks of the tiny run, with other weights."""
+    keras.utils.set_random_seed(seed)
+    encoder = make_encoder("resnet18", (32, 32, 3), width)
+    return SimCLR(encoder, projection_head("nonlinear", encoder.output_shape[-1]), TwoViews([]))
+
+
+def same(model, other):
+    """Paths of the encoder's variables that are equal in both."""
+    values = {variable.path: variable.numpy() for variable in other.variables}
+    return {v.path for v in model.encoder.variables if np.array_equal(v.numpy(), values[v.path])}
+
+
+@pytest.fixture(scope="module")
+def source(tiny_run):
+    return encoders.load_encoder(tiny_run)
+
+
+def test_from_a_run(tiny_run, source):
+    model = make_model()
+    note = take_over(model, tiny_run)
+    assert same(model, source) == {variable.path for variable in source.variables}
+    count = len(model.encoder.variables) + len(model.head.variables)
+    assert note == f"init_from: took over {count} of {count} variables of {tiny_run}"
+
+
+def test_from_a_saved_model_a_keras_file_and_weights(tiny_run, source, tmp_path):
+    source.save(tmp_path / "encoder.keras")
+    source.save_weights(tmp_path / "encoder.weights.h5")
+    for path in (tiny_run / "encoder", tmp_path / "encoder.keras", tmp_path / "encoder.weights.h5"):
+        model = make_model()
+        head = [variable.numpy() for variable in model.head.variables]
+        note = take_over(model, path)
+        assert same(model, source) == {variable.path for variable in source.variables}, path
+        assert all(np.array_equal(a, b) for a, b in zip(head, model.head.variables, strict=True))
+        assert "not there, or of another shape: hidden/kernel" in note
+
+
+def test_variables_of_another_shape_are_left_and_named(tiny_run):
+    model = make_model(width=0.125)
+    with pytest.raises(ValueError, match=r"no variable of the name and shape.*stem_conv/kernel \(3, 3, 3, 8\)"):
+        take_over(model, tiny_run)
+
+
+@pytest.mark.parametrize("name", ["", "nothing", "nothing.weights.h5", "text.keras"])
+def test_what_is_no_source_is_refused(name, tmp_path):
+    (tmp_path / "text.txt").write_text("")
+    with pytest.raises(ValueError, match="`init_from` .*Received: "):
+        take_over(make_model(), tmp_path / name)
+
+
+def test_a_run_begins_where_the_other_ended(tiny_run, run_python, tmp_path):
+    flags = ["--dataset=patterns", "--encoder=resnet18", "--width=0.0625", "--batch_size=64", "--epochs=1", "--max_steps=1",
+             "--learning_rate=1e-9", "--lr_scaling=none", "--warmup_epochs=0"]  # fmt: skip
+    result = run_python("train.py", *flags, f"--run_dir={tmp_path / 'new'}", f"--init_from={tiny_run}")
+    assert result.returncode == 0, result.stderr
+    assert "note     init_from: took over" in result.stdout
+    old, new = (encoders.load_encoder(folder).variables for folder in (tiny_run, tmp_path / "new"))
+    for before, after in zip(old, new, strict=True):
+        if "moving" not in before.path:
+            np.testing.assert_allclose(after.numpy(), before.numpy(), atol=1e-6)

@@ -30,6 +30,8 @@ NOT_OF_THE_RECIPE = ("--run_dir", "--seed", "--resume", "--data_dir")
 
 def train(run_dir: Path, words: list[str]) -> None:
     """Trains, or goes on, and adds the seconds of this process to the run's own record."""
+    if (run_dir / "encoder" / "saved_model.pb").exists():  # the last file of a run
+        return
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "train.py", *words, f"--run_dir={run_dir}", "--resume"], cwd=ROOT)
     path = run_dir / "ledger.json"
@@ -69,7 +71,11 @@ def keep(run_dir: Path, folder: Path, words: list[str]) -> None:
         temporary.mkdir(parents=True)
         shutil.copy(run_dir / "metrics.csv", temporary)
         # Without the paths of the machine that it was run on.
-        config = Config.load(run_dir / "config.json").replace("data", data_dir=None).replace("output", run_dir=None)
+        config = (
+            Config.load(run_dir / "config.json")
+            .replace("data", data_dir=None)
+            .replace("output", run_dir=None, resume=False)
+        )
         files.write_json(temporary / "config.json", config.to_dict())
         for mode in MODES:
             record = json.loads((run_dir / "evaluation" / f"{mode}.json").read_text())

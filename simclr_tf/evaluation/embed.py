@@ -29,7 +29,7 @@ def run(run_dir: Path, config: Config, settings: Embed) -> Path:
     out = Path(settings.out or run_dir / "evaluation" / f"embeddings.{settings.format}")
     paths = image_paths(settings.places)
     encoder = encoders.load_encoder(run_dir, settings.layer)
-    size, count = encoder.input_shape[1] or config.data.image_size, 0
+    size, count = encoder.input_shape[1], 0
     with (
         files.replacing(out) as file,
         FORMATS[settings.format](file, encoder.output_shape[-1]) as write,
@@ -50,11 +50,11 @@ def _npz(file: IO[bytes], dimensions: int) -> Iterator[Write]:
     names: list[str] = []
     path = Path(f"{file.name}.h")
     try:
-        with path.open("wb") as features:
+        with path.open("wb") as kept:
 
             def write(batch: list[str], h: np.ndarray) -> None:
                 names.extend(batch)
-                features.write(np.ascontiguousarray(h, np.float32).tobytes())
+                kept.write(np.ascontiguousarray(h, np.float32).tobytes())
 
             yield write
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:

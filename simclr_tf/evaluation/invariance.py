@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def questions() -> dict[str, list[tuple[float, Transform]]]:
     gray, noisy, sobel = map(_layer, (RandomGrayscale(1.0), GaussianNoise(), SobelFilter()))
     return {
         "color or gray": [(0.8, _turned), (0.2, gray)],  # as often as the paper's augmentation does
-        "rotation": [(0.25, lambda images, step, q=q: _turned(images, step, q)) for q in range(4)],
+        "rotation": [(0.25, partial(_turned, quarters=quarters)) for quarters in range(4)],
         "original or noisy": [(0.5, _turned), (0.5, noisy)],
         "original or Sobel filtered": [(0.5, _turned), (0.5, sobel)],
     }

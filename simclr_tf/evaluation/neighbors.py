@@ -25,7 +25,7 @@ def run(run_dir: Path, config: Config, settings: Neighbors) -> Path:
         ValueError: If there is no image, or more than `max_bad_files` are unreadable.
     """
     encoder = encoders.load_encoder(run_dir, settings.layer)
-    size = encoder.input_shape[1] or config.data.image_size
+    size = encoder.input_shape[1]
     queries = image_paths(settings.places)
     searched = image_paths(settings.searched)
     bank_files, bank = _features(encoder, searched, size, settings.max_bad_files)

@@ -112,12 +112,12 @@ def judge_encoder(
     class_names = dataset.class_names or ()
 
     def judge(model: keras.Model) -> Result:
-        train, validation, test = splits
         if on_images:
+            train, validation, test = splits
             return probe(model, train, validation, dataset.train, test, len(class_names))
         features_of = partial(extract_once, folder=keep_in) if keep_in and model is encoder else extract
-        found = (Labeled(features_of(model, split), labels_of(split, dataset.name)) for split in splits)
-        return probe(Features(*found, len(class_names)))
+        learned, held, judged = (Labeled(features_of(model, split), labels_of(split, dataset.name)) for split in splits)
+        return probe(Features(learned, held, judged, len(class_names)))
 
     before = weights_digest(encoder)
     result = judge(encoder)

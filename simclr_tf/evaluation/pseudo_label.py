@@ -47,7 +47,7 @@ def run(run_dir: Path, config: Config, settings: PseudoLabel) -> dict[str, Any]:
     name, data_dir = data_source(settings, config.data)
     paths = image_paths(settings.places)
     encoder = encoders.load_encoder(run_dir, settings.layer)
-    size = encoder.input_shape[1] or config.data.image_size
+    size = encoder.input_shape[1]
     dataset = data.load(name, data_dir, size if name == "folder" else None, config.training.seed)
     splits = judged_splits(dataset, config.data.validation_fraction, config.training.seed)
     keep_in = features_folder(run_dir, settings.layer)
@@ -143,8 +143,9 @@ def _write_issues(encoder, split: Split, name: str, class_names, path: Path) -> 
     probabilities = np.zeros((len(labels), len(class_names)))
     for seen, unseen in StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(rows, labels):
         held = np.arange(len(seen)) % FOLDS == 0
-        parts = (Labeled(rows[part], labels[part]) for part in (seen[~held], seen[held], unseen))
-        probabilities[unseen] = fit(Features(*parts, len(class_names))).probabilities(rows[unseen])
+        train, validation, test = (Labeled(rows[part], labels[part]) for part in (seen[~held], seen[held], unseen))
+        classifier = fit(Features(train, validation, test, len(class_names)))
+        probabilities[unseen] = classifier.probabilities(test.features)
     issues = find_label_issues(labels, probabilities, return_indices_ranked_by="self_confidence")
     places = getattr(split.images, "paths", range(len(labels)))
     text = io.StringIO()

@@ -43,8 +43,8 @@ def run(run_dir: Path, config: Config, settings: Transfer) -> dict[str, Any] | N
         size = (config.data.image_size or encoder.input_shape[1]) if name == "folder" else None
         dataset = data.load(name, data_dir, size, config.training.seed)
         splits = judged_splits(dataset, 0, settings.seed)
-        found = (Labeled(extract(encoder, split), labels_of(split, target)) for split in splits)
-        linear = linear_probe(Features(*found, len(dataset.class_names or ())))
+        train, validation, test = (Labeled(extract(encoder, split), labels_of(split, target)) for split in splits)
+        linear = linear_probe(Features(train, validation, test, len(dataset.class_names or ())))
         place = folder / re.sub(r"[^\w.]+", "_", target)
         tuned = _finetuned(run_dir, config, settings, dataset, splits, place)
         if tuned is None:

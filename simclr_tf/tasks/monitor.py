@@ -63,9 +63,9 @@ class Monitor(keras.callbacks.Callback):
         if (epoch + 1) % self._every or logs is None:
             return
         found = self._geometry()
-        logs |= {"rank": found.rank, "alignment": found.alignment, "uniformity": found.uniformity}
+        logs.update(rank=found.rank, alignment=found.alignment, uniformity=found.uniformity)
         if self._bank.labels is not None and self._watched.labels is not None:
-            logs["knn"] = self._knn()
+            logs["knn"] = self._knn(self._bank.labels, self._watched.labels)
         first = json.loads(self._first.read_text())
         if found.accuracy < 0.05 and (found.spread < 0.5 * first["spread"] or found.rank < 0.5 * first["rank"]):
             message = (
@@ -87,7 +87,8 @@ class Monitor(keras.callbacks.Callback):
         files.write_text(folder / "projector_config.pbtxt", config + "}\n")
 
     def _geometry(self) -> Geometry:
-        first, second = [], []
+        first: list[np.ndarray] = []
+        second: list[np.ndarray] = []
         pixels = self._watched.array()
         for number, start in enumerate(range(0, len(pixels), BATCH)):
             views = self.model.views(tf.constant(pixels[start : start + BATCH]), VIEWS_STEP - number)
@@ -104,9 +105,8 @@ class Monitor(keras.callbacks.Callback):
         ]
         return np.concatenate([tf.cast(part, tf.float32).numpy() for part in parts])
 
-    def _knn(self) -> float:
-        bank, labels = self._representations(self._bank), self._bank.labels
-        k = min(NEIGHBORS, len(bank))
-        classes = int(max(labels.max(), self._watched.labels.max())) + 1
-        votes = vote(self._representations(self._watched), bank, labels, classes, ks=[k], temperature=TEMPERATURE)[k]
-        return float((votes.argmax(axis=1) == self._watched.labels).mean())
+    def _knn(self, known: np.ndarray, asked: np.ndarray) -> float:
+        bank, queries = self._representations(self._bank), self._representations(self._watched)
+        classes, k = int(max(known.max(), asked.max())) + 1, min(NEIGHBORS, len(bank))
+        votes = vote(queries, bank, known, classes, ks=[k], temperature=TEMPERATURE)[k]
+        return float((votes.argmax(axis=1) == asked).mean())

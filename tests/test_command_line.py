@@ -57,7 +57,7 @@ def only_line(result):
             ["evaluate.py", "--run_dir=x", "--mode=export", "--baselines"],
             "--baselines has no effect with --mode=export",
         ),
-        (["evaluate.py", "--run_dir=x", "--mode=quadratic"], "export|knn|linear"),
+        (["evaluate.py", "--run_dir=x", "--mode=quadratic"], "export|finetune|invariance|knn|linear"),
     ],
 )
 def test_wrong_flags_are_one_line_before_tensorflow(run_python, without_tensorflow, command, complaint):
@@ -76,7 +76,7 @@ def test_help_and_evaluate_alone_list_the_modes(run_python, without_tensorflow):
     for words, code in ((["--help"], 0), ([], 1)):
         result = run_python("evaluate.py", *words, PYTHONPATH=str(without_tensorflow))
         assert result.returncode == code
-        assert all(f"--mode={name:8} {kind.summary}\n" in result.stdout for name, kind in MODES.items())
+        assert all(f"--mode={name:12} {kind.summary}\n" in result.stdout for name, kind in MODES.items())
 
 
 def test_a_run_without_checkpoint_or_data_is_refused_before_tensorflow(run_python, without_tensorflow, tmp_path):

@@ -62,7 +62,8 @@ class Knn(Probe):
     )
 
     def __post_init__(self) -> None:
-        """Raises ValueError for anything but whole numbers above 0."""
+        """Raises ValueError for anything but whole numbers above 0; a single one may be an int."""
+        object.__setattr__(self, "k", str(self.k))
         super().__post_init__()
         if not all(part.isdecimal() and int(part) for part in self.k.split(",")):
             raise ValueError(f"`k` must be whole numbers above 0, like 20 or 20,1,5,200. Received: {self.k}")
@@ -139,7 +140,7 @@ class Report(Mode):
 
     summary: ClassVar[str] = "A page that needs no labels: whether the run is healthy, and what the encoder sees."
 
-    images: int = setting(1000, "How many images to look at.", low=2, high=20_000)
+    sample: int = setting(1000, "How many images to look at.", low=2, high=20_000)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -49,7 +49,7 @@ def run(run_dir: Path, config: Config, settings: Report) -> dict[str, Any]:
     source, size = config.data, config.data.image_size
     dataset = data.load(source.dataset, source.data_dir, size, config.training.seed)
     split = dataset.test or dataset.train
-    chosen = np.random.default_rng(0).permutation(len(split))[: settings.images]
+    chosen = np.random.default_rng(0).permutation(len(split))[: settings.sample]
     images = split.take(np.sort(chosen))
     views = make_views(**dataclasses.asdict(config.augmentation), seed=config.training.seed)
     trained = _measure(partial(encoders.load_encoder, run_dir), head_layer, images, views, config)

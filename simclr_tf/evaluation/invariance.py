@@ -25,7 +25,7 @@ from simclr_tf.evaluation.probing import results_folder
 from simclr_tf.preflight import data_source
 
 IMAGES = 10_000  # to learn from, at most
-EPOCHS = 60
+EPOCHS, PATIENCE = 200, 10  # at most; without a better accuracy on the rows set aside
 BATCH = 256
 
 Transform = Callable[[tf.Tensor, int], tf.Tensor]  # of uint8 images (B, H, W, C) and a step: float images
@@ -107,7 +107,13 @@ def accuracy(rows: np.ndarray, labels: np.ndarray, test_rows: np.ndarray, test_l
     """Test accuracy of a network with one hidden layer, as wide as the rows; it stops early by a tenth of them."""
     scaler = StandardScaler().fit(rows)
     model = MLPClassifier(
-        (rows.shape[1],), max_iter=EPOCHS, early_stopping=True, n_iter_no_change=5, tol=0.0, random_state=0
+        (rows.shape[1],),
+        learning_rate_init=0.003,
+        max_iter=EPOCHS,
+        early_stopping=True,
+        n_iter_no_change=PATIENCE,
+        tol=0.0,
+        random_state=0,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # more epochs would be of little use

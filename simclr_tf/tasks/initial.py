@@ -50,7 +50,8 @@ def _values(source: Path) -> dict[str, np.ndarray]:
         return saved.variables
     if (source / "saved_model.pb").exists():
         loaded = tf.saved_model.load(str(source))
-        return {variable.name.split(":")[0]: variable.numpy() for variable in loaded.variables}
+        variables = [variable for signature in loaded.signatures.values() for variable in signature.variables]
+        return {variable.name.split(":")[0]: variable.numpy() for variable in variables}
     if source.suffix == ".keras" and source.is_file():
         return {
             variable.path: variable.numpy() for variable in keras.models.load_model(source, compile=False).variables
@@ -65,8 +66,16 @@ def _from_weights_file(encoder: keras.Model, source: str | Path) -> list[keras.V
     if not Path(source).is_file():
         raise ValueError(f"`init_from` names a file that is not there. Received: {source}")
     before = [variable.numpy() for variable in encoder.variables]
+    for variable in encoder.variables:
+        variable.assign(np.full(variable.shape, np.nan))  # what stays so was not in the file
     encoder.load_weights(source, skip_mismatch=True)
-    return [v for v, old in zip(encoder.variables, before, strict=True) if not np.array_equal(v.numpy(), old)]
+    taken = []
+    for variable, old in zip(encoder.variables, before, strict=True):
+        if np.isnan(variable.numpy()).any():
+            variable.assign(old)
+        else:
+            taken.append(variable)
+    return taken
 
 
 def _named(left: Sequence[str], at_most: int = 5) -> str:

@@ -16,7 +16,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 
 @pytest.fixture(scope="module")
 def report(tiny_run):
-    return evaluate(tiny_run, "report", images=100), tiny_run / "evaluation" / "report.html"
+    return evaluate(tiny_run, "report", sample=100), tiny_run / "evaluation" / "report.html"
 
 
 def test_a_run_of_one_step_is_untrained(report):
@@ -45,7 +45,7 @@ def test_a_collapsed_run_is_told(tiny_run, tmp_path):
         if re.search(r"_bn/beta", path):
             variables[path] = rng.uniform(0.5, 1, value.shape).astype(value.dtype)
     checkpoints.save(tmp_path / "run" / "checkpoints", saved.epoch, variables, saved.meta)
-    record = evaluate(tmp_path / "run", "report", images=100)
+    record = evaluate(tmp_path / "run", "report", sample=100)
     assert record["verdict"] == "collapsed" and "lower `learning_rate=" in record["advice"]
 
 

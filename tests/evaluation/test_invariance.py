@@ -46,10 +46,10 @@ def test_gray_images_are_gray(pixels):
 
 def test_accuracy_of_what_is_told_and_of_what_is_not():
     rng = np.random.default_rng(0)
-    labels = rng.integers(0, 2, 400)
-    told, noise = rng.normal(size=(400, 6)) + 6 * labels[:, None], rng.normal(size=(400, 6))
-    assert accuracy(told[:300], labels[:300], told[300:], labels[300:]) > 0.95
-    assert 0.3 < accuracy(noise[:300], labels[:300], noise[300:], labels[300:]) < 0.7
+    labels = rng.integers(0, 2, 1200)
+    told, noise = rng.normal(size=(1200, 6)) + 6 * labels[:, None], rng.normal(size=(1200, 6))
+    assert accuracy(told[:900], labels[:900], told[900:], labels[900:]) > 0.95
+    assert 0.3 < accuracy(noise[:900], labels[:900], noise[900:], labels[900:]) < 0.7
 
 
 def test_whole(tiny_run, monkeypatch, capsys):

@@ -60,7 +60,7 @@ def test_separable_classes_are_all_found(encoder):
     assert len(tried) == len(linear_sgd.RATES) * len(linear_sgd.DECAYS)
     chosen = f"{result.hyper_parameters['learning_rate']:g}, {result.hyper_parameters['weight_decay']:g}"
     assert tried[chosen] == max(tried.values())
-    assert all(np.array_equal(a, b) for a, b in zip(before, encoder.weights, strict=True))
+    assert all(np.array_equal(a, b.numpy()) for a, b in zip(before, encoder.weights, strict=True))
 
 
 def test_crops_differ_from_epoch_to_epoch(encoder, monkeypatch):

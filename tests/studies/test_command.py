@@ -49,7 +49,7 @@ def refused(run_python, without_tensorflow, tmp_path):
         (["loss", "--batch_size=x"], "--batch_size=x"),
         (["loss", "--epochs"], "epochs"),
         (["loss", "--blur=maybe"], "blur"),
-        (["loss", "--temperature=0"], "--temperature must be greater than 0"),
+        (["head", "--temperature=0"], "--temperature must be greater than 0"),
         (["loss", "--flagfile=recipe:nonsense"], "takes one of"),
         (["loss", "--seeds=0"], "--seeds must be at least 1. Received: 0"),
         (["loss", "--jobs=0"], "--jobs must be 1 or more"),
@@ -188,10 +188,10 @@ def test_a_signal_ends_the_processes(number, tmp_path):
 
 def test_a_study_whose_runs_all_fail(tmp_path, run_python):
     result = run_python(
-        "-c", SLEEPS.replace("time.sleep(60)", "sys.exit('too hot')"), "loss", "--only=no,nt_xent",
+        "-c", SLEEPS.replace("time.sleep(60)", "sys.exit('too hot')"), "temperature", "--only=yes,0.1",
         f"--runs_dir={tmp_path}",
     )  # fmt: skip
-    log = tmp_path / "loss" / "no_nt_xent-seed0.log"
+    log = tmp_path / "temperature" / "yes_0.1-seed0.log"
     assert result.returncode == 1 and log.read_text() == "too hot\n"
-    assert f"[0/1] no, nt_xent, seed 0: failed: too hot (exit code 1); {log}" in result.stdout
+    assert f"[0/1] yes, 0.1, seed 0: failed: too hot (exit code 1); {log}" in result.stdout
     assert "No run of the study is done" in result.stderr and len(result.stderr.splitlines()) == 1

@@ -98,7 +98,7 @@ def test_other_images_are_not_continued_on(whole, tmp_path, run_python):
 
 def run_of(**attributes):
     """A `Run` that was never set up, for what it does by itself."""
-    return SimpleNamespace(folder=Path("runs/x"), _strategy=tf.distribute.get_strategy(), **attributes)
+    return SimpleNamespace(folder=Path("runs/x"), _strategy=tf.distribute.get_strategy(), _advice="", **attributes)
 
 
 def test_lack_of_memory_is_one_line_with_advice():

@@ -13,9 +13,9 @@ shapes, into
     variables.npz  the initial value of each variable, p<number of the parameter>
     images.npy     the training images, uint8 (N, H, W, C)
 
-and config.json, which makes the folder one of a run. With `--resolutions` there is such a folder for each side in B, to be
-run one after the other with the same `--out`. `run` shuffles the images of each epoch by (seed, epoch), drops the
-remainder, and keeps state.npz and log.jsonl in `--out`, which is B/out if not given.
+and config.json, which makes the folder one of a run. With `--resolutions` B has a folder for each side with the first
+three files, to be run one after the other with the same `--out`. `run` shuffles the images of each epoch by (seed, epoch),
+drops the remainder, and keeps state.npz and log.jsonl in `--out`, which is B/out if not given.
 """
 
 import json
@@ -51,13 +51,13 @@ def lower(bundle: Path, words: list[str]) -> None:
         train, _ = hold_out(train, settings.validation_fraction, config.training.seed)
     images = train.array()
     files.write_json(bundle / "config.json", config.to_dict())
+    np.save(bundle / "images.npy", images)
     for side in config.training.sides or (None,):
         model = _model(config, images.shape)
         if side:
             model.views.resize(side)
         folder = bundle / str(side) if side else bundle
         folder.mkdir(parents=True, exist_ok=True)
-        np.save(folder / "images.npy", images)
         step = _step(model)
         spec = tf.TensorSpec([config.training.batch_size, *images.shape[1:]], tf.uint8)
         compiled = step.experimental_get_compiler_ir(spec)
@@ -170,7 +170,7 @@ def run(bundle: Path, out: Path, steps: int, seconds: float, every: int) -> None
         xla_client.XlaComputation((bundle / "step.hlo").read_bytes())
     )
     program = device.client.compile_and_load(module, xla_client.DeviceList((device,)), xla_client.CompileOptions())
-    images = jax.device_put(np.load(bundle / "images.npy"), device)
+    images = jax.device_put(np.load(_home(bundle) / "images.npy"), device)
     out.mkdir(parents=True, exist_ok=True)
     path = out / "state.npz"
     with np.load(path if path.exists() else bundle / "variables.npz") as saved:
@@ -204,10 +204,9 @@ def run(bundle: Path, out: Path, steps: int, seconds: float, every: int) -> None
     print(f"stopped at step {step}", flush=True)
 
 
-def _config(bundle: Path):
-    from simclr_tf.config import Config
-
-    return Config.load((bundle if (bundle / "config.json").exists() else bundle.parent) / "config.json")
+def _home(bundle: Path) -> Path:
+    """The folder of the run: the bundle's own, or the one above where there is a bundle for each side."""
+    return bundle if (bundle / "config.json").exists() else bundle.parent
 
 
 def compare(bundle: Path, out: Path) -> None:
@@ -219,7 +218,9 @@ def compare(bundle: Path, out: Path) -> None:
     import simclr_tf.quiet  # noqa: F401, I001
     import tensorflow as tf
 
-    config, images = _config(bundle), np.load(bundle / "images.npy")
+    from simclr_tf.config import Config
+
+    config, images = Config.load(_home(bundle) / "config.json"), np.load(_home(bundle) / "images.npy")
     rows = {row["step"]: row["loss"] for row in map(json.loads, (out / "log.jsonl").read_text().splitlines())}
     model = _model(config, images.shape)
     if config.training.sides:
@@ -239,10 +240,11 @@ def compare(bundle: Path, out: Path) -> None:
 def restore(bundle: Path, out: Path) -> None:
     """Writes the state as a checkpoint, so that `evaluate.py` can judge the run."""
     import simclr_tf.quiet  # noqa: F401
+    from simclr_tf.config import Config
     from simclr_tf.training import checkpoints
 
-    config = _config(bundle)
-    shape = np.load(bundle / "images.npy", mmap_mode="r").shape
+    config = Config.load(_home(bundle) / "config.json")
+    shape = np.load(_home(bundle) / "images.npy", mmap_mode="r").shape
     names = [parameter["name"] for parameter in json.loads((bundle / "step.json").read_text())["parameters"]]
     with np.load(out / "state.npz") as state:
         arrays = {name: state[f"p{number}"] for number, name in enumerate(names) if number}
@@ -252,9 +254,8 @@ def restore(bundle: Path, out: Path) -> None:
     values = checkpoints.collect(saved)
     checkpoints.restore(saved, values | {path: array for path, array in arrays.items() if path in values})
     meta = {"step": step, "image_shape": list(shape[1:])}
-    folder = bundle if (bundle / "config.json").exists() else bundle.parent
     epoch = step // (shape[0] // config.training.batch_size)
-    print(checkpoints.save(folder / "checkpoints", epoch, checkpoints.collect(saved), meta))
+    print(checkpoints.save(_home(bundle) / "checkpoints", epoch, checkpoints.collect(saved), meta))
 
 
 COMMANDS = ("lower", "run", "compare", "restore")

@@ -1,10 +1,12 @@
 """Files and folders that are written whole or not at all: a reader sees the old one or the new one, never a part."""
 
 import contextlib
+import csv
+import io
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -47,6 +49,15 @@ def write_text(path: Path, text: str) -> None:
     """Writes `text` to `path` as UTF-8; what UTF-8 cannot encode, such as a file name of other bytes, is escaped."""
     with replacing(path) as file:
         file.write(text.encode(errors="backslashreplace"))
+
+
+def write_csv(path: Path, header: Iterable[Any], rows: Iterable[Iterable[Any]]) -> None:
+    """Writes a table with its header."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -11,13 +11,13 @@ from simclr_tf.augment.geometry import RandomCutout, RandomFlip, RandomRotate, R
 from simclr_tf.augment.jitter import ColorJitter
 from simclr_tf.augment.policies import OPERATORS, PRESETS, make_views, policy, simclr
 from simclr_tf.augment.tones import Invert, Posterize, Solarize
-from simclr_tf.augment.two_views import TwoViews
+from simclr_tf.augment.two_views import VALIDATION_STEP, TwoViews
 
 __all__ = [
-    "OPERATORS", "PRESETS", "Augmentation", "AutoAugment", "ColorJitter", "GaussianBlur", "GaussianNoise", "Invert",
-    "Posterize", "RandomBrightness", "RandomContrast", "RandomCrop", "RandomCutout", "RandomFlip", "RandomGrayscale",
-    "RandomHue", "RandomResizedCrop", "RandomRotate", "RandomRotate90", "RandomSaturation", "SobelFilter", "Solarize",
-    "TwoViews", "make_views", "policy", "simclr",
+    "OPERATORS", "PRESETS", "VALIDATION_STEP", "Augmentation", "AutoAugment", "ColorJitter", "GaussianBlur",
+    "GaussianNoise", "Invert", "Posterize", "RandomBrightness", "RandomContrast", "RandomCrop", "RandomCutout",
+    "RandomFlip", "RandomGrayscale", "RandomHue", "RandomResizedCrop", "RandomRotate", "RandomRotate90",
+    "RandomSaturation", "SobelFilter", "Solarize", "TwoViews", "make_views", "policy", "simclr",
 ]  # fmt: skip
 
 # A saved model names its augmentations as "simclr_tf>RandomFlip".

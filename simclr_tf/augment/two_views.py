@@ -12,6 +12,9 @@ from simclr_tf.augment.base import GENERATOR, Augmentation, to_float
 from simclr_tf.augment.crops import RandomResizedCrop
 from simclr_tf.distribution import num_replicas, replica_id
 
+# Beyond any training step, so validation has its own views, the same in every epoch.
+VALIDATION_STEP = 2**31 - 1
+
 Segment = list[tuple[int, keras.Layer]]  # consecutive layers and their places in the view
 
 

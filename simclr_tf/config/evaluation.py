@@ -75,7 +75,20 @@ class Knn(Probe):
 
 
 @dataclasses.dataclass(frozen=True)
-class Finetune(Judged):
+class Trained(Mode):
+    """A protocol that trains all layers on labels."""
+
+    batch_size: int = setting(256, "Images a step; all of them where there are fewer.", low=2)
+    epochs: int | None = setting(
+        None, "Passes over the images; when not given, 60 for 1 % of the labels and 30 for more, and 1000 steps or more.",
+        low=1,
+    )  # fmt: skip
+    seed: int = setting(0, "Seed of the choice of images and of the training.", low=0, high=2**31 - 1)
+    strategy: str = setting("auto", "tf.distribute strategy.", choices=STRATEGY_NAMES)
+
+
+@dataclasses.dataclass(frozen=True)
+class Finetune(Judged, Trained):
     """Settings of `finetune`; the defaults are the paper's (appendix B.5)."""
 
     summary: ClassVar[str] = "All layers trained on a part of the labels, from the pretrained encoder."
@@ -85,13 +98,6 @@ class Finetune(Judged):
     )
     learning_rate: float = setting(0.05, "Learning rate for a batch of 256; it follows the batch.", above=0)
     weight_decay: float = setting(0.0, "Weight decay.", low=0)
-    batch_size: int = setting(256, "Images a step; all of them where there are fewer.", low=2)
-    epochs: int | None = setting(
-        None, "Passes over the images; when not given, 60 for 1 % of the labels and 30 for more, and 1000 steps or more.",
-        low=1,
-    )  # fmt: skip
-    seed: int = setting(0, "Seed of the choice of images and of the training.", low=0, high=2**31 - 1)
-    strategy: str = setting("auto", "tf.distribute strategy.", choices=STRATEGY_NAMES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,18 +111,12 @@ class Supervised(Finetune):
 
 
 @dataclasses.dataclass(frozen=True)
-class Transfer(Mode):
+class Transfer(Trained):
     """Settings of `transfer`."""
 
     summary: ClassVar[str] = "A linear probe and fine-tuning on other data, in one table."
 
     targets: str | None = setting(None, "Labeled data to transfer to, like cifar100:DIR,folder:PATH.")
-    epochs: int | None = setting(
-        None, "Passes of fine-tuning over the images; 30, and 1000 steps or more, when not given.", low=1
-    )
-    batch_size: int = setting(256, "Images a step; all of them where there are fewer.", low=2)
-    seed: int = setting(0, "Seed of the held-out images and of the training.", low=0, high=2**31 - 1)
-    strategy: str = setting("auto", "tf.distribute strategy.", choices=STRATEGY_NAMES)
 
     def __post_init__(self) -> None:
         """Raises ValueError without targets, or for an unknown one."""

@@ -124,6 +124,11 @@ class Network(Section):
         if self.projection == "none" and self.projection_last_bn:
             raise ValueError("`projection_last_bn` needs a projection head. Received: `projection=none`")
 
+    @property
+    def last_layer(self) -> int:
+        """The number of the head's last layer, whose output is z; 0 where there is no head."""
+        return {"none": 0, "linear": 1}.get(self.projection, self.projection_layers + 1)
+
 
 @dataclasses.dataclass(frozen=True)
 class Loss(Section):
@@ -299,6 +304,16 @@ class Config:
     def replace(self, section: str, **changes: Any) -> Self:
         """A copy with some settings of one section changed."""
         return dataclasses.replace(self, **{section: dataclasses.replace(getattr(self, section), **changes)})
+
+    def difference(self, folder: str | Path) -> tuple[str, Any, Any] | None:
+        """The first setting, `PLACES` aside, in which a run in a folder differs: name, its value there, and here."""
+        path = Path(folder) / "config.json"
+        saved = Config.load(path) if path.exists() else self
+        for section, settings in self.to_dict().items():
+            for name, value in settings.items():
+                if section not in PLACES and value != saved.value(name):
+                    return name, saved.value(name), value
+        return None
 
     def value(self, name: str) -> Any:
         """The value of a setting, whichever section it is in."""

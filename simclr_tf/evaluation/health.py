@@ -5,8 +5,7 @@ import dataclasses
 import importlib.util
 import io
 import json
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,13 @@ from PIL import Image
 from sklearn.manifold import TSNE
 
 from simclr_tf import data, encoders, figures, files
-from simclr_tf.augment import TwoViews, make_views
+from simclr_tf.augment import VALIDATION_STEP, TwoViews, make_views
 from simclr_tf.augment.base import to_float
 from simclr_tf.config import Config, Report
-from simclr_tf.data.source import Split
+from simclr_tf.inspect.curves import loss_figure
 from simclr_tf.inspect.geometry import Geometry, unit, verdict
 from simclr_tf.inspect.nearest import nearest
-from simclr_tf.training.metrics import read_rows
 
-VIEWS_STEP = 2**31 - 1  # that of the validation: views that no training step has seen
 BATCH = 256
 SHOWN = 8  # rows of a sheet
 TEMPLATE = Path(__file__).with_name("health.html")
@@ -45,15 +42,15 @@ def run(run_dir: Path, config: Config, settings: Report) -> dict[str, Any]:
     Raises:
         ValueError: If the data does not fit the encoder.
     """
-    head_layer = {"none": 0, "linear": 1}.get(config.network.projection, config.network.projection_layers + 1)
     source, size = config.data, config.data.image_size
     dataset = data.load(source.dataset, source.data_dir, size, config.training.seed)
     split = dataset.test or dataset.train
     chosen = np.random.default_rng(0).permutation(len(split))[: settings.sample]
     images = split.take(np.sort(chosen))
     views = make_views(**dataclasses.asdict(config.augmentation), seed=config.training.seed)
-    trained = _measure(partial(encoders.load_encoder, run_dir), head_layer, images, views, config)
-    untrained = _measure(partial(encoders.random_encoder, run_dir), head_layer, images, views, config)
+    layers, pixels = (0, config.network.last_layer), images.array()
+    loaded = [[load(run_dir, layer) for layer in layers] for load in (encoders.load_encoder, encoders.random_encoder)]
+    (trained, untrained), seen = _measure(loaded, pixels, views, config.objective.temperature)
     plain = {"learning_rate": config.optimization.learning_rate, "temperature": config.objective.temperature,
              "epochs": config.training.epochs}  # fmt: skip
     word, advice = verdict(trained.geometry, untrained.geometry, plain)
@@ -63,7 +60,7 @@ def run(run_dir: Path, config: Config, settings: Report) -> dict[str, Any]:
     }  # fmt: skip
     folder = run_dir / "evaluation"
     files.write_json(folder / "report.json", record)
-    page = _page(run_dir, record, trained, untrained, images.array(), images.labels, dataset.class_names)
+    page = _page(run_dir, record, trained, untrained, seen, pixels, images.labels, dataset.class_names)
     files.write_text(folder / "report.html", page)
     print(f"{word}: {advice}\n{folder / 'report.html'}")
     return record
@@ -76,43 +73,48 @@ class Measured:
     h: np.ndarray
     first: np.ndarray
     second: np.ndarray
-    views: np.ndarray  # uint8 (2, N, H, W, C)
     geometry: Geometry
 
 
 def _measure(
-    load: Callable[[int], keras.Model], layer: int, images: Split, views: TwoViews, config: Config
-) -> Measured:
-    encoder, whole = load(0), load(layer)
-    represent = tf.function(lambda x: tf.cast(encoder(x, training=False), tf.float32))
-    project = tf.function(lambda x: tf.cast(whole(x, training=False), tf.float32))
-    h, z, seen = [], [], []
-    pixels = images.array()
+    models: Sequence[Sequence[keras.Model]], pixels: np.ndarray, views: TwoViews, temperature: float
+) -> tuple[list[Measured], np.ndarray]:
+    """What several pairs of models, to h and to z, make of images and of the same views; and these, (2, N, H, W, C)."""
+    outputs = [[_function(model) for model in pair] for pair in models]
+    found: list[tuple[list[np.ndarray], list[np.ndarray]]] = [([], []) for _ in models]
+    seen = []
     for number, start in enumerate(range(0, len(pixels), BATCH)):
         part = tf.constant(pixels[start : start + BATCH])
-        both = views(part, VIEWS_STEP - number)  # (2B, H, W, C)
-        h.append(represent(to_float(part)).numpy())
-        z.append(np.stack(np.split(project(both).numpy(), 2)))
+        both = views(part, VALIDATION_STEP - number)  # (2B, H, W, C)
         seen.append(np.stack(np.split((both.numpy() * 255).round().astype(np.uint8), 2)))
-    rows, (first, second) = np.concatenate(h), np.concatenate(z, axis=1)
-    geometry = Geometry.of(rows, first, second, config.objective.temperature)
-    return Measured(rows, first, second, np.concatenate(seen, axis=1), geometry)
+        for (represent, project), (h, z) in zip(outputs, found, strict=True):
+            h.append(represent(to_float(part)).numpy())
+            z.append(np.stack(np.split(project(both).numpy(), 2)))
+    measured = []
+    for h, z in found:
+        rows, (first, second) = np.concatenate(h), np.concatenate(z, axis=1)
+        measured.append(Measured(rows, first, second, Geometry.of(rows, first, second, temperature)))
+    return measured, np.concatenate(seen, axis=1)
+
+
+def _function(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    return tf.function(lambda x: tf.cast(model(x, training=False), tf.float32))
 
 
 def _page(
-    run_dir: Path, record: dict[str, Any], trained: Measured, untrained: Measured, pixels: np.ndarray,
-    labels: np.ndarray | None, class_names,
+    run_dir: Path, record: dict[str, Any], trained: Measured, untrained: Measured, seen: np.ndarray,
+    pixels: np.ndarray, labels: np.ndarray | None, class_names,
 ) -> str:  # fmt: skip
     agreement = np.sum(unit(trained.first) * unit(trained.second), axis=1)
     order = np.argsort(agreement)
     pictures = {
-        "Loss": _curves(run_dir),
+        "Loss": _drawn(loss_figure(run_dir / "metrics.csv")),
         "Similarities of projections": _similarities(trained, untrained),
         "Singular values of h": _singular_values(trained, untrained),
         f"Map of h ({'UMAP' if importlib.util.find_spec('umap') else 't-SNE'})": _map(trained.h, labels, class_names),
         "Nearest images by h: each row begins with the query": _neighbors(trained.h, pixels),
-        "Hardest positives: pairs of views that the projections match worst": _pairs(trained.views, order[: 2 * SHOWN]),
-        "Easiest positives": _pairs(trained.views, order[::-1][: 2 * SHOWN]),
+        "Hardest positives: pairs of views that the projections match worst": _pairs(seen, order[: 2 * SHOWN]),
+        "Easiest positives": _pairs(seen, order[::-1][: 2 * SHOWN]),
     }
     environment = json.loads((run_dir / "environment.json").read_text())
     settings = json.loads((run_dir / "config.json").read_text())
@@ -146,19 +148,6 @@ def _sheet(rows: np.ndarray) -> str:
     file = io.BytesIO()
     Image.fromarray(figures.tile(list(rows), scale)).save(file, format="png", optimize=True)
     return _embedded(file.getvalue())
-
-
-def _curves(run_dir: Path) -> str:
-    rows = read_rows(run_dir / "metrics.csv") if (run_dir / "metrics.csv").exists() else []
-    if not rows:
-        return ""
-    figure, axes = _axes("", "epoch", "loss")
-    for (column, label), color in zip((("loss", "training"), ("val_loss", "validation")), figures.COLORS, strict=False):
-        points = [(row["epoch"], row[column]) for row in rows if row.get(column) is not None]
-        if points:
-            axes.plot(*zip(*points, strict=True), color=color, label=label, marker="o" if len(points) < 30 else "")
-    axes.legend(frameon=False, labelcolor=figures.INK)
-    return _drawn(figure)
 
 
 def _similarities(trained: Measured, untrained: Measured) -> str:

@@ -15,13 +15,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
 
-from simclr_tf import data, encoders, files
+from simclr_tf import encoders, files
 from simclr_tf.augment import GaussianNoise, RandomGrayscale, SobelFilter, TwoViews
 from simclr_tf.config import Config, Invariance
 from simclr_tf.data.pipeline import ordered_batches
 from simclr_tf.data.source import Split
 from simclr_tf.evaluation.features import represent
-from simclr_tf.evaluation.probing import results_folder
+from simclr_tf.evaluation.probing import open_data, results_folder
 from simclr_tf.preflight import data_source
 
 IMAGES = 10_000  # to learn from, at most
@@ -68,10 +68,9 @@ def run(run_dir: Path, config: Config, settings: Invariance) -> dict[str, Any]:
     if config.network.projection == "none":
         raise ValueError("`mode=invariance` compares h with g(h). Received: a run with `projection=none`")
     name, data_dir = data_source(settings, config.data)
-    last = config.network.projection_layers + 1 if config.network.projection == "nonlinear" else 1
-    models = {"h": encoders.load_encoder(run_dir), "g(h)": encoders.load_encoder(run_dir, last)}
-    size = (config.data.image_size or models["h"].input_shape[1]) if name == "folder" else None
-    dataset = data.load(name, data_dir, size, config.training.seed)
+    layers = {"h": 0, "g(h)": config.network.last_layer}
+    models = {key: encoders.load_encoder(run_dir, layer) for key, layer in layers.items()}
+    dataset = open_data(name, data_dir, config, lambda: models["h"].input_shape[1])
     everything = dataset.train.take(np.random.default_rng(0).permutation(len(dataset.train)))
     cut = len(everything) if dataset.test else len(everything) * 4 // 5
     train = everything.take(np.arange(min(cut, IMAGES)))

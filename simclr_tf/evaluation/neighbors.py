@@ -1,7 +1,5 @@
 """What the encoder finds similar: the nearest images of each query, as a picture and as CSV."""
 
-import csv
-import io
 from pathlib import Path
 
 import numpy as np
@@ -38,12 +36,8 @@ def run(run_dir: Path, config: Config, settings: Neighbors) -> Path:
             rows.append((query_files[number], [pair for pair in near if pair[0] != query_files[number]][:k]))
     folder = run_dir / "evaluation"
     path = folder / "neighbors.csv"
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["query", "rank", "neighbor", "similarity"])
-    for query, near in rows:
-        writer.writerows([query, rank, name, f"{value:.6f}"] for rank, (name, value) in enumerate(near, 1))
-    files.write_text(path, text.getvalue())
+    lines = ([query, rank, name, f"{value:.6f}"] for query, near in rows for rank, (name, value) in enumerate(near, 1))
+    files.write_csv(path, ["query", "rank", "neighbor", "similarity"], lines)
     _draw(rows[:DRAWN], folder / "neighbors.png")
     print(path, folder / "neighbors.png", sep="\n")
     return path
@@ -61,6 +55,7 @@ def _draw(rows: list[tuple[str, list[tuple[str, float]]]], out: Path) -> None:
     for row, (query, near) in enumerate(rows):
         for column, name in enumerate([query, *(name for name, _ in near)]):
             for _, images, _ in decoded([name], SIDE, 1):
-                picture[row, column, : len(images) * SIDE] = images[0]
+                if len(images):
+                    picture[row, column] = images[0]
     titles = ["query", *map(str, range(1, width))]
     figures.image_grid(list(picture), [Path(query).name[:24] for query, _ in rows], out, 1, titles)

@@ -30,9 +30,7 @@ def judge_run(
     """
     name, data_dir = data_source(settings, config.data)
     encoder = encoders.load_encoder(run_dir, settings.layer)
-    # Only a folder's images can be resized; where the run's were not, the encoder tells the size.
-    size = (config.data.image_size or encoder.input_shape[1]) if name == "folder" else None
-    dataset = data.load(name, data_dir, size, config.training.seed)
+    dataset = open_data(name, data_dir, config, lambda: encoder.input_shape[1])
     for note in dataset.notes:
         print(f"note: {note}")
     return judge_encoder(
@@ -49,6 +47,12 @@ def judge_run(
         on_images,
         features_folder(run_dir, settings.layer),
     )
+
+
+def open_data(name: str, data_dir: str | None, config: Config, side: Callable[[], int]) -> Dataset:
+    """The data set to judge on; only a folder's images can be resized, and where the run's were not, to the given side."""
+    size = (config.data.image_size or side()) if name == "folder" else None
+    return data.load(name, data_dir, size, config.training.seed)
 
 
 def features_folder(run_dir: Path, layer: int) -> Path:
@@ -128,18 +132,37 @@ def judge_encoder(
     after = weights_digest(encoder)
     if before != after:
         raise RuntimeError(f"The evaluation changed the encoder that it judges. Received: {before}, then {after}")
+    about = {"mode": mode, "dataset": dataset.name, "data_dir": data_dir}
+    return keep(about, result, compared, dataset, encoder, before, out_dir)
+
+
+def keep(
+    about: dict[str, Any], result: Result, baselines: dict[str, Any], dataset: Dataset, encoder: keras.Model,
+    digest_before: str, out_dir: str | Path,
+) -> dict[str, Any]:  # fmt: skip
+    """Writes and prints the record of a result on a data set's test images, and returns it.
+
+    Args:
+        about: What was judged: `mode`, `dataset`, `data_dir`, and whatever else there is to say.
+        result: The result.
+        baselines: Results to compare it with, by name.
+        dataset: Data set, whose test images were judged on.
+        encoder: The encoder, as it is afterwards.
+        digest_before: Digest of its weights before.
+        out_dir: Folder for the files.
+    """
+    class_names = dataset.class_names or ()
     record = {
-        "mode": mode,
-        "dataset": dataset.name,
-        "data_dir": data_dir,
+        **about,
         "class_names": list(class_names),
         **result.to_dict(),
-        "baselines": compared,
+        "baselines": baselines,
         "encoder_parameters": encoder.count_params(),
-        "encoder_digest_before": before,
-        "encoder_digest_after": after,
+        "encoder_digest_before": digest_before,
+        "encoder_digest_after": weights_digest(encoder),
     }
-    path = report.write(record, labels_of(splits[-1], dataset.name), result.predictions, class_names, out_dir)
+    test = dataset.test or dataset.train
+    path = report.write(record, labels_of(test, dataset.name), result.predictions, class_names, out_dir)
     report.show(record, path)
     return record
 

@@ -1,8 +1,6 @@
 """Labels for unlabeled images, from a probe that learned on labeled ones; and how far they can be trusted."""
 
-import csv
 import importlib.util
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,14 +9,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.model_selection import StratifiedKFold
 
-from simclr_tf import data, encoders, figures, files
+from simclr_tf import encoders, figures, files
 from simclr_tf.config import Config, PseudoLabel
 from simclr_tf.data.folder import image_paths
 from simclr_tf.data.source import Split
 from simclr_tf.evaluation.features import extract, extract_files, extract_once
 from simclr_tf.evaluation.logistic import fit
 from simclr_tf.evaluation.probe import Features, Labeled
-from simclr_tf.evaluation.probing import features_folder, judged_splits, labels_of, results_folder
+from simclr_tf.evaluation.probing import features_folder, judged_splits, labels_of, open_data, results_folder
 from simclr_tf.inspect.nearest import TEMPERATURE, vote
 from simclr_tf.preflight import data_source
 
@@ -48,7 +46,7 @@ def run(run_dir: Path, config: Config, settings: PseudoLabel) -> dict[str, Any]:
     paths = image_paths(settings.places)
     encoder = encoders.load_encoder(run_dir, settings.layer)
     size = encoder.input_shape[1]
-    dataset = data.load(name, data_dir, size if name == "folder" else None, config.training.seed)
+    dataset = open_data(name, data_dir, config, lambda: size)
     splits = judged_splits(dataset, config.data.validation_fraction, config.training.seed)
     keep_in = features_folder(run_dir, settings.layer)
     train, validation, test = (
@@ -122,17 +120,14 @@ def precision_over_coverage(probabilities: np.ndarray, labels: np.ndarray) -> np
 def _write_labels(
     encoder, probabilities: Probabilities, paths, size: int, settings: PseudoLabel, class_names, path: Path
 ) -> int:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "label", "confidence"])
-    count = 0
-    for names, features in extract_files(encoder, paths, size, settings.max_bad_files):
-        for name, row in zip(names, probabilities(features), strict=True):
-            if row.max() >= settings.threshold:
-                writer.writerow([name, class_names[row.argmax()], f"{row.max():.4f}"])
-                count += 1
-    files.write_text(path, text.getvalue())
-    return count
+    rows = [
+        [name, class_names[row.argmax()], f"{row.max():.4f}"]
+        for names, features in extract_files(encoder, paths, size, settings.max_bad_files)
+        for name, row in zip(names, probabilities(features), strict=True)
+        if row.max() >= settings.threshold
+    ]
+    files.write_csv(path, ["file", "label", "confidence"], rows)
+    return len(rows)
 
 
 def _write_issues(encoder, split: Split, name: str, class_names, path: Path) -> None:
@@ -148,13 +143,12 @@ def _write_issues(encoder, split: Split, name: str, class_names, path: Path) -> 
         probabilities[unseen] = classifier.probabilities(test.features)
     issues = find_label_issues(labels, probabilities, return_indices_ranked_by="self_confidence")
     places = getattr(split.images, "paths", range(len(labels)))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "label", "suggested", "confidence in the label"])
-    for row in issues:
-        suggested = class_names[probabilities[row].argmax()]
-        writer.writerow([places[row], class_names[labels[row]], suggested, f"{probabilities[row, labels[row]]:.4f}"])
-    files.write_text(path, text.getvalue())
+    lines = (
+        [places[row], class_names[labels[row]], class_names[probabilities[row].argmax()],
+         f"{probabilities[row, labels[row]]:.4f}"]
+        for row in issues
+    )  # fmt: skip
+    files.write_csv(path, ["image", "label", "suggested", "confidence in the label"], lines)
     print(f"doubts   {len(issues)} labels of the training images are probably wrong, in {path}")
 
 

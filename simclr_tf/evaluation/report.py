@@ -61,7 +61,7 @@ def table(record: dict[str, Any]) -> Table:
     result.add_column("features", no_wrap=True)
     percentages = [f"top-{accuracy[-1]} %" for accuracy in accuracies]
     for heading in (percentages[0], "95 % interval", *percentages[1:], "training images", "test images"):
-        result.add_column(heading, justify="right")
+        result.add_column(heading, justify="right", no_wrap=heading == "95 % interval")
     for name, row in {"pretrained encoder": record, **record["baselines"]}.items():
         percent = [f"{100 * row[accuracy]:.1f}" for accuracy in accuracies]
         interval = " to ".join(f"{100 * end:.1f}" for end in row["interval"])

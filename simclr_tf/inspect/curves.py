@@ -15,6 +15,11 @@ _TRAINING, _VALIDATION = figures.COLORS[:2]
 
 def loss_curves(metrics_csv: Path, out: Path) -> None:
     """Draws the losses and contrastive accuracy of a run as PNG; raises ValueError if its table has no epoch."""
+    figures.save(loss_figure(metrics_csv), out)
+
+
+def loss_figure(metrics_csv: Path) -> Figure:
+    """The figure of `loss_curves`."""
     rows = read_rows(metrics_csv)
     if not rows:
         raise ValueError(f"There is no epoch to draw. Received: {metrics_csv}")
@@ -27,7 +32,7 @@ def loss_curves(metrics_csv: Path, out: Path) -> None:
     _finish(right, "Contrastive accuracy", "positives ranked first")
     right.set_ylim(bottom=0)
     right.yaxis.set_major_formatter(PercentFormatter(xmax=1, symbol=" %"))
-    figures.save(figure, out)
+    return figure
 
 
 def _curve(axes: Axes, rows: Sequence[Row], column: str, label: str, color: str) -> None:

@@ -8,14 +8,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from simclr_tf import data, encoders
+from simclr_tf import encoders
 from simclr_tf.config import Config, Finetune, Supervised
 from simclr_tf.data.pipeline import ordered_batches
 from simclr_tf.data.source import Split, labeled_part
-from simclr_tf.evaluation import report
 from simclr_tf.evaluation.features import weights_digest
 from simclr_tf.evaluation.probe import judge
-from simclr_tf.evaluation.probing import judged_splits, labels_of, results_folder
+from simclr_tf.evaluation.probing import judged_splits, keep, labels_of, open_data, results_folder
 from simclr_tf.preflight import data_source
 from simclr_tf.tasks.classify import classify
 
@@ -49,15 +48,14 @@ def train_and_judge(
         load: Function from a layer to the encoder to start from.
 
     Returns:
-        The record, as `probing.judge_encoder` writes it, with `label_fraction` and `labels`; None on workers other than
+        The record, as `probing.judge_encoder` writes it, with `label_fraction`; None on workers other than
         the chief.
 
     Raises:
         ValueError: If data, labels or settings do not fit.
     """
     name, data_dir = data_source(settings, config.data)
-    size = (config.data.image_size or load(0).input_shape[1]) if name == "folder" else None
-    dataset = data.load(name, data_dir, size, config.training.seed)
+    dataset = open_data(name, data_dir, config, lambda: load(0).input_shape[1])
     train, validation, test = judged_splits(dataset, config.data.validation_fraction, config.training.seed)
     part = labeled_part(train, settings.label_fraction, settings.seed)
     folder = results_folder(run_dir, settings.layer, (name, data_dir), config.data)
@@ -70,29 +68,15 @@ def train_and_judge(
         digests.append(weights_digest(encoder))
         return encoder
 
-    class_names = dataset.class_names or ()
-    model, chief = classify(training, part, validation, len(class_names), make_encoder)
+    model, chief = classify(training, part, validation, len(dataset.class_names or ()), make_encoder)
     if not chief:
         return None
     hyper_parameters = {"learning_rate": settings.learning_rate, "weight_decay": settings.weight_decay,
                         "epochs": training.training.epochs, "batch_size": training.training.batch_size}  # fmt: skip
-    labels = labels_of(test, name)
-    result = judge(logits(model, test), labels, len(part), hyper_parameters)
-    record = {
-        "mode": mode,
-        "dataset": dataset.name,
-        "data_dir": str(Path(data_dir).resolve()) if data_dir else None,
-        "label_fraction": settings.label_fraction,
-        "class_names": list(class_names),
-        **result.to_dict(),
-        "baselines": {},
-        "encoder_parameters": model.encoder.count_params(),
-        "encoder_digest_before": digests[0],
-        "encoder_digest_after": weights_digest(model.encoder),
-    }
-    path = report.write(record, labels, result.predictions, class_names, folder)
-    report.show(record, path)
-    return record
+    result = judge(logits(model, test), labels_of(test, name), len(part), hyper_parameters)
+    about = {"mode": mode, "dataset": dataset.name, "data_dir": str(Path(data_dir).resolve()) if data_dir else None,
+             "label_fraction": settings.label_fraction}  # fmt: skip
+    return keep(about, result, {}, dataset, model.encoder, digests[0], folder)
 
 
 def training_settings(config: Config, settings: Finetune, images: int, folder: Path) -> Config:

@@ -5,16 +5,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import keras
 from rich.console import Console
 from rich.table import Table
 
-from simclr_tf import data, encoders, files
+from simclr_tf import encoders, files
 from simclr_tf.config import Config, Finetune, Transfer
 from simclr_tf.data.source import Dataset
 from simclr_tf.evaluation.features import extract
 from simclr_tf.evaluation.logistic import linear_probe
 from simclr_tf.evaluation.probe import Features, Labeled, Result, judge
-from simclr_tf.evaluation.probing import judged_splits, labels_of
+from simclr_tf.evaluation.probing import judged_splits, labels_of, open_data
 from simclr_tf.protocols.finetune import logits, training_settings
 from simclr_tf.tasks.classify import classify
 
@@ -40,8 +41,7 @@ def run(run_dir: Path, config: Config, settings: Transfer) -> dict[str, Any] | N
     for target in settings.each:
         name, data_dir = split_target(target)
         encoder = encoders.load_encoder(run_dir, settings.layer)
-        size = (config.data.image_size or encoder.input_shape[1]) if name == "folder" else None
-        dataset = data.load(name, data_dir, size, config.training.seed)
+        dataset = open_data(name, data_dir, config, partial(_side, encoder))
         splits = judged_splits(dataset, 0, settings.seed)
         train, validation, test = (Labeled(extract(encoder, split), labels_of(split, target)) for split in splits)
         linear = linear_probe(Features(train, validation, test, len(dataset.class_names or ())))
@@ -56,6 +56,10 @@ def run(run_dir: Path, config: Config, settings: Transfer) -> dict[str, Any] | N
     Console().print(_table(record["targets"]))
     print(path)
     return record
+
+
+def _side(encoder: keras.Model) -> int:
+    return encoder.input_shape[1]
 
 
 def split_target(target: str) -> tuple[str, str | None]:

@@ -1,13 +1,12 @@
 """The report of a study: tables with the paper's values beside, the figure, and HParams for TensorBoard."""
 
-import csv
-import io
 import math
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
+from simclr_tf import files
 from simclr_tf.files import write_text
 from simclr_tf.studies.figures import draw
 from simclr_tf.studies.study import MEASURES, Labels, Study, Summary, Trial, chosen
@@ -51,15 +50,13 @@ def pooled(cells: Iterable[Sequence[float]]) -> float | None:
 
 def write_csv(study: Study, trials: Sequence[Trial], path: Path) -> None:
     """One row for each finished trial: labels, tuned settings, seed, measures, usage, folder."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     names = dict.fromkeys(name for trial in trials for name in trial.choice)
-    writer.writerow([*study.axes, *names, "seed", *COLUMNS, "run_dir"])
-    for trial in trials:
-        if trial.state() == "done":
-            place = [*trial.labels, *map(trial.choice.get, names), trial.settings["seed"]]
-            writer.writerow([*place, *map(trial.measures().get, COLUMNS), trial.folder])
-    write_text(path, text.getvalue())
+    rows = (
+        [*trial.labels, *map(trial.choice.get, names), trial.settings["seed"], *map(trial.measures().get, COLUMNS),
+         trial.folder]
+        for trial in trials if trial.state() == "done"
+    )  # fmt: skip
+    files.write_csv(path, [*study.axes, *names, "seed", *COLUMNS, "run_dir"], rows)
 
 
 def write_markdown(study: Study, trials: Sequence[Trial], command: str, path: Path) -> None:

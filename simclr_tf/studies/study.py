@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from simclr_tf.config import PLACES, Config
+from simclr_tf.config import Config
 from simclr_tf.training.metrics import read_rows
 
 Labels = tuple[Any, ...]  # a cell's place on each axis
@@ -226,19 +226,12 @@ def _trial(folder: Path, labels: Labels, settings: Settings, mode: str, choice: 
     name = re.sub(r"[^\w.]+", "_", "-".join([*labels, *(f"{key}{value:g}" for key, value in choice.items())]))
     trial = Trial(labels, settings, folder / f"{name}-seed{settings['seed']}", mode, choice)
     try:
-        _require_same(Config.of(**settings), trial.folder)
+        if different := Config.of(**settings).difference(trial.folder):
+            key, before, now = different
+            raise ValueError(
+                f"{trial.folder} was run with `{key}={before}`; give this study another `runs_dir`. "
+                f"Received: `{key}={now}`"
+            )
     except ValueError as error:
         raise ValueError(f"{trial}: {error}") from error
     return trial
-
-
-def _require_same(wanted: Config, folder: Path) -> None:
-    """Raises ValueError if the folder holds another run."""
-    saved = Config.load(folder / "config.json") if (folder / "config.json").exists() else wanted
-    for section, settings in wanted.to_dict().items():
-        for name, value in settings.items():
-            if section not in PLACES and value != saved.value(name):
-                raise ValueError(
-                    f"{folder} was run with `{name}={saved.value(name)}`; give this study another `runs_dir`. "
-                    f"Received: `{name}={value}`"
-                )

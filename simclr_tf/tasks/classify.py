@@ -9,7 +9,7 @@ import tensorflow as tf
 from simclr_tf import distribution
 from simclr_tf.augment import TwoViews, make_views
 from simclr_tf.augment.base import to_float
-from simclr_tf.config import PLACES, Config
+from simclr_tf.config import Config
 from simclr_tf.data.source import Split
 from simclr_tf.distribution import num_replicas
 from simclr_tf.training import engine
@@ -98,7 +98,12 @@ def classify(
         ValueError: If the folder holds a training with other settings, or these do not fit the images.
         FloatingPointError: When the loss is no longer finite.
     """
-    _require_same(config)
+    folder = config.output.run_dir
+    if different := config.difference(str(folder)):
+        name, before, now = different
+        raise ValueError(
+            f"{folder} holds a training with `{name}={before}`: delete it to train again. Received: `{name}={now}`"
+        )
     strategy = engine.start(config.training, config.hardware)
     run = engine.Run(config, strategy, train, validation, MEASURES, True, "the same command goes on")
     with run.building():
@@ -118,19 +123,3 @@ def classify(
     run.fit(model)
     run.close()
     return model, run.chief
-
-
-def _require_same(config: Config) -> None:
-    folder = config.output.run_dir
-    path = f"{folder}/config.json"
-    try:
-        saved = Config.load(path)
-    except ValueError:
-        return
-    for section, settings in config.to_dict().items():
-        for name, value in settings.items():
-            if section not in PLACES and value != saved.value(name):
-                raise ValueError(
-                    f"{folder} holds a training with `{name}={saved.value(name)}`: delete it to train again. "
-                    f"Received: `{name}={value}`"
-                )

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_tf import files
+from simclr_tf.augment import VALIDATION_STEP
 from simclr_tf.augment.base import to_float
 from simclr_tf.data.source import Split
 from simclr_tf.inspect.geometry import Geometry
@@ -25,7 +26,6 @@ MEASURES = {
 IMAGES, BANK = 500, 5000  # looked at, and voted by, at most
 NEIGHBORS = 20
 BATCH = 250
-VIEWS_STEP = 2**31 - 1  # that of the validation: views that no training step has seen
 
 
 class Monitor(keras.callbacks.Callback):
@@ -55,17 +55,18 @@ class Monitor(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         """Measures the initial weights, once in a run."""
         if not self._first.exists():
-            found = self._geometry()
+            found = self._geometry(self._representations(self._watched))
             files.write_json(self._first, {"rank": found.rank, "spread": found.spread})
 
     def on_epoch_end(self, epoch: int, logs: MutableMapping[str, Any] | None = None):
         """Measures every few epochs; raises FloatingPointError on a collapse that should end the run."""
         if (epoch + 1) % self._every or logs is None:
             return
-        found = self._geometry()
+        h = self._representations(self._watched)
+        found = self._geometry(h)
         logs.update(rank=found.rank, alignment=found.alignment, uniformity=found.uniformity)
         if self._bank.labels is not None and self._watched.labels is not None:
-            logs["knn"] = self._knn(self._bank.labels, self._watched.labels)
+            logs["knn"] = self._knn(h, self._watched.labels, self._bank.labels)
         first = json.loads(self._first.read_text())
         if found.accuracy < 0.05 and (found.spread < 0.5 * first["spread"] or found.rank < 0.5 * first["rank"]):
             message = (
@@ -86,15 +87,14 @@ class Monitor(keras.callbacks.Callback):
             config += '  metadata_path: "labels.tsv"\n'
         files.write_text(folder / "projector_config.pbtxt", config + "}\n")
 
-    def _geometry(self) -> Geometry:
+    def _geometry(self, h: np.ndarray) -> Geometry:
         first: list[np.ndarray] = []
         second: list[np.ndarray] = []
         pixels = self._watched.array()
         for number, start in enumerate(range(0, len(pixels), BATCH)):
-            views = self.model.views(tf.constant(pixels[start : start + BATCH]), VIEWS_STEP - number)
+            views = self.model.views(tf.constant(pixels[start : start + BATCH]), VALIDATION_STEP - number)
             for part, z in zip((first, second), tf.split(self.model(views, training=False), 2), strict=True):
                 part.append(tf.cast(z, tf.float32).numpy())
-        h = self._representations(self._watched)
         return Geometry.of(h, np.concatenate(first), np.concatenate(second), self._temperature)
 
     def _representations(self, split: Split) -> np.ndarray:
@@ -105,8 +105,8 @@ class Monitor(keras.callbacks.Callback):
         ]
         return np.concatenate([tf.cast(part, tf.float32).numpy() for part in parts])
 
-    def _knn(self, known: np.ndarray, asked: np.ndarray) -> float:
-        bank, queries = self._representations(self._bank), self._representations(self._watched)
+    def _knn(self, queries: np.ndarray, asked: np.ndarray, known: np.ndarray) -> float:
+        bank = self._representations(self._bank)
         classes, k = int(max(known.max(), asked.max())) + 1, min(NEIGHBORS, len(bank))
         votes = vote(queries, bank, known, classes, ks=[k], temperature=TEMPERATURE)[k]
         return float((votes.argmax(axis=1) == asked).mean())

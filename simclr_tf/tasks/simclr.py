@@ -7,15 +7,12 @@ import tensorflow as tf
 
 # Imported so that Keras knows every class of this package that a saved model may contain.
 from simclr_tf import networks, optimizers  # noqa: F401
-from simclr_tf.augment import TwoViews
+from simclr_tf.augment import VALIDATION_STEP, TwoViews
 from simclr_tf.augment.base import to_float
 from simclr_tf.distribution import num_replicas
 from simclr_tf.objectives import Contrast, nt_xent
 
 _PARTS = ("encoder", "head", "views", "objective")
-
-# Beyond any training step, so validation has its own views, the same in every epoch.
-VALIDATION_STEP = 2**31 - 1
 
 
 @keras.saving.register_keras_serializable("simclr_tf")

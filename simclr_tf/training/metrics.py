@@ -5,7 +5,7 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from simclr_tf.files import write_text
+from simclr_tf.files import write_csv
 
 FIRST, LAST = ("epoch", "step"), ("learning_rate", "images_per_second")  # between them is what the model measures
 
@@ -35,9 +35,5 @@ def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
 
     Floats are written in full, so that equal numbers give equal text and reading gives the same numbers back.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow(["" if row.get(name) is None else repr(row[name]) for name in columns])
-    write_text(path, text.getvalue())
+    cells = (["" if row.get(name) is None else repr(row[name]) for name in columns] for row in rows)
+    write_csv(path, columns, cells)

@@ -4,18 +4,9 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf.data.pipeline import training_batches
-from simclr_tf.data.source import ArrayImages, Split
 from simclr_tf.evaluation import linear_sgd
 from simclr_tf.evaluation.linear_sgd import MOMENTUM, SgdProbe
-
-
-def split(rows, seed, classes=3):
-    """Images of class c are bright in channel c."""
-    rng = np.random.default_rng(seed)
-    labels = (np.arange(rows) % classes).astype(np.int32)
-    images = rng.integers(0, 100, (rows, 8, 8, 3))
-    images[np.arange(rows), :, :, labels] += 120
-    return Split(ArrayImages(images.astype(np.uint8)), labels)
+from tests.evaluation.channels import split
 
 
 @pytest.fixture

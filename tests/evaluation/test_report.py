@@ -8,29 +8,21 @@ import pytest
 from matplotlib.image import imread
 from rich.console import Console
 
-from simclr_tf.data.source import ArrayImages, Dataset, Split
+from simclr_tf.data.source import Dataset, Split
 from simclr_tf.evaluation import probing, report
 from simclr_tf.evaluation.knn import knn_probe
 from simclr_tf.evaluation.logistic import linear_probe
 from simclr_tf.evaluation.probing import judge_encoder
+from tests.evaluation.channels import split
 
 PROBES = {"knn": knn_probe, "linear": linear_probe}
 
 ROW = {"top1", "top5", "interval", "per_class", "n_train", "n_test", "hyper_parameters"}
 
 
-def split(rows, seed, classes=3):
-    """Images of class c are bright in channel c."""
-    rng = np.random.default_rng(seed)
-    labels = (np.arange(rows) % classes).astype(np.int32)
-    images = rng.integers(0, 100, (rows, 4, 4, 3))
-    images[np.arange(rows), :, :, labels] += 120
-    return Split(ArrayImages(images.astype(np.uint8)), labels)
-
-
 @pytest.fixture
 def dataset():
-    return Dataset("channels", split(60, 0), split(30, 1), ("red", "green", "$blue$"))
+    return Dataset("channels", split(60, 0, side=4), split(30, 1, side=4), ("red", "green", "$blue$"))
 
 
 def encoder():

@@ -56,7 +56,7 @@ def confusion_figure(labels: np.ndarray, predictions: np.ndarray, class_names: S
 
 def table(record: dict[str, Any]) -> Table:
     """The record as a table: the pretrained encoder, then the baselines; top-5 only with more than five classes."""
-    result = Table(title=f"{record['mode']} probe on {record['dataset']}", pad_edge=False)
+    result = Table(title=f"{record['mode']} probe on {record['dataset']}", collapse_padding=True)
     accuracies = ["top1"] if record["top5"] is None else ["top1", "top5"]
     result.add_column("features", no_wrap=True)
     percentages = [f"top-{accuracy[-1]} %" for accuracy in accuracies]

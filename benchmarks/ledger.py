@@ -47,7 +47,8 @@ def cpu() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown CPU")
     bf16 = ", bf16" if any("avx512_bf16" in line for line in lines) else ""
-    return f"{len(os.sched_getaffinity(0))} cores {name}{bf16}"
+    cores = len(os.sched_getaffinity(0))
+    return f"{cores} core{'s' if cores > 1 else ''} {name}{bf16}"
 
 
 def keep(run_dir: Path, folder: Path, words: list[str]) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 from simclr_tf import data
 from simclr_tf.config import MODES, Config, Probe, Section
 from simclr_tf.config.base import setting
-from simclr_tf.studies import STUDIES, estimate, execution
+from simclr_tf.studies import STUDIES, estimate, execution, transfer
 from simclr_tf.studies.study import Study, Times, Trial, Tuned, plan
 from simclr_tf.training.signals import interruptible
 
@@ -35,9 +35,11 @@ class Options(Section):
     jobs: int = setting(1, "Runs at once.")
     gpus: str | None = setting(None, "CUDA devices to deal out to the jobs, like 0,1.")
     only: str | None = setting(None, "Labels, like yes,0.1,0.5: run the cells that have no others.")
-    mode: str = setting(
-        "linear", "Probe that judges the encoders.", choices=tuple(m for m in MODES if issubclass(MODES[m], Probe))
-    )
+    mode: str | None = setting(
+        None, "Probe that judges the encoders, linear by default; some studies have judgments of their own.",
+        choices=tuple(m for m in MODES if issubclass(MODES[m], Probe)),
+    )  # fmt: skip
+    targets: str | None = setting(None, "For `transfer`: labeled data like cifar100:DIR,folder:PATH.")
     runs_dir: str = setting("runs/studies", "Folder of the runs; the study gets RUNS_DIR/NAME.", path=True)
     report_dir: str | None = setting(None, "Folder of the report, NAME.csv, NAME.md and NAME.png.", path=True)
     dry_run: bool = setting(False, "Print the cells, the expected time and memory, and stop.")
@@ -57,6 +59,10 @@ def _study() -> None:
     if not words or words[0] not in STUDIES:
         raise ValueError(f"Expected a study, one of {', '.join(STUDIES)}. Received: {' '.join(words) or 'none'}")
     study, folder = STUDIES[words[0]], Path(options.runs_dir) / words[0]
+    if options.targets:
+        if words[0] != "transfer":
+            raise ValueError(f"`targets` has no effect on {words[0]}: leave it out. Received: {options.targets}")
+        study = transfer(options.targets.split(","))
     settings = given(name for group in pretraining_groups().values() for name in group)
     for name, value in settings.items():
         if name in ("overwrite", "resume", "run_dir"):
@@ -70,7 +76,8 @@ def _study() -> None:
     gpus, only = (re.findall("[^,]+", listed or "") for listed in (options.gpus, options.only))
     planned = partial(plan, study, settings, folder, options.seeds, options.mode, only)
     places = execution.environments(options.jobs, gpus)
-    name = (words[0] if options.report_dir else "results") + (f"-{options.mode}" if options.mode != "linear" else "")
+    name = words[0] if options.report_dir else "results"
+    name += f"-{options.mode}" if options.mode not in (None, "linear") else ""
     stem = Path(options.report_dir or folder) / name
     # This process imports TensorFlow to write HParams, and must not take the memory of the runs' GPUs.
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
@@ -90,9 +97,12 @@ def _commands(trial: Trial) -> dict[str, list[str]]:
     """The command lines of a trial."""
     python, folder = [sys.executable, "-m"], as_word("run_dir", trial.folder)
     settings = [as_word(name, value) for name, value in trial.settings.items() if value is not None]
-    return {
+    return {  # fmt: skip
         "train": [*python, f"{__package__}.train", *settings, folder, "--resume"],
-        "evaluate": [*python, f"{__package__}.evaluate", folder, as_word("mode", trial.mode)],
+        "evaluate": [
+            *python, f"{__package__}.evaluate", folder, as_word("mode", trial.judgment.mode),
+            *(as_word(name, value) for name, value in trial.judgment.settings.items()),
+        ],
     }
 
 

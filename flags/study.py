@@ -100,7 +100,10 @@ def _commands(trial: Trial) -> dict[str, list[str]]:
     return {  # fmt: skip
         "train": [*python, f"{__package__}.train", *settings, folder, "--resume"],
         "evaluate": [
-            *python, f"{__package__}.evaluate", folder, as_word("mode", trial.judgment.mode),
+            *python,
+            f"{__package__}.evaluate",
+            folder,
+            as_word("mode", trial.judgment.mode),
             *(as_word(name, value) for name, value in trial.judgment.settings.items()),
         ],
     }

@@ -3,12 +3,10 @@
 from pathlib import Path
 
 import keras
-import tensorflow as tf
 
 from simclr_tf import quiet
-from simclr_tf.augment.base import to_float
 from simclr_tf.config import Config, Network
-from simclr_tf.files import replacing_folder
+from simclr_tf.exports.saved_model import write_saved_model
 from simclr_tf.networks import make_encoder, projection_head, up_to
 from simclr_tf.training import checkpoints
 
@@ -47,12 +45,13 @@ def build_head(network: Network, representation_dim: int, precision: str = "floa
     )  # fmt: skip
 
 
-def load_encoder(folder: str | Path, layer: int = 0) -> keras.Model:
+def load_encoder(folder: str | Path, layer: int = 0, precision: str | None = None) -> keras.Model:
     """The pretrained encoder of a run, from its newest checkpoint.
 
     Args:
         folder: Folder of the run.
         layer: 0 for h, or k for the k-th layer of the projection head as in `networks.up_to`.
+        precision: Keras dtype policy to compute in; that of the run by default.
 
     Returns:
         A model of float32 images in [0, 1], (B, H, W, C), to float32 (B, D).
@@ -60,7 +59,7 @@ def load_encoder(folder: str | Path, layer: int = 0) -> keras.Model:
     Raises:
         ValueError: If the folder holds no run or no checkpoint, or the head has no such layer.
     """
-    encoder, saved = _encoder_of(Path(folder), layer)
+    encoder, saved = _encoder_of(Path(folder), layer, precision=precision)
     paths = {variable.path for variable in encoder.variables}
     checkpoints.restore(encoder.variables, {k: v for k, v in saved.variables.items() if k in paths})
     return encoder
@@ -74,74 +73,27 @@ def random_encoder(folder: str | Path, layer: int = 0, seed: int | None = None) 
     return _encoder_of(Path(folder), layer, seed)[0]
 
 
-def export_run(folder: str | Path, layer: int = 0) -> Path:
-    """Writes the pretrained encoder of a run as a SavedModel into the run's folder, and returns its path.
+def export_run(folder: str | Path) -> Path:
+    """Writes the pretrained encoder of a run as a SavedModel, `encoder/` in its folder, and returns its path.
 
-    It is `encoder/`, and `encoder_layer<k>/` for a layer of the head.
+    It computes in float32, whatever the run did: whoever loads it may have no hardware for less.
 
     Args and raises: as `load_encoder`.
     """
-    return export_encoder(load_encoder(folder, layer), Path(folder) / f"encoder{f'_layer{layer}' if layer else ''}")
+    return write_saved_model(load_encoder(folder, precision="float32"), Path(folder) / "encoder")
 
 
-def _encoder_of(folder: Path, layer: int, seed: int | None = None) -> tuple[keras.Model, checkpoints.Checkpoint]:
+def _encoder_of(
+    folder: Path, layer: int, seed: int | None = None, precision: str | None = None
+) -> tuple[keras.Model, checkpoints.Checkpoint]:
     config = Config.load(folder / "config.json")
     saved = checkpoints.newest(folder / "checkpoints")
     if saved is None:
         raise ValueError(f"The run has no checkpoint yet. Received: {folder}")
     keras.utils.set_random_seed(config.training.seed if seed is None else seed)
-    encoder = build_encoder(config.network, tuple(saved.meta["image_shape"]), config.training.precision)
+    precision = precision or config.training.precision
+    encoder = build_encoder(config.network, tuple(saved.meta["image_shape"]), precision)
     if layer:
-        head = build_head(config.network, encoder.output_shape[-1], config.training.precision)
+        head = build_head(config.network, encoder.output_shape[-1], precision)
         encoder = keras.Model(encoder.input, up_to(head, layer)(encoder.output), name=f"{encoder.name}_{head.name}")
     return encoder, saved
-
-
-class _ExportedEncoder(tf.Module):
-    """Images in, representations out, with the preprocessing inside."""
-
-    def __init__(self, encoder: keras.Model):
-        super().__init__(name="encoder")
-        self._encoder = encoder
-        # A SavedModel keeps the variables that are attributes of the module; Keras' own tracking is not TensorFlow's.
-        self._variables = [variable.value for variable in encoder.variables]
-
-    @tf.function
-    def __call__(self, images):
-        """Images (B, H, W, C), uint8 or float32 in [0, 1], of the size of training, to h, float32 (B, D)."""
-        # No kernel takes a batch of no images.
-        return tf.cond(tf.shape(images)[0] > 0, lambda: self._represent(images), self._nothing)
-
-    def _represent(self, images):
-        return tf.cast(self._encoder(to_float(images), training=False), tf.float32)
-
-    def _nothing(self):
-        return tf.zeros([0, self._encoder.output_shape[-1]])
-
-
-def export_encoder(encoder: keras.Model, folder: Path) -> Path:
-    """Writes a SavedModel, whole or not at all.
-
-    `tf.saved_model.load(folder)` gives an object to call with uint8 images or with floats in [0, 1]; its signatures
-    are `serving_default` (float32) and `serving_uint8`.
-
-    Args:
-        encoder: Model of float32 images in [0, 1] to h, made outside of any strategy.
-        folder: Folder to write; replaced if it exists.
-
-    Returns:
-        The folder.
-    """
-    module, signatures = _ExportedEncoder(encoder), {}
-
-    @tf.function
-    def serve(images):
-        return {"representation": module(images)}
-
-    for name, dtype in (("serving_default", tf.float32), ("serving_uint8", tf.uint8)):
-        spec = tf.TensorSpec([None, *encoder.input_shape[1:]], dtype, name="images")
-        module.__call__.get_concrete_function(spec)
-        signatures[name] = serve.get_concrete_function(spec)
-    with replacing_folder(folder) as temporary:
-        tf.saved_model.save(module, str(temporary), signatures=signatures)
-    return folder

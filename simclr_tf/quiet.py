@@ -17,6 +17,7 @@ NOISE = re.compile(
     r"All log messages before absl::InitializeLog|oneDNN custom operations|Could not find cuda drivers"
     r"|This TensorFlow binary is optimized|To enable the following instructions|failed call to cuInit"
     r"|computation_placer already registered|Unable to register cu|TF-TRT Warning|oneDNN supports DT_"
+    r"|TensorFlow Lite XNNPACK delegate|^fully_quantize: "
 )
 
 

@@ -44,7 +44,8 @@ def requirements():
     """What is declared: requirements.txt, and the extras of pyproject.toml that `make` installs."""
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    return [line for line in [*lines, *extras["dev"]] if line and not line.startswith("#")]
+    lines += [line for name in ("export", "analysis", "dev") for line in extras[name]]
+    return [line for line in lines if line and not line.startswith(("#", "simclr-tf"))]
 
 
 @pytest.mark.parametrize("line", requirements())

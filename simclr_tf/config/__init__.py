@@ -17,10 +17,12 @@ from simclr_tf.config.evaluation import (
     PseudoLabel,
     Report,
     Supervised,
+    Trained,
     Transfer,
     mode_settings,
 )
 from simclr_tf.config.pretraining import (
+    DATASET_NAMES,
     PLACES,
     Config,
     Data,
@@ -34,7 +36,7 @@ from simclr_tf.config.pretraining import (
 )  # fmt: skip
 
 __all__ = [
-    "MODES", "PLACES", "Config", "Data", "Embed", "Export", "Finetune", "Hardware", "Invariance", "Judged", "Knn",
-    "Linear", "LinearSgd", "Loss", "Mode", "Neighbors", "Network", "Optimization", "Output", "Probe", "PseudoLabel",
-    "Report", "Section", "Supervised", "Training", "Transfer", "Views", "field_type", "mode_settings", "setting",
+    "DATASET_NAMES", "MODES", "PLACES", "Config", "Data", "Embed", "Export", "Finetune", "Hardware", "Invariance", "Judged",
+    "Knn", "Linear", "LinearSgd", "Loss", "Mode", "Neighbors", "Network", "Optimization", "Output", "Probe", "PseudoLabel",
+    "Report", "Section", "Supervised", "Trained", "Training", "Transfer", "Views", "field_type", "mode_settings", "setting",
 ]  # fmt: skip

@@ -99,6 +99,10 @@ class Finetune(Judged, Trained):
     learning_rate: float = setting(0.05, "Learning rate for a batch of 256; it follows the batch.", above=0)
     weight_decay: float = setting(0.0, "Weight decay.", low=0)
 
+    def name(self, mode: str) -> str:
+        """The name of the folder of its results."""
+        return f"{mode}-{self.label_fraction:g}-seed{self.seed}"
+
 
 @dataclasses.dataclass(frozen=True)
 class Supervised(Finetune):
@@ -210,11 +214,30 @@ class PseudoLabel(Files, Judged):
     threshold: float = setting(0.0, "Leave out labels of less confidence.", low=0, high=1)
 
 
+EXPORT_FORMATS = ("saved_model", "keras", "onnx", "litert", "litert_int8")
+
+
 @dataclasses.dataclass(frozen=True)
 class Export(Mode):
     """Settings of `export`."""
 
-    summary: ClassVar[str] = "The encoder as a SavedModel, with the preprocessing inside."
+    summary: ClassVar[str] = "The encoder, and its linear probe, in files that need nothing of this project."
+
+    format: str = setting(
+        "saved_model", f"What to write, separated by commas, of {', '.join(EXPORT_FORMATS)}; onnx needs tf2onnx, "
+        "litert needs ai-edge-litert.",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for an unknown format."""
+        super().__post_init__()
+        if unknown := sorted(set(self.each) - set(EXPORT_FORMATS)):
+            raise ValueError(f"`format` must be of {', '.join(EXPORT_FORMATS)}. Received: {', '.join(unknown)}")
+
+    @property
+    def each(self) -> list[str]:
+        """The formats."""
+        return self.format.split(",")
 
 
 MODES: dict[str, type[Mode]] = {

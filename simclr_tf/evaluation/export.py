@@ -1,13 +1,152 @@
-"""The encoder of a run as a SavedModel."""
+"""The encoder of a run, and the linear probe on it, in files for other programs, with a card that says what they are."""
 
+import importlib.util
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from simclr_tf import encoders
+import jinja2
+import keras
+import numpy as np
+
+from simclr_tf import data, encoders, files
 from simclr_tf.config import Config, Export
+from simclr_tf.evaluation.features import weights_digest
+from simclr_tf.evaluation.probing import classifier_file
+from simclr_tf.exports.keras_file import write_keras
+from simclr_tf.exports.litert import run_litert, write_litert
+from simclr_tf.exports.onnx import write_onnx
+from simclr_tf.exports.saved_model import write_saved_model
+from simclr_tf.exports.served import LinearClassifier
+
+EXAMPLES = 200  # images that the ranges of 8-bit integers are chosen by
+COMPARED = 500  # images that a converted file is compared on
+CARD = Path(__file__).with_name("model_card.md")
+NEEDS = {"onnx": "tf2onnx", "litert": "ai-edge-litert", "litert_int8": "ai-edge-litert"}
 
 
-def run(run_dir: Path, config: Config, settings: Export) -> Path:
-    """Writes the encoder into the run's folder, and prints and returns its path."""
-    path = encoders.export_run(run_dir, settings.layer)
-    print(path)
-    return path
+class Taken(NamedTuple):
+    """What is exported."""
+
+    encoder: keras.Model
+    classifier: LinearClassifier | None
+    images: Callable[[str, int], np.ndarray]  # a split's name and a number -> that many of its images, uint8
+
+
+def run(run_dir: Path, config: Config, settings: Export) -> list[Path]:
+    """Writes each format into the run's folder, and MODEL_CARD.md; prints and returns their paths.
+
+    A linear probe that was trained on this encoder becomes the signature `classify`. A layer of the head makes files of
+    its own, `encoder_layer<k>`.
+
+    Raises:
+        ValueError: If a package that a format needs is not installed, or the run has no checkpoint.
+    """
+    for name in settings.each:
+        if name in NEEDS and importlib.util.find_spec(NEEDS[name].replace("-", "_")) is None:
+            pip = f"pip install {NEEDS[name]}"
+            raise ValueError(f"`format={name}` needs {NEEDS[name]}: `{pip}`. Received: none installed")
+    # In float32, whatever the run computed in: whoever loads it may have no hardware for less.
+    encoder = encoders.load_encoder(run_dir, settings.layer, precision="float32")
+    suffix = f"_layer{settings.layer}" if settings.layer else ""
+    classifier, record = _classifier(run_dir, suffix.removeprefix("_"), weights_digest(encoder))
+    images, measured = _some_of(config), {}
+    written = {name: f"encoder{suffix}{FORMATS[name][1]}" for name in settings.each}
+    for name, file in written.items():
+        path = run_dir / file
+        FORMATS[name][0](Taken(encoder, classifier, images), path)
+        if name in ("litert", "litert_int8"):
+            measured[name] = agreement(encoder, classifier, path, images("test", COMPARED))
+            print(f"{path}: {measured[name]}", flush=True)
+        else:
+            print(path, flush=True)
+    card = run_dir / f"MODEL_CARD{suffix}.md"
+    files.write_text(card, _card(run_dir, config, encoder, classifier, record, written, measured))
+    print(card)
+    return [*(run_dir / file for file in written.values()), card]
+
+
+def _int8(taken: Taken, path: Path) -> None:
+    write_litert(taken.encoder, path, taken.classifier, taken.images("train", EXAMPLES))
+
+
+# From a format's name to how it is written, and the ending of its file.
+FORMATS: dict[str, tuple[Callable[[Taken, Path], Any], str]] = {
+    "saved_model": (lambda taken, path: write_saved_model(taken.encoder, path, taken.classifier), ""),
+    "keras": (lambda taken, path: write_keras(taken.encoder, path), ".keras"),
+    "onnx": (lambda taken, path: write_onnx(taken.encoder, path, taken.classifier), ".onnx"),
+    "litert": (lambda taken, path: write_litert(taken.encoder, path, taken.classifier), ".tflite"),
+    "litert_int8": (_int8, "_int8.tflite"),
+}
+
+
+def _classifier(run_dir: Path, layer: str, digest: str) -> tuple[LinearClassifier | None, dict[str, Any]]:
+    """The newest linear probe on this encoder, that on the run's own data first; and the record of its judgment."""
+    folder = run_dir / "evaluation" / layer
+    others = (path for path in folder.glob("*/") if not path.name.startswith("layer"))
+    kept = [path for path in map(classifier_file, others) if path.exists()]
+    for path in [classifier_file(folder), *sorted(kept, key=lambda path: -path.stat().st_mtime)]:
+        if not path.exists():
+            continue
+        with np.load(path, allow_pickle=False) as found:
+            if str(found["encoder_digest"]) == digest:
+                names = [str(name) for name in found["class_names"]]
+                record = json.loads(path.with_name("linear.json").read_text())
+                return LinearClassifier(found["weights"], found["bias"], names), record
+    return None, {}
+
+
+def _some_of(config: Config) -> Callable[[str, int], np.ndarray]:
+    """A function that gives some images of a split of the run's data, which is read when they are first needed."""
+    loaded: list[data.Dataset] = []
+
+    def images(split: str, count: int) -> np.ndarray:
+        if not loaded:
+            source = config.data
+            loaded.append(data.load(source.dataset, source.data_dir, source.image_size, config.training.seed))
+        chosen = (split == "test" and loaded[0].test) or loaded[0].train
+        rows = np.random.default_rng(0).permutation(len(chosen))[:count]
+        return chosen.take(np.sort(rows)).array()
+
+    return images
+
+
+def agreement(encoder: keras.Model, classifier: LinearClassifier | None, path: Path, images: np.ndarray) -> str:
+    """How well a LiteRT file agrees with the encoder that it was made of, in words.
+
+    Args:
+        encoder: Model of float32 images in [0, 1] to float32 (B, D).
+        classifier: Classifier of its outputs, if the file has one.
+        path: File to compare.
+        images: uint8 (N, H, W, C).
+    """
+    expected = encoder.predict(images / np.float32(255), verbose=0)
+    found = run_litert(path, images, "classify" if classifier else "embed")
+    h = found["representation"]
+    lengths = np.linalg.norm(h, axis=1) * np.linalg.norm(expected, axis=1)
+    cosine = float(np.mean(np.sum(h * expected, axis=1) / np.maximum(lengths, 1e-12)))
+    words = f"on {len(images)} images, cosine similarity to float32 {cosine:.5f}"
+    if classifier:
+        classes = (expected @ classifier.weights + classifier.bias).argmax(axis=1)
+        words += f", the same class for {np.mean(classes == found['probability'].argmax(axis=1)):.1%}"
+    return words
+
+
+def _card(
+    run_dir: Path, config: Config, encoder: keras.Model, classifier: LinearClassifier | None, judged: dict[str, Any],
+    written: dict[str, str], measured: dict[str, str],
+) -> str:  # fmt: skip
+    """The text of MODEL_CARD.md; it reports measurements of these weights only."""
+    digest = weights_digest(encoder)
+    paths = sorted((run_dir / "evaluation").rglob("*.json"))
+    records = [json.loads(path.read_text()) for path in paths if path.stem in ("knn", "linear", "linear_sgd")]
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    settings = config.replace("data", data_dir=None).to_dict()
+    del settings["output"], settings["hardware"]
+    return environment.from_string(CARD.read_text()).render(
+        name=run_dir.resolve().name, config=config, settings=json.dumps(settings, indent=2),
+        shape=encoder.input_shape[1:], dimensions=encoder.output_shape[-1], parameters=encoder.count_params(),
+        digest=digest, classifier=classifier, judged=judged, written=written, measured=measured,
+        records=[record for record in records if record["encoder_digest_after"] == digest],
+    )  # fmt: skip

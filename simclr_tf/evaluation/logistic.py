@@ -1,6 +1,7 @@
 """Multinomial logistic regression on frozen features, its L2 strength chosen on held-out ones."""
 
 import warnings
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import joblib
@@ -35,14 +36,23 @@ class Classifier(NamedTuple):
         """Logits (N, num_classes) of features, float (N, D); minus infinity for classes that it was not fitted on."""
         return _scores(self.model, self.scaler, features, self.num_classes)
 
+    def of_features(self) -> tuple[np.ndarray, np.ndarray]:
+        """Weights (D, m) and bias (m,), float32, of the same logits without standardization, for `model.classes_`."""
+        weights, bias = self.model.coef_.T, self.model.intercept_
+        if len(self.model.classes_) == 2:
+            weights, bias = np.concatenate([-weights, weights], axis=1) / 2, np.concatenate([-bias, bias]) / 2
+        weights = weights / self.scaler.scale_[:, None]
+        return weights.astype(np.float32), (bias - self.scaler.mean_ @ weights).astype(np.float32)
+
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Probabilities (N, num_classes) of features, float (N, D)."""
         return softmax(self.scores(features), axis=1)
 
 
-def linear_probe(features: Features) -> Result:
-    """Test accuracy of `fit`; arguments and errors as there."""
+def linear_probe(features: Features, keep: Callable[[Classifier], None] = lambda classifier: None) -> Result:
+    """Test accuracy of `fit`, whose classifier is given to `keep`; features and errors as there."""
     classifier = fit(features)
+    keep(classifier)
     used = len(features.train) + len(features.validation)
     scores = classifier.scores(features.test.features)
     return judge(scores, features.test.labels, used, classifier.hyper_parameters)
@@ -122,8 +132,8 @@ def _fit(model: LogisticRegression, scaler: StandardScaler, split: Labeled, iter
 def _scores(model: LogisticRegression, scaler: StandardScaler, features: np.ndarray, num_classes: int) -> np.ndarray:
     """Logits (N, num_classes); minus infinity for classes that the model was not fitted on."""
     logits = model.decision_function(scaler.transform(features))
-    if logits.ndim == 1:  # two classes: the logit of the second
-        logits = np.stack([-logits, logits], axis=1)
+    if logits.ndim == 1:  # two classes: how far the logit of the second is above that of the first
+        logits = np.stack([-logits / 2, logits / 2], axis=1)
     scores = np.full((len(features), num_classes), -np.inf)
     scores[:, model.classes_] = logits
     return scores

@@ -60,6 +60,11 @@ def features_folder(run_dir: Path, layer: int) -> Path:
     return run_dir / "features" / (f"layer{layer}" if layer else "h")
 
 
+def classifier_file(folder: Path) -> Path:
+    """Where the linear probe whose results are in a folder keeps its classifier."""
+    return folder / "linear_classifier.npz"
+
+
 def results_folder(run_dir: Path, layer: int, judged_on: tuple[str, str | None], pretrained_on: Data) -> Path:
     """Where the results go: results on other data than the run's get a folder of their own."""
     folder, (name, data_dir) = run_dir / "evaluation" / (f"layer{layer}" if layer else ""), judged_on

@@ -58,8 +58,7 @@ def train_and_judge(
     dataset = open_data(name, data_dir, config, lambda: load(0).input_shape[1])
     train, validation, test = judged_splits(dataset, config.data.validation_fraction, config.training.seed)
     part = labeled_part(train, settings.label_fraction, settings.seed)
-    folder = results_folder(run_dir, settings.layer, (name, data_dir), config.data)
-    folder = folder / f"{mode}-{settings.label_fraction:g}-seed{settings.seed}"
+    folder = results_folder(run_dir, settings.layer, (name, data_dir), config.data) / settings.name(mode)
     training = training_settings(config, settings, len(part), folder)
     digests: list[str] = []
 

@@ -1,10 +1,54 @@
 """The paper's comparisons, one command each: `simclr-study NAME`. To add one, give it a row in `STUDIES`."""
 
-from simclr_tf.studies.study import Study, Times, grid, multiples, named, top1, tuned, values
+from collections.abc import Sequence
+
+from simclr_tf.config import DATASET_NAMES
+from simclr_tf.studies.study import Judgment, Study, Times, grid, multiples, named, top1, tuned, values
 
 # Those of figure 5, and the flip, which the paper's crop includes; figure 4 rotates by 90, 180 or 270 degrees.
 TRANSFORMATIONS = {name: name for name in ("crop", "cutout", "color", "sobel", "noise", "blur", "rotate", "flip")}
 TRANSFORMATIONS |= {"color": "jitter,gray", "rotate": "rotate90"}
+
+# The encoder frozen under a linear probe, and the same network and augmentations with all labels from the start.
+SIMCLR_OR_SUPERVISED = {("SimCLR",): Judgment("linear"), ("supervised",): Judgment("supervised")}
+
+# What `mode=invariance` asks, and the representations that it asks.
+ASKED = ("color or gray", "rotation", "original or noisy", "original or Sobel filtered")
+
+
+def transfer(targets: Sequence[str] = ("cifar100",)) -> Study:
+    """The study of transfer to labeled data, each named like `cifar100` or `folder:PATH`.
+
+    Raises:
+        ValueError: If a target is not of a known kind.
+    """
+    judgments = {}
+    for target in targets:
+        name, _, folder = target.partition(":")
+        if name not in DATASET_NAMES:
+            raise ValueError(
+                f"`targets` must be of {', '.join(DATASET_NAMES)}, each with its folder like folder:PATH. "
+                f"Received: {target}"
+            )
+        place = {"dataset": name} | ({"data_dir": folder} if folder else {})
+        for protocol, key in (("linear", "linear"), ("fine-tuned", "finetune")):
+            judgments[protocol, target] = Judgment(
+                "transfer", {"targets": ",".join(targets)}, ("targets", target, key, "top1")
+            )
+        judgments["from scratch", target] = Judgment("supervised", place)
+    paper = {
+        ("linear", "cifar100"): (80.2,),
+        ("fine-tuned", "cifar100"): (89.0,),
+        ("from scratch", "cifar100"): (81.9,),
+    }
+    return Study(
+        title="Transfer to other data", axes=("protocol", "target"), judgments=judgments, cells={(): {}},
+        question="The encoder, judged on other data than it was trained on: a linear probe, fine-tuning, and the same "
+        "network from scratch there.",
+        source="Table 8: pretrained on ImageNet, ResNet-50 (4x)",
+        paper={labels: found for labels, found in paper.items() if labels in judgments},
+    )  # fmt: skip
+
 
 # fmt: off
 STUDIES = {
@@ -44,14 +88,17 @@ STUDIES = {
         }),
     ),
     "color_strength": Study(
-        title="Strength of the color distortion", axes=("blur", "strength"),
+        title="Strength of the color distortion", axes=("training", "blur", "strength"),
         question="The paper's augmentation with stronger and stronger color distortion, without and with blur, and the "
-        "policy that supervised learning chose, AutoAugment.",
+        "policy that supervised learning chose, AutoAugment; and supervised learning with the same augmentations.",
+        judgments=SIMCLR_OR_SUPERVISED,
         cells=grid({"no": {"blur": False}, "yes": {"blur": True}}, values("color_strength", 0.125, 0.25, 0.5, 1))
         | {("no", "AutoAugment"): {"augmentations": "autoaugment"}},
-        source="Table 1, row SimCLR: ImageNet, ResNet-50, linear evaluation",
-        paper=top1(("0.125", "0.25", "0.5", "1", "AutoAugment"), {"no": (59.6, 61.0, 62.6, 63.2, 61.1)})
-        | {("yes", "1"): (64.5,)},
+        source="Table 1: ImageNet, ResNet-50; SimCLR by linear evaluation",
+        paper={(training, "no", strength): numbers for training, row in
+               {"SimCLR": (59.6, 61.0, 62.6, 63.2, 61.1), "supervised": (77.0, 76.7, 76.5, 75.7, 77.1)}.items()
+               for (_, strength), numbers in top1(("0.125", "0.25", "0.5", "1", "AutoAugment"), {"": row}).items()}
+        | {("SimCLR", "yes", "1"): (64.5,), ("supervised", "yes", "1"): (75.4,)},
     ),
     "data_fraction": Study(
         title="Fewer images", axes=("images",),
@@ -60,13 +107,23 @@ STUDIES = {
         cells={(part,): {"train_fraction": part, "epochs": Times("epochs", 1 / part)} for part in (0.1, 0.25, 0.5, 1.0)},
     ),
     "depth_width": Study(
-        title="Depth and width of the ResNet", axes=("encoder", "width"), figure="parameters",
-        question="ResNets of multiples of `--width`. The paper's figure 7 prints no numbers; there, deeper and wider is "
-        "better throughout. Its table 6 has numbers for three of them.",
+        title="Depth and width of the ResNet", axes=("training", "encoder", "width"), figure="parameters",
+        question="ResNets of multiples of `--width`, and the same networks supervised. The paper's figure 7 prints no "
+        "numbers; there, deeper and wider is better throughout, and the distance to supervised learning falls. Its table 6 "
+        "has numbers for three of them.",
+        judgments=SIMCLR_OR_SUPERVISED,
         cells=grid(values("encoder", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
                    multiples("width", 1, 2, 4)),
         source="Table 6: ImageNet, 1000 epochs, linear evaluation",
-        paper=top1(("1", "2", "4"), {"resnet50": (69.3, 74.2, 76.5)}),
+        paper={("SimCLR", *labels): found
+               for labels, found in top1(("1", "2", "4"), {"resnet50": (69.3, 74.2, 76.5)}).items()},
+        published=(
+            ("linear classifier on ImageNet, as table 6 of the paper lists it", "architecture", "top-1 %"),
+            ("Local Aggregation", "ResNet-50", "60.2"), ("MoCo", "ResNet-50", "60.6"), ("PIRL", "ResNet-50", "63.6"),
+            ("CPC v2", "ResNet-50", "63.8"), ("Rotation", "RevNet-50 (4x)", "55.4"),
+            ("BigBiGAN", "RevNet-50 (4x)", "61.3"), ("AMDIM", "Custom-ResNet", "68.1"), ("CMC", "ResNet-50 (2x)", "68.4"),
+            ("MoCo", "ResNet-50 (4x)", "68.6"), ("CPC v2", "ResNet-161", "71.5"),
+        ),
     ),
     "head": Study(
         title="Projection heads", axes=("head", "dimension"),
@@ -76,6 +133,34 @@ STUDIES = {
         "behind.",
         cells={("none", "of h"): {"projection": "none"}}
         | grid(values("projection", "linear", "nonlinear"), values("projection_dim", 32, 64, 128, 256, 512, 1024, 2048)),
+    ),
+    "invariance": Study(
+        title="What h keeps and g(h) loses", axes=("from", "predict"), cells={(): {}},
+        question="Classifiers with a hidden layer, which tell from h or from g(h) what an image went through. As in the "
+        "paper, `--augmentations=simclr,rotate90,noise,sobel` adds these transformations to the pretraining.",
+        judgments={(key, question): Judgment("invariance", keys=("questions", question, key))
+                   for question in ASKED for key in ("guess", "h", "g(h)")},
+        source="Table 3: ImageNet, ResNet-50",
+        paper={(key, question): (number,) for question, row in zip(ASKED, (
+            (80.0, 99.3, 97.4), (25.0, 67.6, 25.6), (50.0, 99.5, 59.6), (50.0, 96.6, 56.3)), strict=True)
+            for key, number in zip(("guess", "h", "g(h)"), row, strict=True)},
+    ),
+    "label_fraction": Study(
+        title="Few labels", axes=("method", "labels"), cells={(): {}},
+        question="All layers trained on a part of the labels, equally many of each class: from the pretrained encoder and "
+        "from scratch, on the same images.",
+        judgments={(name, f"{part:.0%}"): Judgment(mode, {"label_fraction": part})
+                   for part in (0.01, 0.1, 1.0)
+                   for name, mode in (("SimCLR, fine-tuned", "finetune"), ("supervised", "supervised"))},
+        published=(
+            ("ImageNet, as table 7 of the paper lists it", "architecture", "top-5 %, 1 % of the labels", "10 %"),
+            ("supervised baseline", "ResNet-50", "48.4", "80.4"), ("Pseudo-label", "ResNet-50", "51.6", "82.4"),
+            ("VAT + entropy minimization", "ResNet-50", "47.0", "83.4"), ("UDA", "ResNet-50", "", "88.5"),
+            ("FixMatch", "ResNet-50", "", "89.1"), ("S4L", "ResNet-50 (4x)", "", "91.2"),
+            ("InstDisc", "ResNet-50", "39.2", "77.4"), ("BigBiGAN", "RevNet-50 (4x)", "55.2", "78.8"),
+            ("PIRL", "ResNet-50", "57.2", "83.8"), ("CPC v2", "ResNet-161", "77.9", "91.2"),
+            ("SimCLR", "ResNet-50", "75.5", "87.8"), ("SimCLR", "ResNet-50 (4x)", "85.8", "92.6"),
+        ),
     ),
     "loss": Study(
         title="Contrastive losses", axes=("semi-hard", "loss"),
@@ -126,4 +211,5 @@ STUDIES = {
         paper={("yes", "0.05"): (1.0, 90.5, 59.7), ("yes", "0.1"): (4.5, 87.8, 64.4), ("yes", "0.5"): (8.2, 68.2, 60.7),
                ("yes", "1"): (8.3, 59.1, 58.0), ("no", "10"): (0.5, 91.7, 57.2), ("no", "100"): (0.5, 92.1, 57.0)},
     ),
+    "transfer": transfer(),
 }

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from simclr_tf.config import Config
+from simclr_tf.config import MODES, Config, Trained
 from simclr_tf.studies.execution import Commands, Environment, execute
-from simclr_tf.studies.study import Trial
+from simclr_tf.studies.study import Judgment, Trial
 from simclr_tf.training.metrics import read_rows
 
 STEPS = 6  # the first, which compiles, is not timed
@@ -26,7 +26,8 @@ def forecast(trials: Sequence[Trial], commands: Commands, places: Sequence[Envir
         if state != "done":
             # Losses and augmentations cost little compared with the network.
             training = config.training.batch_size, config.training.precision
-            kind = repr((config.data, config.network, config.hardware, config.objective.similarity, training))
+            kind = repr((config.data, config.network, config.hardware, config.objective.similarity, training,
+                         trial.judgment[:2]))  # fmt: skip
             if kind not in costs:
                 print(f"measuring {STEPS} steps and an evaluation like those of: {trial}", flush=True)
                 costs[kind] = _measure(trial, commands, places[0])
@@ -41,6 +42,7 @@ def forecast(trials: Sequence[Trial], commands: Commands, places: Sequence[Envir
         print(f"{state:7} {trial}{outcome}")
     print(f"first:  {shlex.join(commands(trials[0])['train'])}")
     unknown = f"; without {failed} of {len(trials)} runs, which failed" if failed else ""
+    unknown += "; trainings on labels come on top" if any(_trains(trial) for trial in trials) else ""
     unknown += "; further seeds of what is tuned come on top" if any(trial.choice for trial in trials) else ""
     print(
         f"in all: {timedelta(seconds=total // len(places))} with --jobs={len(places)}, not counting validations after the "
@@ -49,11 +51,17 @@ def forecast(trials: Sequence[Trial], commands: Commands, places: Sequence[Envir
     return failed
 
 
+def _trains(trial: Trial) -> bool:
+    return issubclass(MODES[trial.judgment.mode], Trained)
+
+
 def _measure(trial: Trial, commands: Commands, place: Environment) -> tuple[float, int, float, int] | OSError:
     """Seconds a step, steps an epoch, seconds of everything else, most MiB of a process; or the error."""
     with tempfile.TemporaryDirectory(prefix="simclr-study-") as folder:
         settings = {**trial.settings, "max_steps": STEPS}
-        short, errors = dataclasses.replace(trial, folder=Path(folder) / "run", settings=settings), []
+        judgment = Judgment("linear") if _trains(trial) else trial.judgment
+        short = dataclasses.replace(trial, folder=Path(folder) / "run", settings=settings, judgment=judgment)
+        errors: list[OSError | None] = []
         execute([short], commands, [place], lambda _, error: errors.append(error))
         if errors[0]:
             return errors[0]

@@ -4,6 +4,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
+from pathlib import Path
 
 from simclr_tf.files import write_json
 from simclr_tf.studies.study import Trial
@@ -29,20 +30,27 @@ def environments(jobs: int, gpus: Sequence[str] = ()) -> list[Environment]:
 
 
 def execute(trials: Sequence[Trial], commands: Commands, places: Sequence[Environment], report: Report) -> None:
-    """Runs what is not done, as many trials at once as there are `places`, made by `environments`.
+    """Runs what is not done, as many runs at once as there are `places`, made by `environments`.
 
-    A failing trial stops no other; an exception, such as Ctrl-C, ends the processes.
+    Trials that share a run follow each other. A failing trial stops no other; an exception, such as Ctrl-C, ends the
+    processes.
     """
-    waiting = iter([trial for trial in trials if trial.state() != "done"])
+    groups: dict[Path, list[Trial]] = {}
+    for trial in trials:
+        if trial.state() != "done":
+            groups.setdefault(trial.folder, []).append(trial)
+    waiting = iter(groups.values())
     ended: list[tuple[Trial, OSError | None]] = []
 
     def work(place: Environment) -> Generator[None, None, None]:
-        for trial in waiting:
-            try:
-                yield from _run(trial, commands(trial), place)
-                ended.append((trial, None))
-            except OSError as error:
-                ended.append((trial, error))
+        for group in waiting:
+            for trial in group:
+                try:
+                    if trial.state() != "done":  # another one may have had the same record
+                        yield from _run(trial, commands(trial), place)
+                    ended.append((trial, None))
+                except OSError as error:
+                    ended.append((trial, error))
 
     workers = [work(place) for place in places]
     try:

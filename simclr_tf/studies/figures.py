@@ -85,11 +85,14 @@ def _marks(axes: Axes, study: Study, values: Values, summary: Summary) -> None:
 
     A label has the color of its place in the whole study, also in a panel that has fewer.
     """
-    bars, groups, width = study.figure == "bars", _labels(values, -1), 0.8 / len(_labels(summary, 0))
-    axis = 0 if bars else -1
-    colors = dict(zip(_labels(summary, axis), cycle(COLORS), strict=False))
+    bars, groups = study.figure == "bars", _labels(values, -1)
+    # Along the x axis are the labels of the last axis, or the sizes of encoders; the others are told by the color.
+    apart = slice(0, -1) if bars else slice(0, 1)
+    kinds = [", ".join(labels[apart]) for labels in summary]
+    colors = dict(zip(dict.fromkeys(kinds), cycle(COLORS), strict=False))
+    width = 0.8 / len(colors)
     for labels, cell in values.items():
-        mean, color = fmean(cell), colors[labels[axis]]
+        mean, color = fmean(cell), colors[", ".join(labels[apart])]
         if bars:
             beside = [other for other in values if other[-1] == labels[-1]]
             x = groups.index(labels[-1]) + (beside.index(labels) - (len(beside) - 1) / 2) * width
@@ -97,7 +100,14 @@ def _marks(axes: Axes, study: Study, values: Values, summary: Summary) -> None:
         else:
             x = summary[labels]["encoder_parameters"][0] / 1e6
             axes.plot(x, mean, "o", color=color)
-            axes.annotate(labels[0], (x, mean), (4, 4), textcoords="offset points", fontsize=8, color=INK)
+            axes.annotate(
+                labels[study.axes.index("encoder")],
+                (x, mean),
+                (4, 4),
+                textcoords="offset points",
+                fontsize=8,
+                color=INK,
+            )
         if len(cell) > 1:
             axes.errorbar(x, mean, stdev(cell), ecolor=INK, elinewidth=1)
     if bars:
@@ -109,4 +119,4 @@ def _marks(axes: Axes, study: Study, values: Values, summary: Summary) -> None:
         axes.xaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_locator=NullLocator())
         axes.margins(0.15)
     handles = [Patch(color=color, label=label) for label, color in colors.items()]
-    axes.legend(handles=handles, frameon=False, labelcolor=INK, fontsize=8, ncols=2, title=study.axes[axis])
+    axes.legend(handles=handles, frameon=False, labelcolor=INK, fontsize=8, ncols=2, title=", ".join(study.axes[apart]))

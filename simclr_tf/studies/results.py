@@ -1,6 +1,7 @@
 """The report of a study: tables with the paper's values beside, the figure, and HParams for TensorBoard."""
 
 import math
+import re
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -34,7 +35,7 @@ def summarize(study: Study, trials: Sequence[Trial]) -> Summary:
     for trial in chosen(trials):
         cells[trial.labels] += [trial.measures()] if trial.state() == "done" else []
     names = (*study.measures, "encoder_parameters")
-    return {labels: {name: [row[name] for row in rows] for name in names} for labels, rows in cells.items() if rows}
+    return {labels: {name: [row.get(name) for row in rows] for name in names} for labels, rows in cells.items() if rows}
 
 
 def pooled(cells: Iterable[Sequence[float]]) -> float | None:
@@ -65,16 +66,21 @@ def write_markdown(study: Study, trials: Sequence[Trial], command: str, path: Pa
     done = sum(trial.state() == "done" for trial in trials)
     measure = study.measures[-1]
     noise = pooled(measures[measure] for measures in summary.values())
+    modes = ", ".join(dict.fromkeys(trial.judgment.mode for trial in trials))
     lines = [
         f"# {study.title}", "", study.question, "", "```", command, "```", "",
         f"{done} of {len(trials)} runs are done. Mean ± standard deviation over seeds; top-1 is that of the "
-        f"{trials[0].mode} probe on the {'validation' if measure == 'validation_top1' else 'test'} images."
+        f"{modes} protocol on the {'validation' if measure == 'validation_top1' else 'test'} images."
         + (f" Pooled over all cells, the standard deviation of top-1 is {noise:.1f} points." if noise else "")
         + (TUNED if any(trial.choice for trial in trials) else ""),
         "", *table(study, trials, summary), "",
     ]  # fmt: skip
     if any(trial.labels in study.paper for trial in trials):
         lines += [f"Of the paper: {study.source}. Another data set, network and length: compare the order.", ""]
+    if study.published:
+        headings, *rows = study.published
+        ruler = ["---" if column < 2 else "---:" for column in range(len(headings))]
+        lines += ["Published figures, not run here:", "", *map(_row, (headings, ruler, *rows)), ""]
     write_text(path, "\n".join([*lines, f"![{study.title}]({path.with_suffix('.png').name})", ""]))
 
 
@@ -96,7 +102,11 @@ def table(study: Study, trials: Sequence[Trial], summary: Summary) -> list[str]:
         ]
         tuned = [best.get(labels, "")][: len(names) - len(study.axes)]
         rows.append([*labels, *tuned, *shown, str(len(ours[-1])), *beside])
-    return [f"| {' | '.join(row)} |" for row in rows]
+    return list(map(_row, rows))
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def write_hparams(study: Study, trials: Sequence[Trial], folder: Path) -> None:
@@ -109,10 +119,11 @@ def write_hparams(study: Study, trials: Sequence[Trial], folder: Path) -> None:
     varied = {"seed"}.union(*study.cells.values())
     for trial in chosen(trials):
         if trial.state() == "done":
+            name = re.sub(r"[^\w.]+", "_", str(trial)) if study.judgments else trial.folder.name
             hparams = dict(zip(study.axes, trial.labels, strict=True))
             hparams |= {f"--{name}": value for name, value in trial.settings.items() if name in varied}
-            with tf.summary.create_file_writer(str(folder / trial.folder.name)).as_default():
-                hp.hparams(hparams, trial_id=trial.folder.name)
-                for name in MEASURES:
-                    if (value := trial.measures()[name]) is not None:
-                        tf.summary.scalar(name, value, step=0)
+            with tf.summary.create_file_writer(str(folder / name)).as_default():
+                hp.hparams(hparams, trial_id=name)
+                for measure in MEASURES:
+                    if (value := trial.measures()[measure]) is not None:
+                        tf.summary.scalar(measure, value, step=0)

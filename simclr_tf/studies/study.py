@@ -5,10 +5,12 @@ import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from simclr_tf.config import Config
+from simclr_tf.config import MODES, Config, Finetune
 from simclr_tf.training.metrics import read_rows
 
 Labels = tuple[Any, ...]  # a cell's place on each axis
@@ -36,6 +38,26 @@ class Tuned(NamedTuple):
     """A value chosen for each cell among several, by the accuracy on the validation images with the first seed."""
 
     choices: tuple[Any, ...]  # values, or `Times`
+
+
+class Judgment(NamedTuple):
+    """How a run is judged: the mode of `evaluate`, its settings, and where in its record the accuracy is."""
+
+    mode: str
+    settings: Settings = {}
+    keys: tuple[str, ...] = ("top1",)
+
+    def complete(self, seed: int) -> "Judgment":
+        """The same, with the seed of a trial where the mode takes one."""
+        seeded = "seed" in {field.name for field in dataclasses.fields(MODES[self.mode])}
+        return self._replace(settings={**self.settings, **({"seed": seed} if seeded else {})})
+
+    @property
+    def record(self) -> str:
+        """The name of the record in `evaluation/`."""
+        settings = MODES[self.mode](**self.settings)
+        folder = f"{settings.name(self.mode)}/" if isinstance(settings, Finetune) else ""
+        return f"{folder}{self.mode}.json"
 
 
 def values(name: str, *choices: Any) -> dict[Any, Settings]:
@@ -83,6 +105,9 @@ class Study:
     paper: Mapping[Labels, tuple[float, ...]] = dataclasses.field(default_factory=dict)  # its measures of a cell
     source: str = ""  # where the paper has them, and for which setting
     figure: str = "bars"  # or "heatmap", rows being the first axis, or "parameters", over the encoder's size
+    # Ways to judge each run, whose labels come before those of its cell; if there are none, the command line decides.
+    judgments: Mapping[Labels, Judgment] = dataclasses.field(default_factory=dict)
+    published: Sequence[Sequence[str]] = ()  # a table of other methods, its headings first
 
     def cells_of(self, base: Config) -> dict[Labels, Settings]:
         """The cells with `Times` resolved; multiples of whole numbers are whole and at least one."""
@@ -103,12 +128,15 @@ class Study:
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """A cell with a seed: its labels, the settings of its run, the run's folder, and the mode of the evaluation."""
+    """A cell with a seed: its labels, the settings of its run, the run's folder, and how the run is judged.
+
+    Trials that differ by the judgment alone share a run and its folder.
+    """
 
     labels: tuple[str, ...]
     settings: Settings
     folder: Path
-    mode: str
+    judgment: Judgment
     choice: Settings = dataclasses.field(default_factory=dict)  # those of its settings that are tuned
 
     def __str__(self) -> str:
@@ -122,7 +150,7 @@ class Trial:
     @property
     def record(self) -> Path:
         """The file that exists once the trial is done."""
-        return self.folder / "evaluation" / f"{self.mode}.json"
+        return self.folder / "evaluation" / self.judgment.record
 
     @property
     def log(self) -> Path:
@@ -146,7 +174,15 @@ class Trial:
         """Everything that is known of a finished trial: its record, last epoch and usage; accuracies in percent."""
         last = read_rows(self.folder / "metrics.csv")[-1]
         record = json.loads(self.record.read_text())
-        found = {"train_seconds": None, **record, **last, **self.usage(), "train_loss": last["loss"]}
+        found = {
+            "train_seconds": None,
+            "top5": None,
+            **record,
+            "top1": reduce(getitem, self.judgment.keys, record),
+            **last,
+            **self.usage(),
+            "train_loss": last["loss"],
+        }
         tried = record.get("hyper_parameters", {}).get("validation_top1", {})
         found["validation_top1"] = max(tried.values(), default=None)
         for name in ("top1", "top5", "contrastive_accuracy", "validation_top1"):
@@ -155,7 +191,7 @@ class Trial:
 
 
 def plan(
-    study: Study, given: Settings, folder: Path, seeds: int = 1, mode: str = "linear", only: Sequence[str] = ()
+    study: Study, given: Settings, folder: Path, seeds: int = 1, mode: str | None = None, only: Sequence[str] = ()
 ) -> list[Trial]:
     """The trials of a study, all of them checked.
 
@@ -167,30 +203,46 @@ def plan(
         given: Settings of all runs; those of a cell go first.
         folder: Folder of the study, with a folder for each trial.
         seeds: How often to repeat each cell, from the given `seed` on.
-        mode: Mode of the evaluation.
+        mode: Mode of the evaluation, "linear" by default; only for studies that leave it open.
         only: Labels; if given, cells with any other label are left out.
 
     Raises:
-        ValueError: If a cell's settings are illegal, a folder holds another run, or `only` leaves nothing.
+        ValueError: If a cell's settings or the mode are illegal, a folder holds another run, or `only` leaves nothing.
     """
+    if mode and study.judgments:
+        modes = ", ".join(dict.fromkeys(judgment.mode for judgment in study.judgments.values()))
+        raise ValueError(f"This study judges by {modes}: leave `mode` out. Received: `mode={mode}`")
+    judgments = study.judgments or {(): Judgment(mode or "linear")}
     base = Config.of(**given)
-    cells = study.cells_of(base)
-    known = {label for labels in cells for label in labels}
-    cells = {labels: cell for labels, cell in cells.items() if not only or set(labels) <= set(only)}
-    if not (cells and known.issuperset(only)):
+    points = {
+        (*how, *labels): (labels, cell, judgment)
+        for labels, cell in study.cells_of(base).items()
+        for how, judgment in judgments.items()
+    }
+    known = {label for labels in points for label in labels}
+    points = {labels: point for labels, point in points.items() if not only or set(labels) <= set(only)}
+    if not (points and known.issuperset(only)):
         raise ValueError(
             f"`only` takes labels of {', '.join(sorted(known))}, one at least on each axis: {', '.join(study.axes)}. "
             f"Received: {', '.join(sorted(set(only) - known) or only)}"
         )
     first: list[Trial] = []
-    for labels, cell in cells.items():
+    for labels, (of_cell, cell, judgment) in points.items():
         for choice in _choices(cell):
-            first.append(_trial(folder, labels, {**given, **cell, **choice, "seed": base.training.seed}, mode, choice))
-    if mode != "linear" and any(trial.choice for trial in first):
+            settings = {**given, **cell, **choice, "seed": base.training.seed}
+            first.append(_trial(folder, labels, of_cell, settings, judgment, choice))
+    if any(trial.choice and trial.judgment.mode != "linear" for trial in first):
         raise ValueError(f"Only `mode=linear` has validation images to tune on. Received: `mode={mode}`")
     # Seed by seed, so that the whole grid is there as soon as possible.
     later = [
-        _trial(folder, trial.labels, {**trial.settings, "seed": base.training.seed + seed}, mode, trial.choice)
+        _trial(
+            folder,
+            trial.labels,
+            points[trial.labels][0],
+            {**trial.settings, "seed": base.training.seed + seed},
+            trial.judgment,
+            trial.choice,
+        )  # fmt: skip
         for seed in range(1, seeds)
         for trial in chosen(first, complete=True)
     ]
@@ -222,9 +274,14 @@ def _choices(cell: Settings) -> list[Settings]:
     ]
 
 
-def _trial(folder: Path, labels: Labels, settings: Settings, mode: str, choice: Settings) -> Trial:
-    name = re.sub(r"[^\w.]+", "_", "-".join([*labels, *(f"{key}{value:g}" for key, value in choice.items())]))
-    trial = Trial(labels, settings, folder / f"{name}-seed{settings['seed']}", mode, choice)
+def _trial(
+    folder: Path, labels: Labels, of_cell: Labels, settings: Settings, judgment: Judgment, choice: Settings
+) -> Trial:
+    parts = [*of_cell, *(f"{key}{value:g}" for key, value in choice.items())]
+    name = re.sub(r"[^\w.]+", "_", "-".join(parts)) or "run"
+    trial = Trial(
+        labels, settings, folder / f"{name}-seed{settings['seed']}", judgment.complete(settings["seed"]), choice
+    )
     try:
         if different := Config.of(**settings).difference(trial.folder):
             key, before, now = different

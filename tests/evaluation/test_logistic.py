@@ -4,7 +4,7 @@ import warnings
 import numpy as np
 import pytest
 
-from simclr_tf.evaluation.logistic import GRID, linear_probe
+from simclr_tf.evaluation.logistic import GRID, fit, linear_probe
 from simclr_tf.evaluation.probe import Features, Labeled, judge
 
 
@@ -121,3 +121,19 @@ def test_interval_is_that_of_the_bootstrap():
     means = np.random.default_rng(1).choice(hits, (20_000, 400)).mean(axis=1)
     np.testing.assert_allclose(result.interval, np.quantile(means, [0.025, 0.975]), atol=0.004)
     assert result.per_class == [0.75, None]
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_classifier_of_raw_features_has_the_same_probabilities(classes):
+    """Those of scikit-learn, for two classes too, whose single logit is the distance of two."""
+    random = np.random.default_rng(classes)
+    rows = random.normal(3.0, 2.0, (300, 6)).astype(np.float32)
+    labels = (rows @ random.normal(size=(6, classes)) + random.normal(size=(300, classes))).argmax(axis=1)
+    split = Labeled(rows, labels)
+    classifier = fit(Features(split, split, split, num_classes=classes))
+    expected = classifier.model.predict_proba(classifier.scaler.transform(rows))
+    np.testing.assert_allclose(classifier.probabilities(rows), expected, rtol=1e-2, atol=1e-6)
+    weights, bias = classifier.of_features()
+    assert weights.dtype == bias.dtype == np.float32 and weights.shape == (6, classes)
+    powers = np.exp(rows @ weights + bias)
+    np.testing.assert_allclose(powers / powers.sum(axis=1, keepdims=True), expected, rtol=1e-2, atol=1e-6)

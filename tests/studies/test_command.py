@@ -13,7 +13,7 @@ from absl import flags as absl_flags
 from flags import RECIPES, config_from_flags, define, given, pretraining_groups
 from flags import study as command
 from simclr_tf.studies import STUDIES
-from simclr_tf.studies.study import Trial
+from simclr_tf.studies.study import Judgment, Trial
 from tests.conftest import ROOT
 
 
@@ -101,14 +101,14 @@ def planned(run_python, without_tensorflow):
 def test_multiples_build_on_the_flag(planned):
     settings = planned("batch_epochs", "--batch_size=64", "--epochs=8", "--only=16,128,2,8")
     assert [(each["batch_size"], each["epochs"]) for each in settings] == [(16, 2), (16, 8), (128, 2), (128, 8)]
-    assert planned("depth_width", "--width=0.25", "--only=resnet18,0.5") == [
+    assert planned("depth_width", "--width=0.25", "--only=SimCLR,resnet18,0.5") == [
         {"width": 0.5, "encoder": "resnet18", "seed": 0}
     ]
 
 
 def test_a_recipe_may_have_what_the_study_varies(planned):
     """Recipes are for all studies; every recipe names an encoder."""
-    (settings,) = planned("depth_width", "--flagfile=recipe:demo", "--only=resnet34,0.5", "--seed=3", "--noblur")
+    (settings,) = planned("depth_width", "--flagfile=recipe:demo", "--only=SimCLR,resnet34,0.5", "--seed=3", "--noblur")
     assert settings == {
         "dataset": "patterns", "encoder": "resnet34", "width": 0.5, "batch_size": 128, "epochs": 6,
         "warmup_epochs": 1.0, "checkpoint_epochs": 1, "blur": False, "seed": 3,
@@ -139,14 +139,16 @@ def read(*words):
 )
 def test_a_run_has_the_settings_that_train_py_would_read(words, tmp_path):
     settings, config = read(*words)
-    trial = Trial(("a",), settings, tmp_path / "a", "linear")
+    trial = Trial(("a",), settings, tmp_path / "a", Judgment("linear"))
     again, resumed = read(*command._commands(trial)["train"][3:])
     assert again == settings | {"run_dir": str(trial.folder), "resume": True}
     assert resumed.replace("output", run_dir=None, resume=False) == config
 
 
 def test_commands_of_a_trial(tmp_path):
-    trial = Trial(("no", "100"), {"normalize": False, "temperature": 100, "seed": 6}, tmp_path / "no_100-seed6", "knn")
+    trial = Trial(
+        ("no", "100"), {"normalize": False, "temperature": 100, "seed": 6}, tmp_path / "no_100-seed6", Judgment("knn")
+    )
     train, evaluate = command._commands(trial).values()
     assert train[1:] == ["-m", "flags.train", "--normalize=false", "--temperature=100", "--seed=6",
                          f"--run_dir={trial.folder}", "--resume"]  # fmt: skip

@@ -151,3 +151,12 @@ def test_judging_again_keeps_what_training_took(tmp_path):
 def test_a_resumed_run_says_that_its_times_are_those_of_a_part(tmp_path):
     assert errors_of([Fake(tmp_path / "a", before="begun")]) == {}
     assert Fake(tmp_path / "a").usage()["whole"] is False
+
+
+def test_trials_of_one_run_follow_each_other_and_a_common_record_is_made_once(tmp_path):
+    """Two processes in one folder would refuse each other."""
+    append = "import pathlib, sys; print('x', file=pathlib.Path(sys.argv[1], 'trained').open('a'))"
+    train = f"{TRAIN.format(seconds=0.3)}; {append}"
+    trials = [Fake(tmp_path / "a", train), Fake(tmp_path / "a", train), Fake(tmp_path / "b", train)]
+    assert errors_of(trials, environments(2)) == {}
+    assert (tmp_path / "a" / "trained").read_text() == "x\n" and (tmp_path / "b" / "record").exists()

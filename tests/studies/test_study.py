@@ -3,8 +3,20 @@ import re
 import pytest
 
 from simclr_tf.config import Config
-from simclr_tf.studies import STUDIES
-from simclr_tf.studies.study import MEASURES, Study, Times, Tuned, chosen, grid, multiples, plan, tuned, values
+from simclr_tf.studies import STUDIES, transfer
+from simclr_tf.studies.study import (
+    MEASURES,
+    Judgment,
+    Study,
+    Times,
+    Tuned,
+    chosen,
+    grid,
+    multiples,
+    plan,
+    tuned,
+    values,
+)
 
 # The settings that the study of the recipe undoes.
 RECIPE = {"loss": "decoupled", "temperature": 0.1, "projection_width": 1024, "crop_area": 0.2, "gray_probability": 0.1,
@@ -17,9 +29,11 @@ def test_every_cell_is_a_run_of_its_own(name, tmp_path):
     study = STUDIES[name]
     trials = plan(study, RECIPE if name == "recipe" else {}, tmp_path, seeds=2)
     again = [cell for cell in study.cells.values() if not any(isinstance(value, Tuned) for value in cell.values())]
-    assert len(trials) >= len(study.cells) + len(again) > 2
-    assert len({trial.folder for trial in trials}) == len(trials)
-    assert len({repr(Config.of(**trial.settings)) for trial in trials}) == len(trials)
+    ways = len(study.judgments) or 1
+    assert len(trials) >= ways * (len(study.cells) + len(again)) >= 2
+    runs = {trial.folder for trial in trials}
+    assert len(runs) == len(trials) / ways == len({repr(Config.of(**trial.settings)) for trial in trials})
+    assert len({(trial.folder, trial.labels) for trial in trials}) == len(trials)
     assert all(len(trial.labels) == len(study.axes) for trial in trials)
     assert all(re.fullmatch(r"[\w.]+-seed[01]", trial.folder.name) for trial in trials)
 
@@ -27,7 +41,8 @@ def test_every_cell_is_a_run_of_its_own(name, tmp_path):
 @pytest.mark.parametrize("name", sorted(set(STUDIES) - {"batch_epochs"}))
 def test_the_papers_numbers_are_beside_cells(name):
     study = STUDIES[name]
-    assert set(study.paper) <= set(study.cells_of(Config()))
+    cells = {(*how, *labels) for how in study.judgments or {()} for labels in study.cells_of(Config())}
+    assert set(study.paper) <= cells
     assert bool(study.paper) == bool(study.source)
     assert all(len(numbers) == len(study.measures) for numbers in study.paper.values())
     assert set(study.measures) <= set(MEASURES) and study.measures[-1] in ("top1", "validation_top1")
@@ -107,3 +122,40 @@ def test_tuning_needs_validation_images(tmp_path):
 def test_tuned_multiples_follow_the_command_line(tmp_path):
     study = Study("title", "question", ("a",), tuned({("one",): {}}, learning_rate=(Times("learning_rate", 2), 1.0)))
     assert [t.settings["learning_rate"] for t in plan(study, {"learning_rate": 3.0}, tmp_path)] == [6.0, 1.0]
+
+
+JUDGED = Study(
+    "title", "question", ("method", "loss"), grid(values("loss", "nt_xent", "decoupled")),
+    judgments={("probe",): Judgment("linear"),
+               ("few labels",): Judgment("finetune", {"label_fraction": 0.1}, ("linear", "top1"))},
+)  # fmt: skip
+
+
+def test_ways_to_judge_share_a_run(tmp_path, finish):
+    trials = plan(JUDGED, {"seed": 3}, tmp_path, seeds=2)
+    assert [trial.labels for trial in trials[:4]] == [
+        ("probe", "nt_xent"), ("few labels", "nt_xent"), ("probe", "decoupled"), ("few labels", "decoupled"),
+    ]  # fmt: skip
+    assert trials[0].folder == trials[1].folder == tmp_path / "nt_xent-seed3"
+    assert trials[1].record == tmp_path / "nt_xent-seed3" / "evaluation" / "finetune-0.1-seed3" / "finetune.json"
+    assert trials[5].judgment.settings == {"label_fraction": 0.1, "seed": 4}  # other images, another start
+    finish(trials[0], top1=0.8)
+    assert (trials[0].state(), trials[1].state()) == ("done", "begun")
+    finish(trials[1], top1=0.4)
+    assert trials[0].measures()["top1"] == 80 and trials[1].measures()["top1"] == 40
+    assert [t.labels for t in plan(JUDGED, {}, tmp_path / "a", only=["probe", "nt_xent"])] == [("probe", "nt_xent")]
+
+
+def test_a_study_that_says_how_to_judge_takes_no_mode(tmp_path):
+    with pytest.raises(ValueError, match="judges by linear, finetune: leave `mode` out. Received: `mode=knn`"):
+        plan(JUDGED, {}, tmp_path, mode="knn")
+
+
+def test_transfer_is_judged_on_the_targets_that_are_named(tmp_path):
+    study = transfer(["cifar100:/data", "folder:pets"])
+    trials = plan(study, {}, tmp_path)
+    assert len(trials) == 6 and len({trial.folder for trial in trials}) == 1
+    scratch = [trial.judgment.settings for trial in trials if trial.judgment.mode == "supervised"]
+    assert scratch[0] == {"dataset": "cifar100", "data_dir": "/data", "seed": 0}
+    with pytest.raises(ValueError, match="`targets` must be of .*Received: pets"):
+        transfer(["pets"])

@@ -13,7 +13,7 @@ def test_settings_of_a_trial(tmp_path):
     trial = plan(TEMPERATURE, given, tmp_path, seeds=2, only=["no", "100"])[1]
     assert trial.settings == {"epochs": 20, "temperature": 100, "seed": 6, "normalize": False}
     assert trial.folder == tmp_path / "no_100-seed6" and trial.log == tmp_path / "no_100-seed6.log"
-    assert str(trial) == "no, 100, seed 6" and trial.mode == "linear"
+    assert str(trial) == "no, 100, seed 6" and trial.judgment.mode == "linear"
 
 
 def test_the_whole_grid_comes_before_the_second_seed(tmp_path):

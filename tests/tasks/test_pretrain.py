@@ -222,7 +222,7 @@ images = np.load(sys.argv[2])
 floats, images = tf.constant(images / np.float32(255)), tf.constant(images)
 np.savez(sys.argv[3], uint8=encoder(images), one=encoder(images[:1]), none=encoder(images[:0]), float=encoder(floats),
     served=encoder.signatures["serving_default"](images=floats)["representation"],
-    served_uint8=encoder.signatures["serving_uint8"](images=images)["representation"])
+    served_uint8=encoder.signatures["embed"](images=images)["representation"])
 """
 
 

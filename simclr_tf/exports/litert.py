@@ -1,0 +1,58 @@
+"""A LiteRT (TensorFlow Lite) file: for phones and small computers; in float32, or with 8-bit weights and activations."""
+
+import tempfile
+import warnings
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from simclr_tf import quiet
+from simclr_tf.exports.served import LinearClassifier, Served
+from simclr_tf.files import replacing
+
+
+def write_litert(
+    encoder: keras.Model, path: Path, classifier: LinearClassifier | None = None, examples: np.ndarray | None = None
+) -> Path:
+    """Writes a file with the signatures `embed` and, with a classifier, `classify`, of uint8 images of any number.
+
+    Args:
+        encoder: Model of float32 images in [0, 1] to h.
+        path: File to write, `.tflite`.
+        classifier: Classifier of its outputs, if there is one.
+        examples: uint8 images (N, H, W, C), to choose the ranges of 8-bit integers by; float32 without them.
+
+    Returns:
+        The path.
+    """
+    served = Served(encoder, classifier)
+    signatures = {
+        name: tf.function(function).get_concrete_function(served.spec(tf.uint8))
+        for name, function in served.signatures.items()
+    }
+    with tempfile.TemporaryDirectory() as folder, quiet.without_noise():
+        tf.saved_model.save(served, folder, signatures=signatures)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(signatures))
+        if examples is not None:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.representative_dataset = lambda: (
+                (name, {"images": image[None]}) for image in examples for name in signatures
+            )
+        with warnings.catch_warnings():
+            # TensorFlow's own interpreter finds the ranges, and warns that users should not.
+            warnings.filterwarnings("ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated")
+            content = converter.convert()
+    with replacing(path) as file:
+        file.write(content)
+    return path
+
+
+def run_litert(path: Path, images: np.ndarray, signature: str = "embed") -> dict[str, np.ndarray]:
+    """What a signature of a file makes of uint8 images (B, H, W, C), by ai-edge-litert's interpreter."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    with quiet.without_noise():
+        runner = Interpreter(model_path=str(path)).get_signature_runner(signature)
+        return runner(images=images)

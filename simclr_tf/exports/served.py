@@ -1,0 +1,87 @@
+"""What every format holds: an encoder, and perhaps a classifier on it, as functions of images, preprocessing inside."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from simclr_tf.augment.base import to_float
+
+
+class LinearClassifier(NamedTuple):
+    """softmax(h weights + bias), and what its classes are called.
+
+    Fields:
+        weights: float32 (D, classes).
+        bias: float32 (classes,).
+        class_names: The names.
+    """
+
+    weights: np.ndarray
+    bias: np.ndarray
+    class_names: Sequence[str]
+
+
+class Served(tf.Module):
+    """An encoder and a classifier as functions of images.
+
+    Args:
+        encoder: Model of float32 images in [0, 1], (B, H, W, C), to float32 (B, D), made outside of any strategy.
+        classifier: Classifier of its outputs, if there is one.
+    """
+
+    def __init__(self, encoder: keras.Model, classifier: LinearClassifier | None = None):
+        super().__init__(name="encoder")
+        self._encoder = encoder
+        # A SavedModel keeps the variables that are attributes of the module; Keras' own tracking is not TensorFlow's.
+        self._variables = [variable.value for variable in encoder.variables]
+        self.dimensions = encoder.output_shape[-1]
+        self._classifier = classifier
+        self.class_names = list(classifier.class_names) if classifier else []
+
+    def spec(self, dtype) -> tf.TensorSpec:
+        """Images of any number, uint8 or float32 in [0, 1]."""
+        return tf.TensorSpec([None, *self._encoder.input_shape[1:]], dtype, name="images")
+
+    def represent(self, images):
+        """Images (B, H, W, C), uint8 or float32 in [0, 1], B at least 1, to h, float32 (B, D)."""
+        return tf.cast(self._encoder(to_float(images), training=False), tf.float32)
+
+    def embed(self, images) -> dict[str, tf.Tensor]:
+        """`represent` by name: `representation`."""
+        return {"representation": self.represent(images)}
+
+    def classify(self, images) -> dict[str, tf.Tensor]:
+        """Images as in `represent` to `representation`, (B, D), and `probability`, (B, classes)."""
+        if self._classifier is None:
+            raise ValueError("There is no classifier. Received: an encoder alone")
+        h = self.represent(images)
+        # As constants of the graph; captured tensors would become inputs of an ONNX graph.
+        weights, bias = tf.constant(self._classifier.weights), tf.constant(self._classifier.bias)
+        return {"representation": h, "probability": tf.nn.softmax(h @ weights + bias)}
+
+    @property
+    def signatures(self) -> dict:
+        """The functions by name: `embed`, and `classify` if there is a classifier."""
+        return {"embed": self.embed} | ({"classify": self.classify} if self.class_names else {})
+
+
+def of_stock_layers(encoder: keras.Model) -> keras.Model:
+    """The same function, with Keras' own batch norm in place of ours, so that Keras alone can load it."""
+
+    def clone(layer: keras.Layer) -> keras.Layer:
+        if type(layer).__name__ != "SyncBatchNormalization":
+            return layer.__class__.from_config(layer.get_config())
+        return keras.layers.BatchNormalization(
+            momentum=layer.momentum,
+            epsilon=layer.epsilon,
+            center=layer.center,
+            name=layer.name,
+            dtype=layer.dtype_policy,
+        )
+
+    copy = keras.models.clone_model(encoder, clone_function=clone, recursive=True)
+    copy.set_weights(encoder.get_weights())
+    return copy

@@ -1,0 +1,189 @@
+"""What `mode=export` writes: each format loaded by a process that cannot import the project."""
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from simclr_tf.config import Export
+from simclr_tf.encoders import load_encoder
+from simclr_tf.evaluation import evaluate
+from simclr_tf.exports.served import of_stock_layers
+
+MISSING = [name for name in ("tf2onnx", "onnxruntime", "ai_edge_litert") if importlib.util.find_spec(name) is None]
+FORMATS = "saved_model,keras,onnx,litert,litert_int8"
+
+
+def fresh(tiny_run, folder):
+    """A copy of the run, without what other tests have left in it."""
+    shutil.copytree(tiny_run, folder, ignore=shutil.ignore_patterns("evaluation", "features"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_run, tmp_path_factory, run_python):
+    """A run whose encoder was judged and exported in all formats, what was printed, and images."""
+    if MISSING:
+        pytest.skip(f"needs {', '.join(MISSING)}")
+    folder = fresh(tiny_run, tmp_path_factory.mktemp("exported") / "run")
+    evaluate(folder, "linear")
+    _tame(folder / "evaluation" / "linear_classifier.npz")
+    result = run_python("evaluate.py", f"--run_dir={folder}", "--mode=export", f"--format={FORMATS}")
+    assert result.returncode == 0 and result.stderr == "", result.stderr
+    images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    return folder, result.stdout, images
+
+
+def _tame(path):
+    """A probe of an encoder that has made one step has weights so large that rounding decides; here are small ones."""
+    with np.load(path) as kept:
+        arrays = {name: kept[name] for name in kept}
+    arrays["weights"] = np.random.default_rng(0).normal(size=arrays["weights"].shape).astype(np.float32)
+    np.savez(path, **arrays | {"bias": np.zeros_like(arrays["bias"])})
+
+
+LOAD = """
+import sys
+sys.modules["simclr_tf"] = None  # importing it fails
+import numpy as np
+kind, path, images, out = sys.argv[1:]
+images = np.load(images)
+if kind == "saved_model":
+    import tensorflow as tf
+    model = tf.saved_model.load(path)
+    images = tf.constant(images)
+    found = model.signatures["embed"](images=images) | model.signatures["classify"](images=images)
+    found["class_name"] = found["class_name"].numpy().astype(str)
+elif kind == "keras":
+    import keras
+    found = {"representation": keras.models.load_model(path).predict(images, verbose=0)}
+elif kind == "onnx":
+    import onnxruntime
+    session = onnxruntime.InferenceSession(path)
+    names = [output.name for output in session.get_outputs()]
+    found = dict(zip(names, session.run(None, {"images": images})))
+    found["class_name"] = session.get_modelmeta().custom_metadata_map["class_names"]
+else:
+    from ai_edge_litert.interpreter import Interpreter
+    embed, classify = map(Interpreter(path).get_signature_runner, ("embed", "classify"))
+    found = embed(images=images) | classify(images=images)
+np.savez(out, **{name: np.asarray(value) for name, value in found.items()})
+"""
+
+
+@pytest.mark.parametrize("kind, file", [("saved_model", "encoder"), ("keras", "encoder.keras"), ("onnx", "encoder.onnx"),
+                                        ("litert", "encoder.tflite"), ("litert_int8", "encoder_int8.tflite")])  # fmt: skip
+def test_every_format_gives_the_encoders_h_and_the_probes_classes(exported, kind, file, tmp_path):
+    folder, _, images = exported
+    np.save(tmp_path / "images.npy", images)
+    command = [sys.executable, "-c", LOAD, kind, folder / file, tmp_path / "images.npy", tmp_path / "found.npz"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    found = np.load(tmp_path / "found.npz")
+    expected = load_encoder(folder, precision="float32").predict(images / np.float32(255), verbose=0)
+    # Eight bits are for a trained encoder; this one has made a single step.
+    np.testing.assert_allclose(found["representation"], expected, atol=0.5 if kind == "litert_int8" else 1e-4, rtol=0)
+    assert found["representation"].dtype == np.float32
+    if kind == "keras":
+        return
+    with np.load(folder / "evaluation" / "linear_classifier.npz") as kept:
+        logits = found["representation"] @ kept["weights"] + kept["bias"]
+        names = kept["class_names"]
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    tolerance = 0.1 if kind == "litert_int8" else 1e-4
+    np.testing.assert_allclose(found["probability"], powers / powers.sum(axis=1, keepdims=True), atol=tolerance)
+    if kind == "saved_model":
+        assert list(found["class_name"]) == list(names[found["probability"].argmax(axis=1)])
+    if kind == "onnx":
+        assert all(f'"{name}"' in str(found["class_name"]) for name in names)
+
+
+def test_the_card_says_what_was_measured_and_how_to_load(exported):
+    folder, printed, _ = exported
+    card = (folder / "MODEL_CARD.md").read_text()
+    for words in ("resnet18", "width 0.0625", "patterns", "| patterns | linear |", "onnxruntime", "TFSMLayer"):
+        assert words in card, words
+    assert "cosine similarity to float32" in card and "the same class for" in printed
+    assert printed.splitlines()[-1] == str(folder / "MODEL_CARD.md")
+
+
+def test_a_probe_of_another_encoder_is_not_exported(tiny_run, tmp_path):
+    import tensorflow as tf
+
+    folder = fresh(tiny_run, tmp_path / "run")
+    evaluate(folder, "linear")
+    path = folder / "evaluation" / "linear_classifier.npz"
+    with np.load(path) as kept:
+        changed = {name: kept[name] for name in kept} | {"encoder_digest": np.array("another")}
+    np.savez(path, **changed)
+    evaluate(folder, "export")
+    assert sorted(tf.saved_model.load(str(folder / "encoder")).signatures) == ["embed", "serving_default"]
+    assert "Nothing yet" not in (folder / "MODEL_CARD.md").read_text()  # the record of the judgment is of this encoder
+
+
+def test_a_layer_of_the_head_has_files_of_its_own(tiny_run, tmp_path):
+    import tensorflow as tf
+
+    folder = fresh(tiny_run, tmp_path / "run")
+    before = (folder / "encoder" / "saved_model.pb").read_bytes()
+    evaluate(folder, "export", layer=2, format="saved_model,keras")
+    assert (folder / "encoder" / "saved_model.pb").read_bytes() == before
+    assert (folder / "MODEL_CARD_layer2.md").exists() and (folder / "encoder_layer2.keras").exists()
+    found = tf.saved_model.load(str(folder / "encoder_layer2"))(np.zeros((2, 32, 32, 3), np.uint8))
+    assert found.shape == (2, 128)
+
+
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_stock_layers_compute_the_same(tiny_run, layer):
+    encoder = load_encoder(tiny_run, layer)
+    for variable in encoder.variables:  # statistics and offsets that a wrong order would show
+        variable.assign(variable + 0.1 * np.random.default_rng(0).uniform(size=variable.shape))
+    copy, images = of_stock_layers(encoder), np.random.default_rng(1).uniform(size=(3, 32, 32, 3)).astype(np.float32)
+    assert {type(layer).__module__.partition(".")[0] for layer in copy.layers} == {"keras"}
+    np.testing.assert_allclose(copy(images), encoder(images), rtol=1e-4, atol=1e-5)
+
+
+def test_bad_formats_are_refused_before_anything_is_written(tiny_run, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="`format` must be of saved_model, .*Received: tflite"):
+        Export(format="onnx,tflite")
+    folder = fresh(tiny_run, tmp_path / "run")
+    before = sorted(path.name for path in folder.iterdir())
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="`format=onnx` needs tf2onnx: `pip install tf2onnx`"):
+        evaluate(folder, "export", format="keras,onnx")
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+@pytest.mark.slow
+def test_a_saved_model_is_fine_tuned_above_its_frozen_probe(tmp_path, run_python):
+    """In a process that cannot import the project, as a TFSMLayer in a new Keras model, on the data of the demo."""
+    run = run_python("train.py", "--flagfile=recipe:demo", f"--run_dir={tmp_path / 'run'}")
+    assert run.returncode == 0, run.stderr
+    record = evaluate(tmp_path / "run", "linear")
+    from simclr_tf.data.patterns import load_patterns
+
+    data = load_patterns()
+    np.savez(tmp_path / "data.npz", images=data.train.array(), labels=data.train.labels,
+             test_images=data.test.array(), test_labels=data.test.labels)  # fmt: skip
+    tuned = subprocess.run([sys.executable, "-c", TUNE, tmp_path / "run" / "encoder", tmp_path / "data.npz"],
+                           cwd=tmp_path, capture_output=True, text=True, check=True)  # fmt: skip
+    assert float(tuned.stdout.split()[-1]) > record["top1"]
+
+
+TUNE = """
+import sys
+sys.modules["simclr_tf"] = None
+import keras, numpy as np
+data = np.load(sys.argv[2])
+images = keras.Input((32, 32, 3))
+h = keras.layers.TFSMLayer(sys.argv[1], call_endpoint="serving_default")(images)["representation"]
+model = keras.Model(images, keras.layers.Dense(10)(keras.layers.BatchNormalization()(h)))
+assert len(model.trainable_weights) > 4
+loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+model.compile(keras.optimizers.Adam(1e-3), loss, metrics=["accuracy"])
+model.fit(data["images"] / np.float32(255), data["labels"], epochs=4, batch_size=128, verbose=0)
+print(model.evaluate(data["test_images"] / np.float32(255), data["test_labels"], verbose=0)[1])
+"""

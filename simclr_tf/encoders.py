@@ -60,9 +60,22 @@ def load_encoder(folder: str | Path, layer: int = 0, precision: str | None = Non
         ValueError: If the folder holds no run or no checkpoint, or the head has no such layer.
     """
     encoder, saved = _encoder_of(Path(folder), layer, precision=precision)
-    paths = {variable.path for variable in encoder.variables}
-    checkpoints.restore(encoder.variables, {k: v for k, v in saved.variables.items() if k in paths})
-    return encoder
+    return _restored(encoder, saved)
+
+
+def load_head(folder: str | Path, representation_dim: int) -> keras.Model:
+    """The pretrained projection head of a run, from its newest checkpoint: h, float32 (B, D), to z.
+
+    Args:
+        folder: Folder of the run.
+        representation_dim: D.
+
+    Raises:
+        ValueError: If the folder holds no run or no checkpoint.
+    """
+    config, saved = _run_of(Path(folder))
+    head = build_head(config.network, representation_dim, config.training.precision)
+    return _restored(head, saved)
 
 
 def random_encoder(folder: str | Path, layer: int = 0, seed: int | None = None) -> keras.Model:
@@ -83,13 +96,25 @@ def export_run(folder: str | Path) -> Path:
     return write_saved_model(load_encoder(folder, precision="float32"), Path(folder) / "encoder")
 
 
-def _encoder_of(
-    folder: Path, layer: int, seed: int | None = None, precision: str | None = None
-) -> tuple[keras.Model, checkpoints.Checkpoint]:
+def _run_of(folder: Path) -> tuple[Config, checkpoints.Checkpoint]:
     config = Config.load(folder / "config.json")
     saved = checkpoints.newest(folder / "checkpoints")
     if saved is None:
         raise ValueError(f"The run has no checkpoint yet. Received: {folder}")
+    return config, saved
+
+
+def _restored(model: keras.Model, saved: checkpoints.Checkpoint) -> keras.Model:
+    """The model with its part of a checkpoint."""
+    paths = {variable.path for variable in model.variables}
+    checkpoints.restore(model.variables, {path: array for path, array in saved.variables.items() if path in paths})
+    return model
+
+
+def _encoder_of(
+    folder: Path, layer: int, seed: int | None = None, precision: str | None = None
+) -> tuple[keras.Model, checkpoints.Checkpoint]:
+    config, saved = _run_of(folder)
     keras.utils.set_random_seed(config.training.seed if seed is None else seed)
     precision = precision or config.training.precision
     encoder = build_encoder(config.network, tuple(saved.meta["image_shape"]), precision)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from rich.progress import Progress
 
 from simclr_tf import encoders, files
 from simclr_tf.config import Config, Embed
@@ -33,13 +32,10 @@ def run(run_dir: Path, config: Config, settings: Embed) -> Path:
     with (
         files.replacing(out) as file,
         FORMATS[settings.format](file, encoder.output_shape[-1]) as write,
-        Progress() as bar,
     ):
-        task = bar.add_task("embedding", total=len(paths))
         for names, features in extract_files(encoder, paths, size, settings.max_bad_files):
             write(names, features)
             count += len(names)
-            bar.update(task, advance=256)
     print(f"{count} of {len(paths)} images, {encoder.output_shape[-1]} dimensions each\n{out}")
     return out
 

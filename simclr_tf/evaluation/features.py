@@ -1,6 +1,7 @@
 """What the probes are given: frozen features of a split, its raw pixels, and the encoder's fingerprint."""
 
 import hashlib
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from simclr_tf.data.folder import decoded
 from simclr_tf.data.pipeline import naming_lost_images, ordered_batches
 from simclr_tf.data.source import Split
 from simclr_tf.files import replacing
+from simclr_tf.progress import progress
 
 
 @tf.function
@@ -45,7 +47,8 @@ def extract(encoder: keras.Model, split: Split, batch_size: int = 256) -> np.nda
     if any(side not in (None, size) for side, size in zip(expected, split.image_shape, strict=True)):
         raise ValueError(f"The encoder takes images of shape {expected}. Received: {split.image_shape}")
     features = []
-    for images in ordered_batches(split, batch_size):
+    batches = ordered_batches(split, batch_size)
+    for images in progress(batches, "extracting features", math.ceil(len(split) / batch_size)):
         # A short last batch would be a second shape, and so a second graph, for a few images.
         images = tf.pad(images, [[0, batch_size - images.shape[0]], [0, 0], [0, 0], [0, 0]])
         features.append(represent(encoder, images))
@@ -102,7 +105,8 @@ def extract_files(
         ValueError: If more files are unreadable.
     """
     bad: list[str] = []
-    for files, images, faults in decoded(paths, image_size, batch_size):
+    parts = decoded(paths, image_size, batch_size)
+    for files, images, faults in progress(parts, "extracting features", math.ceil(len(paths) / batch_size)):
         bad += faults
         if len(bad) > max_bad_files:
             raise ValueError(

@@ -68,9 +68,9 @@ def run(run_dir: Path, config: Config, settings: Invariance) -> dict[str, Any]:
     if config.network.projection == "none":
         raise ValueError("`mode=invariance` compares h with g(h). Received: a run with `projection=none`")
     name, data_dir = data_source(settings, config.data)
-    layers = {"h": 0, "g(h)": config.network.last_layer}
-    models = {key: encoders.load_encoder(run_dir, layer) for key, layer in layers.items()}
-    dataset = open_data(name, data_dir, config, lambda: models["h"].input_shape[1])
+    encoder = encoders.load_encoder(run_dir)
+    head = encoders.load_head(run_dir, encoder.output_shape[-1])
+    dataset = open_data(name, data_dir, config, lambda: encoder.input_shape[1])
     everything = dataset.train.take(np.random.default_rng(0).permutation(len(dataset.train)))
     cut = len(everything) if dataset.test else len(everything) * 4 // 5
     train = everything.take(np.arange(min(cut, IMAGES)))
@@ -78,9 +78,11 @@ def run(run_dir: Path, config: Config, settings: Invariance) -> dict[str, Any]:
     record: dict[str, Any] = {"mode": "invariance", "dataset": name, "questions": {}}
     for question, kinds in questions().items():
         row = {"guess": max(part for part, _ in kinds)}
-        for representation, model in models.items():
-            learned, judged = (transformed(model, split, kinds, seed) for seed, split in enumerate((train, test)))
-            row[representation] = accuracy(*learned, *judged)
+        (h, learned), (test_h, judged) = (
+            transformed(encoder, split, kinds, seed) for seed, split in enumerate((train, test))
+        )
+        row["h"] = accuracy(h, learned, test_h, judged)
+        row["g(h)"] = accuracy(np.asarray(head(h)), learned, np.asarray(head(test_h)), judged)
         record["questions"][question] = row
         print(f"{question}: h {row['h']:.1%}, g(h) {row['g(h)']:.1%}", flush=True)
     path = results_folder(run_dir, 0, (name, data_dir), config.data) / "invariance.json"

@@ -7,7 +7,6 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from rich.progress import track
 
 from simclr_tf.augment import TwoViews, policy
 from simclr_tf.config import Config, LinearSgd
@@ -16,6 +15,7 @@ from simclr_tf.data.source import Split
 from simclr_tf.evaluation.features import represent
 from simclr_tf.evaluation.probe import Result, judge
 from simclr_tf.evaluation.probing import judge_run, labels_of
+from simclr_tf.progress import progress
 
 # Every pair is trained at once, a linear layer each, on the same features. The paper's rate is 0.1, without decay.
 RATES = (0.01, 0.03, 0.1, 0.3, 1.0)
@@ -103,7 +103,7 @@ class SgdProbe:
                 variable.assign_sub(now * (gradient + MOMENTUM * velocity))
 
         batches = iter(training_batches(split, batch, self.seed, labels=True))
-        for number in track(range(steps * self.epochs), doing, transient=True):
+        for number in progress(range(steps * self.epochs), doing, steps * self.epochs):
             learn(*next(batches), tf.constant(number, tf.int64))
         return weights, biases
 

@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from simclr_tf.evaluation.probe import Features, Labeled, Result, judge
+from simclr_tf.progress import progress
 
 # Inverse strengths, from strongly to weakly regularized: each fit starts from the simpler solution before it.
 GRID = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -102,7 +103,7 @@ def _search(model: LogisticRegression, features: Features) -> dict[str, float]:
     scaler = StandardScaler().fit(features.train.features)
     tried: dict[str, float] = {}
     best, solution = -1.0, (model.C, None, None)
-    for strength in GRID:
+    for strength in progress(GRID, "choosing the L2 strength", len(GRID)):
         model.set_params(C=strength)
         _fit(model, scaler, features.train, SEARCH_ITERATIONS)
         scores = _scores(model, scaler, features.validation.features, features.num_classes)

@@ -19,6 +19,7 @@ from simclr_tf.evaluation.probe import Features, Labeled
 from simclr_tf.evaluation.probing import features_folder, judged_splits, labels_of, open_data, results_folder
 from simclr_tf.inspect.nearest import TEMPERATURE, vote
 from simclr_tf.preflight import data_source
+from simclr_tf.progress import progress
 
 NEIGHBORS = 20
 FOLDS = 5
@@ -136,7 +137,8 @@ def _write_issues(encoder, split: Split, name: str, class_names, path: Path) -> 
 
     rows, labels = extract(encoder, split), labels_of(split, name)
     probabilities = np.zeros((len(labels), len(class_names)))
-    for seen, unseen in StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(rows, labels):
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(rows, labels)
+    for seen, unseen in progress(folds, "doubting labels", FOLDS):
         held = np.arange(len(seen)) % FOLDS == 0
         train, validation, test = (Labeled(rows[part], labels[part]) for part in (seen[~held], seen[held], unseen))
         classifier = fit(Features(train, validation, test, len(class_names)))

@@ -151,7 +151,7 @@ STUDIES = {
         "from scratch, on the same images.",
         judgments={(name, f"{part:.0%}"): Judgment(mode, {"label_fraction": part})
                    for part in (0.01, 0.1, 1.0)
-                   for name, mode in (("SimCLR, fine-tuned", "finetune"), ("supervised", "supervised"))},
+                   for name, mode in (("SimCLR", "finetune"), ("supervised", "supervised"))},
         published=(
             ("ImageNet, as table 7 of the paper lists it", "architecture", "top-5 %, 1 % of the labels", "10 %"),
             ("supervised baseline", "ResNet-50", "48.4", "80.4"), ("Pseudo-label", "ResNet-50", "51.6", "82.4"),

@@ -60,3 +60,10 @@ def test_whole(tiny_run, monkeypatch, capsys):
     assert all(0 <= row[name] <= 1 for row in record["questions"].values() for name in ("h", "g(h)", "guess"))
     assert [row["guess"] for row in record["questions"].values()] == [0.8, 0.25, 0.5, 0.5]
     assert "paper" in capsys.readouterr().out
+
+
+def test_the_head_on_h_is_the_last_layer(tiny_run):
+    encoder, images = encoders.load_encoder(tiny_run), np.random.default_rng(0).uniform(size=(4, 32, 32, 3))
+    head = encoders.load_head(tiny_run, encoder.output_shape[-1])
+    expected = encoders.load_encoder(tiny_run, 2)(images, training=False)
+    np.testing.assert_allclose(head(encoder(images, training=False)), expected, rtol=1e-5, atol=1e-6)

@@ -98,7 +98,9 @@ def _measure(
 
 
 def _function(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    return tf.function(lambda x: tf.cast(model(x, training=False), tf.float32))
+    # One graph for batches of any size: the last one is smaller.
+    images = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32)
+    return tf.function(lambda x: tf.cast(model(x, training=False), tf.float32), input_signature=[images])
 
 
 def _page(

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from simclr_tf import encoders
 from simclr_tf.data.source import ArrayImages, Split
 from simclr_tf.evaluation import evaluate, invariance
 from simclr_tf.evaluation.invariance import PAPER, accuracy, questions, transformed

@@ -6,7 +6,7 @@ from absl import flags as absl_flags
 
 import flags
 from simclr_tf import config as c
-from simclr_tf.config import MODES, Config, mode_settings
+from simclr_tf.config import MODES, Config, field_type, mode_settings
 from simclr_tf.config import pretraining as names
 
 SECTIONS = list(Config.sections().values())
@@ -162,3 +162,12 @@ def test_a_flagfile_repeats_the_checkpoints_but_not_the_folder():
 
 def test_names_of_settings_become_flags():
     assert flags.as_flags("`dataset=folder` needs `data_dir`") == "--dataset=folder needs --data_dir"
+
+
+def test_settings_of_one_name_have_one_type():
+    """They share a flag, which takes the type of one of them."""
+    kinds: dict[str, set] = {}
+    for mode in MODES.values():
+        for field in dataclasses.fields(mode):
+            kinds.setdefault(field.name, set()).add(field_type(field))
+    assert {name: found for name, found in kinds.items() if len(found) > 1} == {}

@@ -194,7 +194,7 @@ class Neighbors(Files):
     summary: ClassVar[str] = "The nearest images of a folder for each query image, as a picture and as CSV."
 
     among: str | None = setting(None, "Image files or folders to search, separated by commas; `images` when not given.")
-    k: int = setting(8, "How many of the nearest to show.", low=1)
+    nearest: int = setting(8, "How many of the nearest to show.", low=1)
 
     @property
     def searched(self) -> list[str]:

@@ -93,7 +93,7 @@ def _classifier(run_dir: Path, layer: str, digest: str) -> tuple[LinearClassifie
             if str(found["encoder_digest"]) == digest:
                 names = [str(name) for name in found["class_names"]]
                 record = json.loads(path.with_name("linear.json").read_text())
-                return LinearClassifier(found["weights"], found["bias"], names), record
+                return LinearClassifier(*(found[key] for key in LinearClassifier._fields[:4]), names), record
     return None, {}
 
 
@@ -128,7 +128,9 @@ def agreement(encoder: keras.Model, classifier: LinearClassifier | None, path: P
     cosine = float(np.mean(np.sum(h * expected, axis=1) / np.maximum(lengths, 1e-12)))
     words = f"on {len(images)} images, cosine similarity to float32 {cosine:.5f}"
     if classifier:
-        classes = (expected @ classifier.weights + classifier.bias).argmax(axis=1)
+        classes = (((expected - classifier.mean) * classifier.scale) @ classifier.weights + classifier.bias).argmax(
+            axis=1
+        )
         words += f", the same class for {np.mean(classes == found['probability'].argmax(axis=1)):.1%}"
     return words
 

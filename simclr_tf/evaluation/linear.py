@@ -17,13 +17,11 @@ def run(run_dir: Path, config: Config, settings: Linear) -> dict[str, Any]:
     """Judges the encoder of a run, and keeps the classifier for `mode=export`; the record is that of `judge_encoder`."""
     fitted: list[Classifier] = []
     record = judge_run("linear", partial(linear_probe, keep=fitted.append), run_dir, config, settings)
-    weights, bias = fitted[0].of_features()  # the encoder's; those of the baselines come after it
     folder = results_folder(run_dir, settings.layer, data_source(settings, config.data), config.data)
     with files.replacing(classifier_file(folder)) as file:
         np.savez(
             file,
-            weights=weights,
-            bias=bias,
+            **fitted[0].arrays(),  # the encoder's; those of the baselines come after it
             class_names=np.array(record["class_names"])[fitted[0].model.classes_],
             encoder_digest=np.array(record["encoder_digest_after"]),
             dataset=np.array(record["dataset"]),

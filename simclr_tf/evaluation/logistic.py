@@ -37,13 +37,16 @@ class Classifier(NamedTuple):
         """Logits (N, num_classes) of features, float (N, D); minus infinity for classes that it was not fitted on."""
         return _scores(self.model, self.scaler, features, self.num_classes)
 
-    def of_features(self) -> tuple[np.ndarray, np.ndarray]:
-        """Weights (D, m) and bias (m,), float32, of the same logits without standardization, for `model.classes_`."""
+    def arrays(self) -> dict[str, np.ndarray]:
+        """`mean` and `scale` (D,), `weights` (D, m) and `bias` (m,), float32: (h - mean) scale weights + bias.
+
+        These are the logits of `model.classes_`.
+        """
         weights, bias = self.model.coef_.T, self.model.intercept_
         if len(self.model.classes_) == 2:
             weights, bias = np.concatenate([-weights, weights], axis=1) / 2, np.concatenate([-bias, bias]) / 2
-        weights = weights / self.scaler.scale_[:, None]
-        return weights.astype(np.float32), (bias - self.scaler.mean_ @ weights).astype(np.float32)
+        found = {"mean": self.scaler.mean_, "scale": 1 / self.scaler.scale_, "weights": weights, "bias": bias}
+        return {name: array.astype(np.float32) for name, array in found.items()}
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Probabilities (N, num_classes) of features, float (N, D)."""

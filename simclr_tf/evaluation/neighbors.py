@@ -28,7 +28,7 @@ def run(run_dir: Path, config: Config, settings: Neighbors) -> Path:
     searched = image_paths(settings.searched)
     bank_files, bank = _features(encoder, searched, size, settings.max_bad_files)
     query_files, features = _features(encoder, queries, size, settings.max_bad_files)
-    k = min(settings.k, len(bank_files))
+    k = min(settings.nearest, len(bank_files))
     rows: list[tuple[str, list[tuple[str, float]]]] = []
     for start, similarities, found in nearest(features, bank, min(k + 1, len(bank_files))):
         for number, (values, indices) in enumerate(zip(similarities, found, strict=True), start):

@@ -67,7 +67,7 @@ def table(record: dict[str, Any]) -> Table:
         interval = " to ".join(f"{100 * end:.1f}" for end in row["interval"])
         result.add_row(name, percent[0], interval, *percent[1:], f"{row['n_train']:,}", f"{row['n_test']:,}")
         for k, top1 in row["hyper_parameters"].get("top1", {}).items():
-            result.add_row(f"  {k} neighbors", f"{100 * top1:.1f}")
+            result.add_row(f"  {k} neighbor{'s' if k != '1' else ''}", f"{100 * top1:.1f}")
     return result
 
 

@@ -27,6 +27,8 @@ def write_litert(
     Returns:
         The path.
     """
+    if classifier and examples is not None:
+        classifier = _coarse(classifier, encoder.predict(examples / np.float32(255), verbose=0))
     served = Served(encoder, classifier)
     signatures = {
         name: tf.function(function).get_concrete_function(served.spec(tf.uint8))
@@ -47,6 +49,12 @@ def write_litert(
     with replacing(path) as file:
         file.write(content)
     return path
+
+
+def _coarse(classifier: LinearClassifier, h: np.ndarray) -> LinearClassifier:
+    """The classifier without the dimensions that vary less than a step of an 8-bit h, whose rounding would decide."""
+    step = np.ptp(h) / 255
+    return classifier._replace(scale=np.where(classifier.scale * step < 1, classifier.scale, np.float32(0)))
 
 
 def run_litert(path: Path, images: np.ndarray, signature: str = "embed") -> dict[str, np.ndarray]:

@@ -11,14 +11,20 @@ from simclr_tf.augment.base import to_float
 
 
 class LinearClassifier(NamedTuple):
-    """softmax(h weights + bias), and what its classes are called.
+    """softmax((h - mean) scale weights + bias), and what its classes are called.
+
+    In 8-bit integers, the same with mean and scale multiplied into the weights would be a difference of large numbers.
 
     Fields:
+        mean: float32 (D,).
+        scale: float32 (D,).
         weights: float32 (D, classes).
         bias: float32 (classes,).
         class_names: The names.
     """
 
+    mean: np.ndarray
+    scale: np.ndarray
     weights: np.ndarray
     bias: np.ndarray
     class_names: Sequence[str]
@@ -59,8 +65,8 @@ class Served(tf.Module):
             raise ValueError("There is no classifier. Received: an encoder alone")
         h = self.represent(images)
         # As constants of the graph; captured tensors would become inputs of an ONNX graph.
-        weights, bias = tf.constant(self._classifier.weights), tf.constant(self._classifier.bias)
-        return {"representation": h, "probability": tf.nn.softmax(h @ weights + bias)}
+        mean, scale, weights, bias = map(tf.constant, self._classifier[:4])
+        return {"representation": h, "probability": tf.nn.softmax(((h - mean) * scale) @ weights + bias)}
 
     @property
     def signatures(self) -> dict:
@@ -83,5 +89,6 @@ def of_stock_layers(encoder: keras.Model) -> keras.Model:
         )
 
     copy = keras.models.clone_model(encoder, clone_function=clone, recursive=True)
-    copy.set_weights(encoder.get_weights())
+    for mine, theirs in zip(copy.variables, encoder.variables, strict=True):
+        mine.assign(theirs)
     return copy

@@ -67,7 +67,9 @@ def train_and_judge(
         digests.append(weights_digest(encoder))
         return encoder
 
-    model, chief = classify(training, part, validation, len(dataset.class_names or ()), make_encoder)
+    # Of few images an epoch is a step or two, and the validation after it would take most of the time.
+    watched = validation if len(part) >= len(validation) else None
+    model, chief = classify(training, part, watched, len(dataset.class_names or ()), make_encoder)
     if not chief:
         return None
     hyper_parameters = {"learning_rate": settings.learning_rate, "weight_decay": settings.weight_decay,

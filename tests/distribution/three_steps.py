@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from simclr_tf import config as c
-from simclr_tf.augment import TwoViews, simclr
+from simclr_tf.augment import TwoViews, policy, simclr
 from simclr_tf.config.pretraining import LOSS_NAMES, PROJECTION_NAMES
 from simclr_tf.data.pipeline import ordered_batches, training_batches
 from simclr_tf.data.source import ArrayImages, Split
@@ -104,9 +104,12 @@ def train(case, strategy, views, split):
 def main(replicas, path):
     strategy = make_strategy(c.Hardware(strategy="mirrored" if replicas > 1 else "single", logical_cpus=replicas))
     images = np.random.default_rng(0).integers(0, 256, (2 * BATCH, SIZE, SIZE, 3), dtype=np.uint8)
-    views, split = TwoViews(simclr(blur=True), seed=1), Split(ArrayImages(images))
+    split = Split(ArrayImages(images))
+    everything, little = TwoViews(simclr(blur=True), seed=1), TwoViews(policy("crop,flip"), seed=1)
     states = {"replicas": np.int64(strategy.num_replicas_in_sync)}
     for name, case in CASES.items():
+        # Compiling all augmentations again for every case would take most of the time.
+        views = everything if case[0] == "resnet18" else little
         states |= {f"{name}/{key}": array for key, array in train(case, strategy, views, split).items()}
     np.savez(path, **{f"states/{key}": array for key, array in states.items()})
 

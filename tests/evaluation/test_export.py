@@ -11,7 +11,8 @@ import pytest
 from simclr_tf.config import Export
 from simclr_tf.encoders import load_encoder
 from simclr_tf.evaluation import evaluate
-from simclr_tf.exports.served import of_stock_layers
+from simclr_tf.exports.litert import _coarse
+from simclr_tf.exports.served import LinearClassifier, of_stock_layers
 
 MISSING = [name for name in ("tf2onnx", "onnxruntime", "ai_edge_litert") if importlib.util.find_spec(name) is None]
 FORMATS = "saved_model,keras,onnx,litert,litert_int8"
@@ -42,7 +43,7 @@ def _tame(path):
     with np.load(path) as kept:
         arrays = {name: kept[name] for name in kept}
     arrays["weights"] = np.random.default_rng(0).normal(size=arrays["weights"].shape).astype(np.float32)
-    np.savez(path, **arrays | {"bias": np.zeros_like(arrays["bias"])})
+    np.savez(path, **arrays | {"bias": np.zeros_like(arrays["bias"]), "scale": np.ones_like(arrays["scale"])})
 
 
 LOAD = """
@@ -89,7 +90,7 @@ def test_every_format_gives_the_encoders_h_and_the_probes_classes(exported, kind
     if kind == "keras":
         return
     with np.load(folder / "evaluation" / "linear_classifier.npz") as kept:
-        logits = found["representation"] @ kept["weights"] + kept["bias"]
+        logits = ((found["representation"] - kept["mean"]) * kept["scale"]) @ kept["weights"] + kept["bias"]
         names = kept["class_names"]
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     tolerance = 0.1 if kind == "litert_int8" else 1e-4
@@ -155,6 +156,14 @@ def test_bad_formats_are_refused_before_anything_is_written(tiny_run, tmp_path, 
     with pytest.raises(ValueError, match="`format=onnx` needs tf2onnx: `pip install tf2onnx`"):
         evaluate(folder, "export", format="keras,onnx")
     assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_eight_bits_leave_out_what_varies_less_than_a_step():
+    rng = np.random.default_rng(0)
+    h = rng.uniform(0, 255, (50, 3)).astype(np.float32) * np.float32([1, 1, 1e-3])
+    arrays = [h.mean(axis=0), 1 / h.std(axis=0), rng.normal(size=(3, 2)), rng.normal(size=2)]
+    classifier = LinearClassifier(*(array.astype(np.float32) for array in arrays), ["a", "b"])
+    np.testing.assert_array_equal(_coarse(classifier, h).scale, classifier.scale * [1, 1, 0])
 
 
 @pytest.mark.slow

@@ -103,7 +103,7 @@ def test_without_pyarrow_one_line_says_what_to_install(tiny_run, photos, tmp_pat
 
 
 def test_neighbors(tiny_run, photos):
-    path = evaluate(tiny_run, "neighbors", images=str(photos / "red" / "0.png"), among=str(photos), k=3)
+    path = evaluate(tiny_run, "neighbors", images=str(photos / "red" / "0.png"), among=str(photos), nearest=3)
     with path.open() as file:
         rows = list(csv.DictReader(file))
     assert [row["rank"] for row in rows] == ["1", "2", "3"]
@@ -114,7 +114,7 @@ def test_neighbors(tiny_run, photos):
     picture = imread(path.with_suffix(".png"))
     assert picture.shape[1] > 4 * 64
     # Without a folder to search, the queries are searched.
-    path = evaluate(tiny_run, "neighbors", images=str(photos), k=100)
+    path = evaluate(tiny_run, "neighbors", images=str(photos), nearest=100)
     with path.open() as file:
         assert len(list(csv.DictReader(file))) == 18 * 17
 

@@ -93,7 +93,8 @@ def _classifier(run_dir: Path, layer: str, digest: str) -> tuple[LinearClassifie
             if str(found["encoder_digest"]) == digest:
                 names = [str(name) for name in found["class_names"]]
                 record = json.loads(path.with_name("linear.json").read_text())
-                return LinearClassifier(*(found[key] for key in LinearClassifier._fields[:4]), names), record
+                arrays = {key: found[key] for key in ("mean", "scale", "weights", "bias")}
+                return LinearClassifier(**arrays, class_names=names), record
     return None, {}
 
 

@@ -18,12 +18,12 @@ def run(run_dir: Path, config: Config, settings: Linear) -> dict[str, Any]:
     fitted: list[Classifier] = []
     record = judge_run("linear", partial(linear_probe, keep=fitted.append), run_dir, config, settings)
     folder = results_folder(run_dir, settings.layer, data_source(settings, config.data), config.data)
+    classifier = fitted[0]  # the encoder's; those of the baselines come after it
+    kept: dict[str, Any] = {
+        **classifier.arrays(),
+        "class_names": np.array(record["class_names"])[classifier.model.classes_],
+        "encoder_digest": np.array(record["encoder_digest_after"]),
+    }
     with files.replacing(classifier_file(folder)) as file:
-        np.savez(
-            file,
-            **fitted[0].arrays(),  # the encoder's; those of the baselines come after it
-            class_names=np.array(record["class_names"])[fitted[0].model.classes_],
-            encoder_digest=np.array(record["encoder_digest_after"]),
-            dataset=np.array(record["dataset"]),
-        )
+        np.savez(file, **kept)
     return record

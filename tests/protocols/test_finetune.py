@@ -72,9 +72,9 @@ def test_whole(mode, tiny_run, capsys):
     assert record["encoder_digest_before"] != record["encoder_digest_after"]  # all layers learn
     start = encoders.load_encoder if mode == "finetune" else encoders.random_encoder
     assert record["encoder_digest_before"] == weights_digest(start(tiny_run))
-    assert {"epoch", "loss", "accuracy", "val_loss"} <= set(
-        (folder / "metrics.csv").read_text().splitlines()[0].split(",")
-    )
+    columns = set((folder / "metrics.csv").read_text().splitlines()[0].split(","))
+    # The 500 validation images would take longer than the 450 to learn from.
+    assert {"epoch", "loss", "accuracy"} <= columns and "val_loss" not in columns
     # Again, nothing is left to train, and the result is the same.
     capsys.readouterr()
     assert evaluate(tiny_run, mode, **settings) == record

@@ -191,8 +191,12 @@ images = keras.Input((32, 32, 3))
 h = keras.layers.TFSMLayer(sys.argv[1], call_endpoint="serving_default")(images)["representation"]
 model = keras.Model(images, keras.layers.Dense(10)(keras.layers.BatchNormalization()(h)))
 assert len(model.trainable_weights) > 4
-loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-model.compile(keras.optimizers.Adam(1e-3), loss, metrics=["accuracy"])
-model.fit(data["images"] / np.float32(255), data["labels"], epochs=4, batch_size=128, verbose=0)
+epochs = 12
+steps = epochs * len(data["labels"]) // 128
+rate = keras.optimizers.schedules.CosineDecay(0.0, steps, warmup_target=3e-4, warmup_steps=steps // 4)
+optimizer = keras.optimizers.Adam(rate)
+optimizer.build(model.trainable_variables)  # within fit, Keras would trip over the ":0" in the names of the variables
+model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+model.fit(data["images"] / np.float32(255), data["labels"], epochs=epochs, batch_size=128, verbose=0)
 print(model.evaluate(data["test_images"] / np.float32(255), data["test_labels"], verbose=0)[1])
 """

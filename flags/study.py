@@ -97,7 +97,7 @@ def _commands(trial: Trial) -> dict[str, list[str]]:
     """The command lines of a trial."""
     python, folder = [sys.executable, "-m"], as_word("run_dir", trial.folder)
     settings = [as_word(name, value) for name, value in trial.settings.items() if value is not None]
-    return {  # fmt: skip
+    return {
         "train": [*python, f"{__package__}.train", *settings, folder, "--resume"],
         "evaluate": [
             *python,

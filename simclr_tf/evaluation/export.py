@@ -53,6 +53,8 @@ def run(run_dir: Path, config: Config, settings: Export) -> list[Path]:
     classifier, record = _classifier(run_dir, suffix.removeprefix("_"), weights_digest(encoder))
     images, measured = _some_of(config), {}
     written = {name: f"encoder{suffix}{FORMATS[name][1]}" for name in settings.each}
+    if any(name.startswith("litert") for name in written):
+        images("test", 1)  # data that is not there is reported before anything is written
     for name, file in written.items():
         path = run_dir / file
         FORMATS[name][0](Taken(encoder, classifier, images), path)
@@ -129,9 +131,7 @@ def agreement(encoder: keras.Model, classifier: LinearClassifier | None, path: P
     cosine = float(np.mean(np.sum(h * expected, axis=1) / np.maximum(lengths, 1e-12)))
     words = f"on {len(images)} images, cosine similarity to float32 {cosine:.5f}"
     if classifier:
-        classes = (((expected - classifier.mean) * classifier.scale) @ classifier.weights + classifier.bias).argmax(
-            axis=1
-        )
+        classes = classifier.logits(expected).argmax(axis=1)
         words += f", the same class for {np.mean(classes == found['probability'].argmax(axis=1)):.1%}"
     return words
 

@@ -29,6 +29,10 @@ class LinearClassifier(NamedTuple):
     bias: np.ndarray
     class_names: Sequence[str]
 
+    def logits(self, h):
+        """Of float32 (B, D), an array or a tensor, to (B, classes)."""
+        return ((h - self.mean) * self.scale) @ self.weights + self.bias
+
 
 class Served(tf.Module):
     """An encoder and a classifier as functions of images.
@@ -64,9 +68,7 @@ class Served(tf.Module):
         if self._classifier is None:
             raise ValueError("There is no classifier. Received: an encoder alone")
         h = self.represent(images)
-        # As constants of the graph; captured tensors would become inputs of an ONNX graph.
-        mean, scale, weights, bias = map(tf.constant, self._classifier[:4])
-        return {"representation": h, "probability": tf.nn.softmax(((h - mean) * scale) @ weights + bias)}
+        return {"representation": h, "probability": tf.nn.softmax(self._classifier.logits(h))}
 
     @property
     def signatures(self) -> dict:

@@ -137,7 +137,7 @@ STUDIES = {
     "invariance": Study(
         title="What h keeps and g(h) loses", axes=("from", "predict"), cells={(): {}},
         question="Classifiers with a hidden layer, which tell from h or from g(h) what an image went through. As in the "
-        "paper, `--augmentations=simclr,rotate90,noise,sobel` adds these transformations to the pretraining.",
+        "paper, the pretraining should have these transformations, too: `recipe:cifar10_invariance`.",
         judgments={(key, question): Judgment("invariance", keys=("questions", question, key))
                    for question in ASKED for key in ("guess", "h", "g(h)")},
         source="Table 3: ImageNet, ResNet-50",

@@ -1,6 +1,6 @@
 """Writes the states of three float64 steps on a global batch of 8 images, shared by some number of replicas.
 
-    python three_steps.py REPLICAS OUTPUT.npz
+    python three_steps.py REPLICAS OUTPUT.npz CASE ...
 
 A script, because a process can have only one strategy. Each case trains through `fit`, with augmentation, LARS and weight
 decay; the state is recorded after each step, with the gradients that the optimizer saw.
@@ -101,13 +101,14 @@ def train(case, strategy, views, split):
     return record.states
 
 
-def main(replicas, path):
+def main(replicas, path, names):
     strategy = make_strategy(c.Hardware(strategy="mirrored" if replicas > 1 else "single", logical_cpus=replicas))
     images = np.random.default_rng(0).integers(0, 256, (2 * BATCH, SIZE, SIZE, 3), dtype=np.uint8)
     split = Split(ArrayImages(images))
     everything, little = TwoViews(simclr(blur=True), seed=1), TwoViews(policy("crop,flip"), seed=1)
     states = {"replicas": np.int64(strategy.num_replicas_in_sync)}
-    for name, case in CASES.items():
+    for name in names:
+        case = CASES[name]
         # Compiling all augmentations again for every case would take most of the time.
         views = everything if case[0] == "resnet18" else little
         states |= {f"{name}/{key}": array for key, array in train(case, strategy, views, split).items()}
@@ -115,4 +116,4 @@ def main(replicas, path):
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    main(int(sys.argv[1]), sys.argv[2], sys.argv[3:])

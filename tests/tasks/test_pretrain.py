@@ -231,7 +231,7 @@ def test_exported_encoder_needs_tensorflow_only(finished, run_python, tmp_path):
 
     run_dir, _ = finished
     exported = run_python("evaluate.py", f"--run_dir={run_dir}", "--mode=export")
-    assert exported.stdout.strip() == str(run_dir / "encoder") and exported.stderr == ""
+    assert exported.stdout.split() == [str(run_dir / "encoder"), str(run_dir / "MODEL_CARD.md")] and not exported.stderr
     images = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
     np.save(tmp_path / "images.npy", images)
     (tmp_path / "load.py").write_text(LOAD)

@@ -1,5 +1,6 @@
 """What is refused without TensorFlow, whose import takes seconds: by the commands before it, and by the library again."""
 
+import hashlib
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,16 @@ def data_source(settings: Judged, pretrained_on: Data) -> tuple[str, str | None]
     if settings.dataset and settings.dataset != pretrained_on.dataset:
         return settings.dataset, settings.data_dir
     return pretrained_on.dataset, settings.data_dir or pretrained_on.data_dir
+
+
+def results_folder(run_dir: Path, layer: int, judged_on: tuple[str, str | None], pretrained_on: Data) -> Path:
+    """Where the results go: results on other data than the run's get a folder of their own."""
+    folder, (name, data_dir) = run_dir / "evaluation" / (f"layer{layer}" if layer else ""), judged_on
+    if name == "folder" and data_dir != pretrained_on.data_dir:
+        path = Path(data_dir or "").resolve()
+        digest = hashlib.sha256(str(path).encode(errors="surrogateescape")).hexdigest()
+        return folder / f"{path.name}-{digest[:6]}"  # two folders may have one name
+    return folder if name == pretrained_on.dataset else folder / name
 
 
 def _check_encoder(encoder: str) -> None:

@@ -22,7 +22,6 @@ from simclr_tf.config.evaluation import (
     mode_settings,
 )
 from simclr_tf.config.pretraining import (
-    DATASET_NAMES,
     PLACES,
     Config,
     Data,
@@ -36,7 +35,7 @@ from simclr_tf.config.pretraining import (
 )  # fmt: skip
 
 __all__ = [
-    "DATASET_NAMES", "MODES", "PLACES", "Config", "Data", "Embed", "Export", "Finetune", "Hardware", "Invariance", "Judged",
+    "MODES", "PLACES", "Config", "Data", "Embed", "Export", "Finetune", "Hardware", "Invariance", "Judged",
     "Knn", "Linear", "LinearSgd", "Loss", "Mode", "Neighbors", "Network", "Optimization", "Output", "Probe", "PseudoLabel",
     "Report", "Section", "Supervised", "Trained", "Training", "Transfer", "Views", "field_type", "mode_settings", "setting",
 ]  # fmt: skip

@@ -58,7 +58,7 @@ def run(run_dir: Path, config: Config, settings: Export) -> list[Path]:
     for name, file in written.items():
         path = run_dir / file
         FORMATS[name][0](Taken(encoder, classifier, images), path)
-        if name in ("litert", "litert_int8"):
+        if name.startswith("litert"):
             measured[name] = agreement(encoder, classifier, path, images("test", COMPARED))
             print(f"{path}: {measured[name]}", flush=True)
         else:

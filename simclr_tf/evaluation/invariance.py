@@ -21,8 +21,8 @@ from simclr_tf.config import Config, Invariance
 from simclr_tf.data.pipeline import ordered_batches
 from simclr_tf.data.source import Split
 from simclr_tf.evaluation.features import represent
-from simclr_tf.evaluation.probing import open_data, results_folder
-from simclr_tf.preflight import data_source
+from simclr_tf.evaluation.probing import open_data
+from simclr_tf.preflight import data_source, results_folder
 
 IMAGES = 10_000  # to learn from, at most
 EPOCHS, PATIENCE = 200, 10  # at most; without a better accuracy on the rows set aside

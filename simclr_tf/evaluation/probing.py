@@ -1,6 +1,5 @@
 """The story of a probe: find the data, load the encoder, hold out, extract, probe, compare, write, print."""
 
-import hashlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,12 +9,12 @@ import keras
 import numpy as np
 
 from simclr_tf import data, encoders
-from simclr_tf.config import Config, Data, Probe
+from simclr_tf.config import Config, Probe
 from simclr_tf.data.source import Dataset, Split, hold_out
 from simclr_tf.evaluation import report
 from simclr_tf.evaluation.features import extract, extract_once, weights_digest
 from simclr_tf.evaluation.probe import Features, Labeled, Result
-from simclr_tf.preflight import data_source
+from simclr_tf.preflight import data_source, results_folder
 
 VALIDATION_FRACTION = 0.1  # of the labeled images, where the pretraining held none out
 
@@ -63,16 +62,6 @@ def features_folder(run_dir: Path, layer: int) -> Path:
 def classifier_file(folder: Path) -> Path:
     """Where the linear probe whose results are in a folder keeps its classifier."""
     return folder / "linear_classifier.npz"
-
-
-def results_folder(run_dir: Path, layer: int, judged_on: tuple[str, str | None], pretrained_on: Data) -> Path:
-    """Where the results go: results on other data than the run's get a folder of their own."""
-    folder, (name, data_dir) = run_dir / "evaluation" / (f"layer{layer}" if layer else ""), judged_on
-    if name == "folder" and data_dir != pretrained_on.data_dir:
-        path = Path(data_dir or "").resolve()
-        digest = hashlib.sha256(str(path).encode(errors="surrogateescape")).hexdigest()
-        return folder / f"{path.name}-{digest[:6]}"  # two folders may have one name
-    return folder if name == pretrained_on.dataset else folder / name
 
 
 def judge_encoder(

@@ -16,9 +16,9 @@ from simclr_tf.data.source import Split
 from simclr_tf.evaluation.features import extract, extract_files, extract_once
 from simclr_tf.evaluation.logistic import fit
 from simclr_tf.evaluation.probe import Features, Labeled
-from simclr_tf.evaluation.probing import features_folder, judged_splits, labels_of, open_data, results_folder
+from simclr_tf.evaluation.probing import features_folder, judged_splits, labels_of, open_data
 from simclr_tf.inspect.nearest import TEMPERATURE, vote
-from simclr_tf.preflight import data_source
+from simclr_tf.preflight import data_source, results_folder
 from simclr_tf.progress import progress
 
 NEIGHBORS = 20

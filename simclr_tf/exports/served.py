@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_tf.augment.base import to_float
+from simclr_tf.networks.normalization import SyncBatchNormalization
 
 
 class LinearClassifier(NamedTuple):
@@ -80,7 +81,7 @@ def of_stock_layers(encoder: keras.Model) -> keras.Model:
     """The same function, with Keras' own batch norm in place of ours, so that Keras alone can load it."""
 
     def clone(layer: keras.Layer) -> keras.Layer:
-        if type(layer).__name__ != "SyncBatchNormalization":
+        if not isinstance(layer, SyncBatchNormalization):
             return layer.__class__.from_config(layer.get_config())
         return keras.layers.BatchNormalization(
             momentum=layer.momentum,

@@ -14,8 +14,8 @@ from simclr_tf.data.pipeline import ordered_batches
 from simclr_tf.data.source import Split, labeled_part
 from simclr_tf.evaluation.features import weights_digest
 from simclr_tf.evaluation.probe import judge
-from simclr_tf.evaluation.probing import judged_splits, keep, labels_of, open_data, results_folder
-from simclr_tf.preflight import data_source
+from simclr_tf.evaluation.probing import judged_splits, keep, labels_of, open_data
+from simclr_tf.preflight import data_source, results_folder
 from simclr_tf.tasks.classify import classify
 
 EPOCHS = {0.01: 60, 0.1: 30}  # of the paper, for up to this part of the labels (appendix B.5)

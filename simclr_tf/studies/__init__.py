@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from simclr_tf.config import DATASET_NAMES
+from simclr_tf.config import Transfer
 from simclr_tf.studies.study import Judgment, Study, Times, grid, multiples, named, top1, tuned, values
 
 # Those of figure 5, and the flip, which the paper's crop includes; figure 4 rotates by 90, 180 or 270 degrees.
@@ -22,18 +22,13 @@ def transfer(targets: Sequence[str] = ("cifar100",)) -> Study:
     Raises:
         ValueError: If a target is not of a known kind.
     """
-    judgments = {}
-    for target in targets:
+    moved, judgments = Transfer(targets=",".join(targets)), {}
+    for target in moved.each:
         name, _, folder = target.partition(":")
-        if name not in DATASET_NAMES:
-            raise ValueError(
-                f"`targets` must be of {', '.join(DATASET_NAMES)}, each with its folder like folder:PATH. "
-                f"Received: {target}"
-            )
         place = {"dataset": name} | ({"data_dir": folder} if folder else {})
         for protocol, key in (("linear", "linear"), ("fine-tuned", "finetune")):
             judgments[protocol, target] = Judgment(
-                "transfer", {"targets": ",".join(targets)}, ("targets", target, key, "top1")
+                "transfer", {"targets": moved.targets}, ("targets", target, key, "top1")
             )
         judgments["from scratch", target] = Judgment("supervised", place)
     paper = {

@@ -10,7 +10,8 @@ from operator import getitem
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from simclr_tf.config import MODES, Config, Finetune
+from simclr_tf.config import MODES, Config, Finetune, Judged
+from simclr_tf.preflight import data_source, results_folder
 from simclr_tf.training.metrics import read_rows
 
 Labels = tuple[Any, ...]  # a cell's place on each axis
@@ -51,13 +52,6 @@ class Judgment(NamedTuple):
         """The same, with the seed of a trial where the mode takes one."""
         seeded = "seed" in {field.name for field in dataclasses.fields(MODES[self.mode])}
         return self._replace(settings={**self.settings, **({"seed": seed} if seeded else {})})
-
-    @property
-    def record(self) -> str:
-        """The name of the record in `evaluation/`."""
-        settings = MODES[self.mode](**self.settings)
-        folder = f"{settings.name(self.mode)}/" if isinstance(settings, Finetune) else ""
-        return f"{folder}{self.mode}.json"
 
 
 def values(name: str, *choices: Any) -> dict[Any, Settings]:
@@ -150,7 +144,15 @@ class Trial:
     @property
     def record(self) -> Path:
         """The file that exists once the trial is done."""
-        return self.folder / "evaluation" / self.judgment.record
+        mode, given = self.judgment.mode, self.judgment.settings
+        settings, folder = MODES[mode](**given), self.folder / "evaluation"
+        if isinstance(settings, Judged):
+            pretrained_on = Config.of(**self.settings).data
+            judged_on = data_source(settings, pretrained_on)
+            folder = results_folder(self.folder, settings.layer, judged_on, pretrained_on)
+        if isinstance(settings, Finetune):
+            folder /= settings.name(mode)
+        return folder / f"{mode}.json"
 
     @property
     def log(self) -> Path:

@@ -6,7 +6,7 @@ import pytest
 
 from simclr_tf.config import MODES, Data
 from simclr_tf.evaluation import PROTOCOLS, evaluate
-from simclr_tf.evaluation.probing import results_folder
+from simclr_tf.preflight import results_folder
 
 
 def test_every_mode_has_a_protocol_that_runs_and_every_protocol_a_mode():

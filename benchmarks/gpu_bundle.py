@@ -255,7 +255,9 @@ def restore(bundle: Path, out: Path) -> None:
     checkpoints.restore(saved, values | {path: array for path, array in arrays.items() if path in values})
     meta = {"step": step, "image_shape": list(shape[1:])}
     epoch = step // (shape[0] // config.training.batch_size)
-    print(checkpoints.save(_home(bundle) / "checkpoints", epoch, checkpoints.collect(saved), meta))
+    print(
+        checkpoints.save(_home(bundle) / "checkpoints", checkpoints.Position(epoch), checkpoints.collect(saved), meta)
+    )
 
 
 COMMANDS = ("lower", "run", "compare", "restore")

@@ -81,7 +81,7 @@ def keep(run_dir: Path, folder: Path, words: list[str]) -> None:
         for mode in MODES:
             record = json.loads((run_dir / "evaluation" / f"{mode}.json").read_text())
             files.write_json(temporary / "evaluation" / f"{mode}.json", record | {"data_dir": None})
-        checkpoints.save(temporary / "checkpoints", saved.epoch, arrays, saved.meta)
+        checkpoints.save(temporary / "checkpoints", saved.position, arrays, saved.meta)
         found = json.loads((run_dir / "environment.json").read_text())
         record = {**json.loads((run_dir / "ledger.json").read_text()), "packages": found.get("packages")}
         files.write_json(temporary / "ledger.json", {**record, "command": f"python train.py {shlex.join(words)}"})

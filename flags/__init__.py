@@ -20,6 +20,7 @@ from simclr_tf.config import PLACES, Config, Section, field_type
 from simclr_tf.training.signals import Interrupted
 
 FLAGS = flags.FLAGS
+DIVERGED = 3  # exit code
 RECIPES = Path(__file__).with_name("recipes")
 
 Group = Mapping[str, dataclasses.Field]
@@ -60,7 +61,7 @@ def config_from_flags(values: flags.FlagValues = FLAGS) -> Config:
     """The `Config` that the flags spell.
 
     With `--resume`, it is that of the run, which the flags must not contradict: only where it runs and what it writes
-    may change, and what is not given stays as it was. `--max_steps` is how far to go this time.
+    may change, which is printed, and what is not given stays as it was. `--max_steps` is how far to go this time.
 
     Raises:
         ValueError: On illegal settings, or on a flag that would change a run half-way.
@@ -78,6 +79,8 @@ def config_from_flags(values: flags.FlagValues = FLAGS) -> Config:
                 f"`resume` continues a run with `{name}={saved.value(name)}`, which must stay as it was; leave the flag "
                 f"out or start another run. Received: `{name}={value}`"
             )
+        if name in places - {"resume", "run_dir"} and value != saved.value(name):
+            print(f"note     from now on {as_word(name, value)}, which was {saved.value(name)}", flush=True)
     kept = {name: value for section in saved.to_dict().values() for name, value in section.items()}
     return Config.of(**kept | {"overwrite": False, "max_steps": None} | changed)
 
@@ -105,7 +108,8 @@ def as_flags(message: str) -> str:
 def run(main: Callable[[], None], doc: str, groups: Mapping[str, Group], positional: int = 0) -> NoReturn:
     """Parses the command line, calls `main` and exits; whatever a user can fix ends in one line.
 
-    Exit codes: 0; 1 for usage, data and everything else that a user can fix; 128 + the signal that ended it.
+    Exit codes: 0; 1 for usage, data and everything else that a user can fix; 3 for a run that diverged or collapsed;
+    128 + the signal that ended it.
 
     Args:
         main: Command; finds its flags in `FLAGS`.
@@ -131,7 +135,8 @@ def run(main: Callable[[], None], doc: str, groups: Mapping[str, Group], positio
     except (ValueError, OSError, FloatingPointError) as error:
         if FLAGS.verbosity > 0:
             raise
-        _fail(f"{as_flags(str(error))} (--verbosity=1 shows where)")
+        code = DIVERGED if isinstance(error, FloatingPointError) else 1
+        _fail(f"{as_flags(str(error))} (--verbosity=1 shows where)", code)
     except KeyboardInterrupt as error:
         number = error.number if isinstance(error, Interrupted) else signal.SIGINT
         _fail(": ".join(["interrupted", *filter(None, [as_flags(str(error))])]), 128 + number)

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import fcntl
 import io
 import json
 import os
@@ -38,11 +39,24 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     with _naming(folder):
         try:
             yield temporary
-            if folder.exists():
-                shutil.rmtree(folder)
-            os.replace(temporary, folder)
+            with _alone_in(folder.parent):
+                if folder.exists():
+                    shutil.rmtree(folder)
+                os.replace(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Waits for other processes in such a block of the same folder: nothing replaces a folder that is not empty."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,11 +2,15 @@
 
 import errno
 import json
+import subprocess
+import sys
+import textwrap
 
 import pytest
 
 from simclr_tf import files
 from simclr_tf.files import replacing, replacing_folder, write_json, write_text
+from tests.conftest import ROOT
 
 
 def test_text_and_json_round_trip(tmp_path):
@@ -61,3 +65,21 @@ def test_a_folder_is_replaced_whole_or_kept(tmp_path):
         raise RuntimeError("half")
     assert [path.name for path in folder.iterdir()] == ["new"]
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_several_processes_may_replace_a_folder_at_once(tmp_path):
+    program = """
+        import sys
+        from pathlib import Path
+        from simclr_tf.files import replacing_folder
+        for number in range(100):
+            with replacing_folder(Path(sys.argv[1], "encoder")) as temporary:
+                temporary.mkdir()
+                for part in ("a", "b", "c"):
+                    (temporary / part).write_text(f"{sys.argv[2]} {number}")
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program), str(tmp_path)]
+    processes = [subprocess.Popen([*command, name], cwd=ROOT) for name in ("one", "two", "three")]
+    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    assert len({path.read_text() for path in (tmp_path / "encoder").iterdir()}) == 1  # whole: of one process and number
+    assert [path.name for path in tmp_path.iterdir()] == ["encoder"]

@@ -6,6 +6,7 @@ are made from the fields.
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,6 +27,8 @@ PRECISION_NAMES = ("float32", "mixed_bfloat16", "mixed_float16")
 PROJECTION_NAMES = ("linear", "none", "nonlinear")
 SIMILARITY_NAMES = ("angular", "bilinear", "cosine", "dot", "negative_euclidean", "negative_manhattan")
 STRATEGY_NAMES = ("auto", "single", "mirrored", "multiworker", "tpu")
+
+_INTERVAL = r"([1-9]\d*) ?(step|minute)s?"
 
 # Sections that say where a run computes and writes, not what; so they may differ when it is continued.
 PLACES = ("hardware", "output")
@@ -226,6 +229,14 @@ class Output(Section):
     overwrite: bool = setting(False, "Delete what `run_dir` holds and start again.")
     resume: bool = setting(False, "Continue the run in `run_dir` from its newest checkpoint, if there is one.")
     checkpoint_epochs: int = setting(10, "Save a checkpoint every this many epochs, and at the end.", low=1)
+    save_every: str | None = setting(None, "Save within epochs, too: every 500steps, or every 10minutes.")
+    keep_checkpoints: int = setting(
+        2, "How many of the newest checkpoints to keep, beside that of the lowest validation loss.", low=1
+    )
+    on_nan: str = setting(
+        "stop", "What to do in a step whose loss or gradient is not finite: end the run, or go on without the step.",
+        choices=("skip", "stop"),
+    )  # fmt: skip
     monitor_every: int | None = setting(
         None, "Measure the representations every this many epochs: kNN, if there are labels, rank, alignment, uniformity.",
         low=1,
@@ -241,6 +252,22 @@ class Output(Section):
             raise ValueError("`resume` needs `run_dir`, the run to continue. Received: no `run_dir`")
         if self.resume and self.overwrite:
             raise ValueError("`resume` and `overwrite` exclude each other. Received: both")
+        if self.save_every and not re.fullmatch(_INTERVAL, self.save_every):
+            raise ValueError(f"`save_every` must be like 500steps or 10minutes. Received: {self.save_every}")
+
+    @property
+    def save_steps(self) -> int | None:
+        """Steps between two checkpoints."""
+        return self._every("step")
+
+    @property
+    def save_minutes(self) -> int | None:
+        """Minutes between two checkpoints."""
+        return self._every("minute")
+
+    def _every(self, unit: str) -> int | None:
+        match = re.fullmatch(_INTERVAL, self.save_every or "")
+        return int(match[1]) if match and match[2] == unit else None
 
 
 @dataclasses.dataclass(frozen=True)

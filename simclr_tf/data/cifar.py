@@ -25,6 +25,7 @@ URL = "https://www.cs.toronto.edu/~kriz/"
 CACHE = "~/.cache/simclr_tf"
 
 _PIXELS = 3 * 32 * 32
+_LARGEST = 2**28  # bytes of a file in an archive, which may unpack to anything; CIFAR's largest has 155 MB
 _Arrays = tuple[np.ndarray, np.ndarray]
 
 
@@ -164,6 +165,8 @@ def _contents(where: Path, version: _Version) -> dict[str, bytes]:
             for member in tar:
                 content = tar.extractfile(member) if member.isfile() else None
                 if content and (name := PurePosixPath(member.name).name) in wanted:
+                    if member.size > _LARGEST:
+                        raise tarfile.TarError(f"{member.name} of {member.size} bytes")
                     files[name] = content.read()
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise ValueError(f"Expected a whole .tar.gz archive. Received: {where} ({error})") from error

@@ -25,6 +25,8 @@ _SPLIT_FOLDERS = {"train", "test", "val", "valid", "validation"}
 # Fixed: with the run's seed, an evaluation with another seed would test on images that were trained on.
 _HOLD_OUT_SEED = 0
 _NAMED_AT_MOST = 10
+# A small file can claim to be a huge image: 400 MB as RGB, in each of the threads that decode.
+MAX_PIXELS = 2**27
 
 
 class FileImages(Images):
@@ -86,7 +88,7 @@ def image_paths(places: Iterable[str | Path]) -> list[str]:
     found: list[str] = []
     for place in places:
         if os.path.isdir(place):
-            found += _images_under(Path(place), defaultdict(list))
+            found += _images_under(Path(place), Path(place), defaultdict(list))
         elif os.path.isfile(place):
             found.append(str(place))
         else:
@@ -150,10 +152,10 @@ def load_folder(data_dir: str | Path, image_size: int) -> Dataset:
     root = Path(data_dir)
     splits = _splits(root)
     notes: list[str] = []
-    train, names = _read_split(splits.get("train", root), image_size, None, notes)
+    train, names = _read_split(splits.get("train", root), root, image_size, None, notes)
     test = None
     if "test" in splits:
-        test, _ = _read_split(splits["test"], image_size, names or (), notes)
+        test, _ = _read_split(splits["test"], root, image_size, names or (), notes)
     elif names is not None and len(train) > 1:
         train, test = hold_out(train, TEST_FRACTION, _HOLD_OUT_SEED)
         notes.append(f"folder: there is no test folder, so {len(test)} images of {root} were held out as test images")
@@ -172,12 +174,15 @@ def _splits(root: Path) -> dict[str, Path]:
 
 
 def _read_split(
-    root: Path, image_size: int, known: tuple[str, ...] | None, notes: list[str]
+    root: Path, top: Path, image_size: int, known: tuple[str, ...] | None, notes: list[str]
 ) -> tuple[Split, tuple[str, ...] | None]:
-    """One split and the names of its classes, which must be among `known` unless that is None; adds to `notes`."""
+    """One split and the names of its classes, which must be among `known` unless that is None; adds to `notes`.
+
+    Links that lead out of `top` are not followed.
+    """
     left_out: dict[str, list[str]] = defaultdict(list)
-    classes = {folder.name: files for folder in _folders(root) if (files := _images_under(folder, left_out))}
-    loose = _image_files(root, [entry.name for entry in os.scandir(root) if not entry.is_dir()], left_out)
+    classes = {folder.name: files for folder in _folders(root) if (files := _images_under(folder, top, left_out))}
+    loose = _image_files(root, [entry.name for entry in os.scandir(root) if not entry.is_dir()], top, left_out)
     if classes:
         left_out["image{s} in no class folder"] = loose
     for what, files in left_out.items():
@@ -203,24 +208,28 @@ def _folders(root: Path) -> list[Path]:
     return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _images_under(root: Path, left_out: dict[str, list[str]]) -> list[str]:
+def _images_under(root: Path, top: Path, left_out: dict[str, list[str]]) -> list[str]:
     """The visible image files in `root` and the folders below it, sorted; adds to `left_out`, by kind."""
     found: list[str] = []
     for folder, below, files in os.walk(root):
         below[:] = [name for name in below if not name.startswith(".")]
         left_out["linked folder{s}"] += filter(os.path.islink, (os.path.join(folder, name) for name in below))
-        found += _image_files(folder, files, left_out)
+        found += _image_files(folder, files, top, left_out)
     return sorted(found)
 
 
-def _image_files(folder: str | Path, names: Iterable[str], left_out: dict[str, list[str]]) -> list[str]:
-    """The visible images among the files of a folder, sorted; adds to `left_out`, by kind."""
+def _image_files(folder: str | Path, names: Iterable[str], top: Path, left_out: dict[str, list[str]]) -> list[str]:
+    """The visible images among the files of a folder in `top`, sorted; adds to `left_out`, by kind."""
     paths = [os.path.join(folder, name) for name in sorted(names) if not name.startswith(".")]
     named = [path for path in paths if path.lower().endswith(EXTENSIONS)]
     images = [path for path in named if os.path.isfile(path)]
     left_out[f"file{{s}} not ending in {', '.join(EXTENSIONS)}"] += set(paths) - set(named)
     left_out["dangling link{s}"] += set(named) - set(images)
-    return images
+    # A folder from elsewhere must not reach what lies beside it.
+    inside = os.path.join(os.path.realpath(top), "")
+    outside = {path for path in images if os.path.islink(path) and not os.path.realpath(path).startswith(inside)}
+    left_out["link{s} out of the folder"] += outside
+    return [path for path in images if path not in outside]
 
 
 def _readable(root: Path, paths: Iterable[str], notes: list[str]) -> list[str]:
@@ -232,7 +241,7 @@ def _readable(root: Path, paths: Iterable[str], notes: list[str]) -> list[str]:
         problem = "no image" if not paths else f"{len(paths)} unreadable files, such as {broken[0]}"
         raise ValueError(
             f"A folder of images must hold files that end in {', '.join(EXTENSIONS)}. "
-            f"Received: {_printable(f'{root}, with {problem}')}"
+            f"Received: {_printable('; '.join([f'{root}, with {problem}', *notes]))}"
         )
     notes += [f"folder: left out an unreadable file in {root}: {line}" for line in broken[:_NAMED_AT_MOST]]
     if len(broken) > _NAMED_AT_MOST:
@@ -270,6 +279,8 @@ def _decode_named(path: str, size: int) -> np.ndarray:
 def _decode(path: str, size: int) -> np.ndarray:
     """One file -> uint8 (size, size, 3)."""
     with Image.open(path, formats=_FORMATS) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(f"{image.width} x {image.height} pixels, and at most {MAX_PIXELS} are decoded")
         # A large JPEG is decoded at a fraction of its size, as long as that leaves twice the pixels needed each way.
         image.draft(None, (2 * size, 2 * size))
         upright = ImageOps.exif_transpose(image)

@@ -9,6 +9,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 
+import numpy as np
 import tensorflow as tf
 
 from simclr_tf.data.source import LOST, Order, Split, StreamImages, on_cpu
@@ -21,6 +22,7 @@ def training_batches(
     batch_size: int,
     seed: int,
     first_epoch: int = 0,
+    first_step: int = 0,
     context: tf.distribute.InputContext | None = None,
     labels: bool = False,
 ) -> tf.data.Dataset:
@@ -35,6 +37,7 @@ def training_batches(
         batch_size: Images per batch over all devices, at most N.
         seed: Seed of the orders, any integer of 64 bits.
         first_epoch: Epoch to begin with, from 0.
+        first_step: Batches of that epoch to leave out. They are not read, except by a stream, which has to.
         context: Worker whose part to read; None for everything.
         labels: Whether to yield (images, labels) instead of images.
 
@@ -56,18 +59,30 @@ def training_batches(
     images = split.images
 
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
+        done = tf.where(tf.equal(epoch, first_epoch), tf.constant(first_step, tf.int64), 0)
         if isinstance(images, StreamImages):
-            return _stream(images, (seed, epoch), labels).batch(batch_size, drop_remainder=True)
-        # Philox by name: what is chosen automatically depends on the device.
-        order = tf.random.experimental.stateless_shuffle(
-            tf.range(len(images), dtype=tf.int64), tf.stack([tf.constant(seed, tf.int64), epoch]), alg="philox"
-        )
-        return tf.data.Dataset.from_tensor_slices(tf.reshape(order[: steps * batch_size], (steps, batch_size)))
+            return _stream(images, (seed, epoch), labels).batch(batch_size, drop_remainder=True).skip(done)
+        return tf.data.Dataset.from_tensor_slices(_order(len(images), batch_size, seed, epoch)[done:])
 
     batches = tf.data.Dataset.counter(first_epoch).flat_map(epoch_batches)
     # flat_map hides it, and without it Keras would count an epoch by running into the end of the data.
     batches = batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
     return _read(split, _share(batches, batch_size, context), labels)
+
+
+def batch_indices(count: int, batch_size: int, seed: int, epoch: int, step: int) -> np.ndarray:
+    """The indices of the images of one batch of `training_batches`, int64 (batch_size,); epoch and step from 0."""
+    return _order(count, batch_size, seed, tf.constant(epoch, tf.int64))[step].numpy()
+
+
+def _order(count: int, batch_size: int, seed: int, epoch: tf.Tensor) -> tf.Tensor:
+    """The images of each batch of an epoch, int64 (steps, batch_size)."""
+    steps = count // batch_size
+    # Philox by name: what is chosen automatically depends on the device.
+    order = tf.random.experimental.stateless_shuffle(
+        tf.range(count, dtype=tf.int64), tf.stack([tf.constant(seed, tf.int64), epoch]), alg="philox"
+    )
+    return tf.reshape(order[: steps * batch_size], (steps, batch_size))
 
 
 def ordered_batches(

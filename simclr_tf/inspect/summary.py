@@ -55,8 +55,10 @@ def _classes(names: tuple[str, ...] | None, shown: int = 10) -> str:
 
 def _steps(config: Config, plan: Plan) -> str:
     text = f"{plan.steps_per_epoch} an epoch, {config.training.epochs} epochs"
-    if plan.first_epoch:
-        text += f", continued after epoch {plan.first_epoch}"
+    if plan.first_epoch or plan.first_step:
+        text += f", continued after epoch {plan.first_epoch}" + (
+            f" and {plan.first_step} steps" * bool(plan.first_step)
+        )
     if config.training.max_steps:
         text += f", stopped after step {config.training.max_steps}"
     return text

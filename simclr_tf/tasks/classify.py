@@ -12,12 +12,14 @@ from simclr_tf.augment.base import to_float
 from simclr_tf.config import Config
 from simclr_tf.data.source import Split
 from simclr_tf.distribution import num_replicas
+from simclr_tf.optimizers import apply_if_finite
+from simclr_tf.tasks.learner import Learner
 from simclr_tf.training import engine
 
 MEASURES = {"loss": "loss {:.4f}", "accuracy": "accuracy {:.1%}", "val_loss": "val_loss {:.4f}"}
 
 
-class Classifier(keras.Model):
+class Classifier(Learner):
     """An encoder and a linear layer on its representations, trained by cross-entropy on one view of each image.
 
     It trains on batches of images (B, H, W, C), uint8 or float in [0, 1], and labels, int (B,).
@@ -30,18 +32,12 @@ class Classifier(keras.Model):
     """
 
     def __init__(self, encoder: keras.Model, num_classes: int, views: TwoViews, **kwargs):
-        super().__init__(**{"name": "classifier"} | kwargs)
+        super().__init__(("loss", "accuracy"), **{"name": "classifier"} | kwargs)
         self.encoder, self.views = encoder, views
         # Zeros, as in SimCLR's code (`zero_init_logits_layer`): the first steps do not disturb the encoder.
         self.classify = keras.layers.Dense(num_classes, kernel_initializer="zeros", name="logits", dtype="float32")
         self.classify.build(encoder.output_shape)
-        self.means = {name: keras.metrics.Mean(name=name) for name in ("loss", "accuracy")}
         self.built = True
-
-    @property
-    def metrics(self) -> list[keras.metrics.Metric]:
-        """The means that an epoch reports."""
-        return list(self.means.values())
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Nothing: the model and its optimizer are built already."""
@@ -52,29 +48,31 @@ class Classifier(keras.Model):
 
     def train_step(self, data):
         """One step on this replica's part of the global batch."""
+        measured, gradients = self.gradients(data, self.optimizer.iterations)
+        finite = apply_if_finite(self.optimizer, measured[0], gradients, self.trainable_variables)
+        return self.record(measured, finite)
+
+    def gradients(self, data, step) -> tuple[tuple[tf.Tensor, tf.Tensor], list[tf.Tensor]]:
+        """Loss and accuracy of this replica's part of a batch in a step, and the gradients, of which the sum is applied."""
         images, labels = data
-        views = self.views.first(images, self.optimizer.iterations)
+        views = self.views.first(images, step)
         with tf.GradientTape() as tape:
             logits = self(views, training=True)
-            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
-            scaled = self.optimizer.scale_loss(loss / num_replicas())
-        gradients = tape.gradient(scaled, self.trainable_variables)
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
-        return self._record(loss, logits, labels)
+            measured = _measured(logits, labels)
+            loss = self.optimizer.scale_loss(measured[0] / num_replicas())
+        return measured, tape.gradient(loss, self.trainable_variables)
 
     def test_step(self, data):
         """The same measurements in inference mode, without augmentation."""
         images, labels = data
-        logits = self(images, training=False)
-        loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
-        return self._record(loss, logits, labels)
+        return self.record(_measured(self(images, training=False), labels))
 
-    def _record(self, loss, logits, labels) -> dict[str, tf.Tensor]:
-        hits = tf.cast(tf.argmax(logits, axis=1, output_type=labels.dtype) == labels, tf.float32)
-        for metric, value in zip(self.means.values(), (loss, tf.reduce_mean(hits)), strict=True):
-            metric.update_state(value)
-        shape = [1] if isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy) else []
-        return {name: tf.reshape(metric.result(), shape) for name, metric in self.means.items()}
+
+def _measured(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Cross-entropy and accuracy."""
+    loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+    hits = tf.cast(tf.argmax(logits, axis=1, output_type=labels.dtype) == labels, tf.float32)
+    return loss, tf.reduce_mean(hits)
 
 
 def classify(

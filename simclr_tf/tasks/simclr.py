@@ -6,17 +6,19 @@ import keras
 import tensorflow as tf
 
 # Imported so that Keras knows every class of this package that a saved model may contain.
-from simclr_tf import networks, optimizers  # noqa: F401
+from simclr_tf import networks  # noqa: F401
 from simclr_tf.augment import VALIDATION_STEP, TwoViews
 from simclr_tf.augment.base import to_float
 from simclr_tf.distribution import num_replicas
 from simclr_tf.objectives import Contrast, nt_xent
+from simclr_tf.optimizers import apply_if_finite
+from simclr_tf.tasks.learner import Learner
 
 _PARTS = ("encoder", "head", "views", "objective")
 
 
 @keras.saving.register_keras_serializable("simclr_tf")
-class SimCLR(keras.Model):
+class SimCLR(Learner):
     """Learns representations by agreement between two views of the same image.
 
     It trains on batches of images (B, H, W, C), uint8 or float in [0, 1], and ignores labels. It can be saved and loaded
@@ -45,19 +47,13 @@ class SimCLR(keras.Model):
         objective: Callable[[tf.Tensor], Contrast] = nt_xent,
         **kwargs,
     ):
-        super().__init__(**{"name": "simclr"} | kwargs)
+        measured = ("loss", "contrastive_accuracy", "contrastive_entropy")
+        super().__init__(measured, **{"name": "simclr"} | kwargs)
         self.encoder = encoder
         self.head = head
         self.views = views
         self.objective = objective
-        names = ("loss", "contrastive_accuracy", "contrastive_entropy")
-        self.means = {name: keras.metrics.Mean(name=name) for name in names}
         self.built = all(getattr(part, "built", True) for part in (encoder, head, objective))
-
-    @property
-    def metrics(self) -> list[keras.metrics.Metric]:
-        """The means that an epoch reports, without those that Keras would add."""
-        return list(self.means.values())
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Builds the optimizer, whose variables must not be created on a replica.
@@ -93,27 +89,24 @@ class SimCLR(keras.Model):
 
     def train_step(self, data):
         """One step on this replica's part of the global batch; labels are ignored."""
+        contrast, gradients = self.gradients(data, self.optimizer.iterations)
+        finite = apply_if_finite(self.optimizer, contrast.loss, gradients, self.trainable_variables)
+        return self.record(contrast, finite)
+
+    def gradients(self, data, step) -> tuple[Contrast, list[tf.Tensor]]:
+        """What the loss of this replica's part of a batch is in a step, and its gradients, of which the sum is applied."""
         images, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        views = self.views(images, self.optimizer.iterations)
+        views = self.views(images, step)
         with tf.GradientTape() as tape:
             contrast = self.objective(self(views, training=True))
             # The optimizer sums the gradients of the replicas; the loss of the global batch is the mean of their losses.
             loss = self.optimizer.scale_loss(contrast.loss / num_replicas())
-        gradients = tape.gradient(loss, self.trainable_variables)
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
-        return self._record(contrast)
+        return contrast, tape.gradient(loss, self.trainable_variables)
 
     def test_step(self, data):
         """The same measurements in inference mode, with the same views on every call."""
         images, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        return self._record(self.objective(self(self.views(images, VALIDATION_STEP), training=False)))
-
-    def _record(self, contrast: Contrast) -> dict[str, tf.Tensor]:
-        for metric, value in zip(self.means.values(), contrast, strict=True):
-            metric.update_state(value)
-        shape = [1] if isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy) else []
-        # Keras averages the logs of several workers along axis 0, which a scalar does not have.
-        return {name: tf.reshape(metric.result(), shape) for name, metric in self.means.items()}
+        return self.record(self.objective(self(self.views(images, VALIDATION_STEP), training=False)))
 
     def get_config(self):
         """The constructor's arguments, serialized."""

@@ -1,44 +1,111 @@
 """Callbacks that save a run and end it."""
 
+import math
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
-from simclr_tf.training import checkpoints, run_folder
+from simclr_tf.config import Output
+from simclr_tf.training import checkpoints, means, run_folder
+from simclr_tf.training.checkpoints import Position
+from simclr_tf.training.epoch_log import scalar
+from simclr_tf.training.signals import Stop
 
 
 class SaveCheckpoints(keras.callbacks.Callback):
-    """Saves the model's and its optimizer's variables every few epochs, and after the last.
+    """Saves the variables of the model and its optimizer, and the means of the epoch, as often as the settings say.
+
+    A step waits for the copy of the variables only: a thread digests and writes it. It waits longer where the checkpoint
+    before is still being written.
 
     Args:
         folder: Where the checkpoints lie, in the folder of a run.
-        every: Epochs between two of them.
-        meta: JSON values saved with each.
+        settings: How often to save, and how many to keep.
+        steps_per_epoch: Steps of an epoch.
+        position: How far the run is already.
+        meta: JSON values saved with each; `best` among them in a run that is continued.
+
+    Attributes:
+        position: How far the run is.
     """
 
-    def __init__(self, folder: Path, every: int, meta: dict[str, Any]):
+    def __init__(self, folder: Path, settings: Output, steps_per_epoch: int, position: Position, meta: dict[str, Any]):
         super().__init__()
-        self._folder, self._every, self._meta = folder, every, meta
-        self._epoch = self._saved = 0
+        self._folder, self._settings, self._steps, self._meta = folder, settings, steps_per_epoch, meta
+        self.position = self._saved = position
+        self._best: tuple[float, int] | None = tuple(meta["best"]) if meta.get("best") else None  # val_loss, epoch
+        self._clock = time.monotonic()
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._writing: Future | None = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Saves every few steps or minutes, and where the run ends within an epoch."""
+        self.position = Position(self.position.epoch, self.position.step + 1)
+        self._logs = logs
+        if self.position.step == self._steps:  # kept now, because validation uses the means for its own
+            logs = {name: scalar(value) for name, value in (logs or {}).items()}
+            self._epoch = {"means": means.collect(self.model, logs, self._steps), "logs": logs}
+        number = self.position.epoch * self._steps + self.position.step
+        minutes = self._settings.save_minutes
+        if (
+            (self._settings.save_steps and number % self._settings.save_steps == 0)
+            or (minutes and time.monotonic() - self._clock >= 60 * minutes)
+            or (self.model.stop_training and self.position.step < self._steps)
+        ):
+            self.save()
 
     def on_epoch_end(self, epoch, logs=None):
         """Saves every few epochs."""
-        self._epoch = epoch + 1
-        if self._epoch % self._every == 0:
-            self._save()
+        if self.position.step < self._steps:  # ended within the epoch, and saved there
+            return
+        self.position = Position(epoch + 1)
+        if (epoch + 1) % self._settings.checkpoint_epochs == 0:
+            loss = (logs or {}).get("val_loss")
+            if loss is not None and scalar(loss) < (self._best or (math.inf,))[0]:
+                self._best = scalar(loss), epoch + 1
+            self.save()
 
-    def on_train_end(self, logs=None):
-        """Saves what has been learned since."""
-        if self._epoch > self._saved:
-            self._save()
-
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Starts to write a checkpoint; raises what befell the one before."""
+        self._wait()
         run_folder.require(self._folder.parent)
-        optimizer = self.model.optimizer
-        arrays = checkpoints.collect([*self.model.weights, *optimizer.variables])
-        checkpoints.save(self._folder, self._epoch, arrays, {**self._meta, "step": int(optimizer.iterations.numpy())})
-        self._saved = self._epoch
+        arrays = checkpoints.collect([*self.model.weights, *self.model.optimizer.variables])
+        step = self.position.epoch * self._steps + self.position.step
+        meta = {**self._meta, "step": step, "best": self._best}
+        if self.position.step == self._steps:
+            meta |= self._epoch
+        elif self.position.step:
+            meta["means"] = means.collect(self.model, self._logs, self.position.step)
+        best = self._best and self._best[1]
+        self._writing = self._thread.submit(
+            _write, self._folder, self.position, arrays, meta, self._settings.keep_checkpoints, best
+        )
+        self._saved, self._clock = self.position, time.monotonic()
+
+    def finish(self) -> None:
+        """Saves what has been learned since, and waits until it is written."""
+        if self.position != self._saved:
+            self.save()
+        self._wait()
+
+    def _wait(self) -> None:
+        if self._writing:
+            writing, self._writing = self._writing, None
+            writing.result()
+
+
+def _write(folder: Path, position: Position, arrays: dict[str, np.ndarray], *rest: Any) -> None:
+    lost = [name for name, array in arrays.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
+    if lost:  # it would be of no use, and replace one that is
+        raise FloatingPointError(
+            f"{len(lost)} variables are not finite, so no checkpoint was written after epoch {position.epoch}, step "
+            f"{position.step}: lower `learning_rate` or raise `warmup_epochs`. Received: {', '.join(lost[:3])}"
+        )
+    checkpoints.save(folder, position, arrays, *rest)
 
 
 class StopAfter(keras.callbacks.Callback):
@@ -53,3 +120,33 @@ class StopAfter(keras.callbacks.Callback):
         self._left -= 1
         if self._left <= 0:
             self.model.stop_training = True
+
+
+class StopWhenAsked(keras.callbacks.Callback):
+    """Saves and ends the run after the step in which a signal came; raises `Interrupted`."""
+
+    def __init__(self, stop: Stop, save: SaveCheckpoints, advice: str):
+        super().__init__()
+        self._stop, self._save, self._advice = stop, save, advice
+
+    def check(self, *_: Any, **__: Any) -> None:
+        """Does so if there was one."""
+        if self._stop.number is not None:
+            self._save.finish()
+            raise self._stop.now(self._advice)
+
+    on_train_batch_end = on_test_batch_end = on_epoch_end = check
+
+
+class GoOn(keras.callbacks.Callback):
+    """Gives the means of the epoch in which a run is continued the state that they had."""
+
+    def __init__(self, saved: means.Means):
+        super().__init__()
+        self._means: means.Means | None = saved
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Restores them once."""
+        if self._means is not None:
+            means.restore(self.model, self._means)
+            self._means = None

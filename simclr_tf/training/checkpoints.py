@@ -2,16 +2,20 @@
 
 Weights, batch-norm statistics, optimizer slots and its step counter are all Keras variables, so a mapping from
 variable paths to arrays is a complete checkpoint. Randomness is a function of seed and step and needs none.
+
+`epoch-00012.npz` is the state after 12 epochs, `epoch-00012-step-00034.npz` that after 34 steps of the next one.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -20,57 +24,83 @@ from simclr_tf.files import replacing
 if TYPE_CHECKING:  # a missing checkpoint is refused before the slow import
     import keras
 
-_NAME = re.compile(r"epoch-(\d{5,})\.npz")
-_META = "meta"
+_NAME = re.compile(r"epoch-(\d{5,})(?:-step-(\d{5,}))?\.npz")
+_META, _MANIFEST = "meta", "manifest"  # JSON: what else was saved, and the SHA-256 of every other entry
 KEPT = 2  # checkpoints of a run; should the newest be damaged, there is the one before
 # np.savez takes the entries as keywords, some of which mean something else to it; no prefixed path does.
 _PREFIX = "variables/"
+
+
+class Position(NamedTuple):
+    """How far a run is: completed epochs, and steps done in the next one."""
+
+    epoch: int
+    step: int = 0
+
+    @property
+    def file_name(self) -> str:
+        """The name of the checkpoint of this position."""
+        return f"epoch-{self.epoch:05d}" + (f"-step-{self.step:05d}" if self.step else "") + ".npz"
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
     """A saved state."""
 
-    epoch: int  # completed ones
+    position: Position
     variables: dict[str, np.ndarray]  # by path
     meta: dict[str, Any]  # what else was saved with them
     path: Path
     skipped: tuple[str, ...]  # a line for each newer file that could not be read
 
+    @property
+    def epoch(self) -> int:
+        """Completed epochs."""
+        return self.position.epoch
 
-def save(folder: Path, epoch: int, variables: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> Path:
-    """Writes `folder/epoch-<epoch>.npz`, then deletes the checkpoints that are no longer needed.
 
-    Those are all but the two newest, and those of later epochs: a run that went back to an earlier checkpoint
-    has left them behind.
+def save(
+    folder: Path, position: Position, variables: Mapping[str, np.ndarray], meta: Mapping[str, Any],
+    kept: int = KEPT, best: int | None = None,
+) -> Path:  # fmt: skip
+    """Writes a checkpoint, then deletes those that are no longer needed.
+
+    Those are all but the newest and the best, and those of later positions: a run that went back to an earlier
+    checkpoint has left them behind.
 
     Args:
         folder: Folder of the checkpoints of one run; created if needed.
-        epoch: Completed epochs.
+        position: How far the run is.
         variables: Arrays of numbers by name, of any shape.
         meta: JSON values to save with them.
+        kept: Number of the newest to keep, this one among them.
+        best: Epochs after which there was one that is kept, however old it is.
 
     Returns:
         The file.
 
     Raises:
-        ValueError: If `epoch` is negative, or an array's dtype is one that NumPy does not write exactly (bfloat16,
+        ValueError: If a position is negative, or an array's dtype is one that NumPy does not write exactly (bfloat16,
             objects). Nothing is written then.
     """
-    if epoch < 0:
-        raise ValueError(f"epoch must not be negative. Received: {epoch}")
+    if min(position) < 0:
+        raise ValueError(f"A position must not be negative. Received: {position}")
     arrays = {name: np.asarray(array) for name, array in variables.items()}
     foreign = {name: str(array.dtype) for name, array in arrays.items() if array.dtype.kind not in "biufc"}
     if foreign:
         raise ValueError(f"A checkpoint holds arrays of numbers or booleans. Received: {foreign}")
-    entries: dict[str, Any] = {_PREFIX + name: array for name, array in arrays.items()}
-    entries[_META] = np.frombuffer(json.dumps(dict(meta)).encode(), np.uint8)
-    path = folder / f"epoch-{epoch:05d}.npz"
+    entries: dict[str, np.ndarray] = {_PREFIX + name: array for name, array in arrays.items()}
+    entries[_META] = _json(dict(meta))
+    entries[_MANIFEST] = _json({name: _digest(array) for name, array in entries.items()})
+    path = folder / position.file_name
     with replacing(path) as file:
-        np.savez(file, **entries)
+        np.savez(file, **entries)  # type: ignore[arg-type]
     saved = _files(folder)
-    kept = [saved[number] for number in saved if number <= epoch][:KEPT]
-    for superfluous in {*saved.values(), *folder.glob(".epoch-*.tmp")} - set(kept):
+    newest_ones = [each for each in saved if each <= position][:kept]
+    needed = {
+        file for each, file in saved.items() if each in newest_ones or each == Position(-1 if best is None else best)
+    }
+    for superfluous in {*saved.values(), *folder.glob(".epoch-*.tmp")} - needed:
         superfluous.unlink(missing_ok=True)
     return path
 
@@ -82,13 +112,13 @@ def newest(folder: Path) -> Checkpoint | None:
         ValueError: If there are checkpoints but all are damaged: only the user can decide to start from scratch.
     """
     skipped: list[str] = []
-    for epoch, path in _files(folder).items():
+    for position, path in _files(folder).items():
         try:
             variables, meta = _read(path)
         except Exception as error:  # A damaged archive raises nearly anything: zip, NumPy, JSON and memory errors.
             skipped.append(f"skipped a damaged checkpoint: {path} ({type(error).__name__}: {error})")
         else:
-            return Checkpoint(epoch, variables, meta, path, tuple(skipped))
+            return Checkpoint(position, variables, meta, path, tuple(skipped))
     if skipped:
         raise ValueError(f"Every checkpoint of the run is damaged. Received: {'; '.join(skipped)}")
     return None
@@ -100,19 +130,43 @@ def require(folder: Path) -> None:
         raise ValueError(f"The run has no checkpoint yet. Received: {folder.parent}")
 
 
-def _files(folder: Path) -> dict[int, Path]:
-    """Epochs and their files, newest first."""
+def _files(folder: Path) -> dict[Position, Path]:
+    """Positions and their files, newest first."""
     matches = [(match, path) for path in folder.glob("epoch-*.npz") if (match := _NAME.fullmatch(path.name))]
-    return dict(sorted(((int(match[1]), path) for match, path in matches), reverse=True))
+    found = [(Position(int(match[1]), int(match[2] or 0)), path) for match, path in matches]
+    return dict(sorted(found, reverse=True))
 
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    # Opened here, because np.load leaves a damaged file open. Reading an entry to its end is what checks its CRC, so
-    # every array is read now, not on demand.
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        meta = json.loads(archive[_META].tobytes())
-        variables = {key.removeprefix(_PREFIX): archive[key] for key in archive.files if key != _META}
-    return variables, meta
+    # Opened here, because np.load leaves a damaged file open.
+    with path.open("rb") as file, zipfile.ZipFile(file) as members:
+        # Stored as they are, they cannot unpack to more than the file's size.
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members.infolist()):
+            raise ValueError("compressed entries, which no checkpoint has")
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as archive:
+            entries = {key: archive[key] for key in archive.files}
+    if _MANIFEST not in entries:
+        raise ValueError("no manifest; versions before 0.2 wrote none")
+    manifest = json.loads(entries.pop(_MANIFEST).tobytes())
+    if manifest.keys() != entries.keys() or _META not in entries:
+        raise ValueError("other entries than the manifest lists")
+    wrong = [key for key, array in entries.items() if _digest(array) != manifest[key]]
+    if wrong:
+        raise ValueError(f"the digest of {wrong[0]} is another one")
+    meta = json.loads(entries.pop(_META).tobytes())
+    return {key.removeprefix(_PREFIX): array for key, array in entries.items()}, meta
+
+
+def _json(value: Any) -> np.ndarray:
+    return np.frombuffer(json.dumps(value).encode(), np.uint8)
+
+
+def _digest(array: np.ndarray) -> str:
+    """SHA-256 of dtype, shape and bytes."""
+    digest = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
+    digest.update(np.ascontiguousarray(array).data if array.size else b"")
+    return digest.hexdigest()
 
 
 def collect(variables: Iterable[keras.Variable]) -> dict[str, np.ndarray]:

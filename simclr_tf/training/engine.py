@@ -26,10 +26,12 @@ from simclr_tf.config import PLACES, Hardware, Optimization, Output, Training
 from simclr_tf.data.pipeline import naming_lost_images, ordered_batches, training_batches
 from simclr_tf.data.source import Split
 from simclr_tf.training import checkpoints, run_folder
-from simclr_tf.training.callbacks import SaveCheckpoints, StopAfter
+from simclr_tf.training.callbacks import GoOn, SaveCheckpoints, StopAfter, StopWhenAsked
+from simclr_tf.training.checkpoints import Position
+from simclr_tf.training.divergence import Divergence
 from simclr_tf.training.epoch_log import EpochLog
 from simclr_tf.training.plan import Plan, make_plan
-from simclr_tf.training.signals import interruptible
+from simclr_tf.training.signals import Stop, stopping
 
 ADVICE = "take a smaller `batch_size` or `width`, `precision=mixed_bfloat16`, or more devices"
 
@@ -104,10 +106,11 @@ class Run:
             _require_same_images(self._saved, self._images)
         self.plan: Plan = make_plan(
             settings.training, settings.optimization, len(train), len(validation) if validation else 0,
-            strategy.num_replicas_in_sync, self._saved.epoch if self._saved else 0,
+            strategy.num_replicas_in_sync, *(self._saved.position if self._saved else Position(0)),
         )  # fmt: skip
+        self._position = Position(self.plan.first_epoch, self.plan.first_step)
         what = {name: section for name, section in settings.to_dict().items() if name not in PLACES}
-        distribution.require_agreement(strategy, f"epoch {self.plan.first_epoch}, {len(train)} images, {what}")
+        distribution.require_agreement(strategy, f"{self._position}, {len(train)} images, {what}")
         # One GPU gains from XLA for the whole step. A CPU loses, since its convolutions are faster without, and several
         # replicas cannot: their parts are compiled around the collectives.
         self.whole_step_compiled = strategy.num_replicas_in_sync == 1 and bool(tf.config.list_physical_devices("GPU"))
@@ -135,9 +138,9 @@ class Run:
         Raises:
             ValueError: If the checkpoint does not fit the model, or the folder is not the run's to use.
         """
-        training, output, first_epoch = self._settings.training, self._settings.output, self.plan.first_epoch
+        training, output, plan = self._settings.training, self._settings.output, self.plan
         if self._saved:
-            self._restore(model, self._saved)
+            checkpoints.restore([*model.weights, *model.optimizer.variables], self._saved.variables)
         if not self.chief:
             return []
         self.folder = run_folder.open_run_dir(output.run_dir, name, output.overwrite, output.resume)
@@ -147,20 +150,16 @@ class Run:
             files.write_text(self.folder / path, text)
         self.log = EpochLog(
             self.folder, self._measures, training.batch_size, self.plan.rate, training.epochs,
-            None if sys.stdout.isatty() else sys.stdout, first_epoch * self.plan.steps_per_epoch, first_epoch,
+            None if sys.stdout.isatty() else sys.stdout, self._done, plan.first_epoch,
         )  # fmt: skip
-        meta = {**meta, "images": self._images}
-        self._save = SaveCheckpoints(self.folder / "checkpoints", output.checkpoint_epochs, meta)
+        meta = {**meta, "images": self._images, "best": self._saved.meta.get("best") if self._saved else None}
+        self._save = SaveCheckpoints(self.folder / "checkpoints", output, plan.steps_per_epoch, self._position, meta)
         return list(self._saved.skipped) if self._saved else []
 
-    def _restore(self, model: keras.Model, saved: checkpoints.Checkpoint) -> None:
-        step, max_steps = saved.meta["step"], self._settings.training.max_steps
-        if step != saved.epoch * self.plan.steps_per_epoch and not (max_steps and step >= max_steps):
-            raise ValueError(
-                "Only whole epochs can be continued, and this run was ended by `max_steps` within one. "
-                f"Received: {saved.path}, saved at step {step} of {self.plan.steps_per_epoch} an epoch"
-            )
-        checkpoints.restore([*model.weights, *model.optimizer.variables], saved.variables)
+    @property
+    def _done(self) -> int:
+        """Steps done before this process."""
+        return self._position.epoch * self.plan.steps_per_epoch + self._position.step
 
     def fit(self, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:
         """Trains to the last epoch, or for `max_steps`.
@@ -173,47 +172,99 @@ class Run:
             ValueError: If a device runs out of memory, or images are gone.
             FloatingPointError: If the loss is no longer finite.
             ConnectionError: If another worker is lost.
-            Interrupted: On SIGINT and SIGTERM.
+            FileNotFoundError: If the folder of the run is gone.
+            Interrupted: After the step in which SIGINT, SIGTERM or SIGUSR1 came, once the run is saved.
         """
-        training, plan, batch = self._settings.training, self.plan, self.plan.validation_batch
-        left = (training.max_steps or sys.maxsize) - plan.first_epoch * plan.steps_per_epoch
+        training, plan = self._settings.training, self.plan
+        left = (training.max_steps or sys.maxsize) - self._done
         if left <= 0 or plan.first_epoch >= training.epochs:
             if self.chief:
                 print("note     the run is complete: nothing left to train", flush=True)
             return
-        callbacks = [*callbacks, *([self.log, self._save] if self.chief else [])]
+        means = (self._saved.meta.get("means") if self._saved else None) or {}
+        diverged = Divergence(
+            self._train, training.batch_size, training.seed, self._labels, plan.steps_per_epoch,
+            self._settings.output.on_nan == "skip", self.folder if self.chief else None, self._position,
+            means.get("skipped", [0.0])[0],
+        )  # fmt: skip
+        # What ends an epoch early comes before what saves, and what may end the process is last.
+        callbacks = [GoOn(means), *callbacks, diverged, *([self.log] if self.chief else [])]
         if training.max_steps:
             callbacks.append(StopAfter(left))
-        shares = self._strategy.distribute_datasets_from_function
+        advice = self._advice or f"continue from the newest checkpoint with `run_dir={self.folder}` `resume`"
+        with stopping() as stop, self._naming_failures(stop, advice):
+            if self.chief:
+                callbacks += [self._save, StopWhenAsked(stop, self._save, advice)]
+            self._fit(model, callbacks)
+            if self.chief:
+                self._save.finish()
+
+    def _fit(self, model: keras.Model, callbacks: list[keras.callbacks.Callback]) -> None:
+        """The rest of the epoch in which the run is, then the epochs after it."""
+        (epoch, step), steps, last = self._position, self.plan.steps_per_epoch, self._settings.training.epochs
+        if step == steps:
+            self._end_epoch(model, epoch, callbacks)
+        elif step:
+            self._fit_epochs(model, callbacks, epoch, epoch + 1, step)
+        if not model.stop_training and (first := epoch + bool(step)) < last:
+            self._fit_epochs(model, callbacks, first, last)
+
+    def _fit_epochs(
+        self, model: keras.Model, callbacks: list[keras.callbacks.Callback], first: int, last: int, step: int = 0
+    ) -> None:
+        training, plan = self._settings.training, self.plan
         train = partial(
-            training_batches, self._train, training.batch_size, training.seed, plan.first_epoch, labels=self._labels
+            training_batches, self._train, training.batch_size, training.seed, first, step, labels=self._labels
         )
-        validation = None
-        if self._validation and batch:
-            validation = shares(partial(ordered_batches, self._validation, batch, True, labels=self._labels))
-        with self._naming_failures():
-            model.fit(
-                shares(train),
-                steps_per_epoch=plan.steps_per_epoch,
-                epochs=training.epochs,
-                initial_epoch=plan.first_epoch,
-                validation_data=validation,
-                validation_steps=plan.validation_images // batch if validation else None,
-                callbacks=callbacks,
-                shuffle=False,  # the stream is shuffled already
-                verbose=int(self.chief and sys.stdout.isatty()),
+        model.fit(
+            self._strategy.distribute_datasets_from_function(train),
+            steps_per_epoch=plan.steps_per_epoch - step,
+            epochs=last,
+            initial_epoch=first,
+            validation_data=self._validation_batches(),
+            validation_steps=self._validation_steps,
+            callbacks=callbacks,
+            shuffle=False,  # the stream is shuffled already
+            verbose=int(self.chief and sys.stdout.isatty()),
+        )
+
+    def _end_epoch(self, model: keras.Model, epoch: int, callbacks: list[keras.callbacks.Callback]) -> None:
+        """The end of an epoch whose steps are all done, as `fit` makes it."""
+        everything = keras.callbacks.CallbackList(callbacks, model=model)
+        model.stop_training = False
+        everything.on_epoch_begin(epoch)
+        logs = dict(self._saved.meta["logs"]) if self._saved else {}
+        if batches := self._validation_batches():
+            found = model.evaluate(
+                batches, steps=self._validation_steps, callbacks=everything, return_dict=True, verbose=0
             )
+            logs |= {f"val_{name}": value for name, value in found.items()}
+        everything.on_epoch_end(epoch, logs)
+
+    def _validation_batches(self) -> Any:
+        if not self._validation or not self.plan.validation_batch:
+            return None
+        batches = partial(ordered_batches, self._validation, self.plan.validation_batch, True, labels=self._labels)
+        return self._strategy.distribute_datasets_from_function(batches)
+
+    @property
+    def _validation_steps(self) -> int | None:
+        batch = self.plan.validation_batch
+        return self.plan.validation_images // batch if self._validation and batch else None
 
     @contextlib.contextmanager
-    def _naming_failures(self) -> Iterator[None]:
-        advice = self._advice or f"continue from the newest checkpoint with `run_dir={self.folder}` `resume`"
-        with interruptible(advice), distribution.naming_lost_workers(self._strategy), naming_lost_images():
-            try:
+    def _naming_failures(self, stop: Stop, advice: str) -> Iterator[None]:
+        try:
+            with distribution.naming_lost_workers(self._strategy), naming_lost_images():
                 yield
-            except tf.errors.ResourceExhaustedError as error:
-                raise ValueError(
-                    f"A device ran out of memory: {ADVICE}. Received: `batch_size={self._settings.training.batch_size}`"
-                ) from error
+        except tf.errors.ResourceExhaustedError as error:
+            raise ValueError(
+                f"A device ran out of memory: {ADVICE}. Received: `batch_size={self._settings.training.batch_size}`"
+            ) from error
+        except ConnectionError as error:
+            if stop.number is None:
+                raise
+            raise stop.now(advice) from error  # the chief ended at the same signal, and has saved
 
     def close(self) -> None:
         """Waits for the other workers; raises ConnectionError if one of them is lost."""

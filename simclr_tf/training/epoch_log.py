@@ -49,7 +49,12 @@ class EpochLog(keras.callbacks.Callback):
         self._images_per_step, self._learning_rate, self._total_epochs = images_per_step, learning_rate, total_epochs
         self._step = first_step
         self._clock = _StepClock()
+        # The files of earlier processes may have epochs that the run did not keep.
+        for old in (run_dir / "tensorboard").glob("events*"):
+            old.unlink()
         self._writer = tf.summary.create_file_writer(str(run_dir / "tensorboard"))
+        for row in self._rows:
+            self._write_scalars(row)
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Starts the clock."""
@@ -93,7 +98,7 @@ class EpochLog(keras.callbacks.Callback):
         }
 
     def _write_scalars(self, row: metrics.Row) -> None:
-        with self._writer.as_default(step=self._step):
+        with self._writer.as_default(step=row["step"]):
             for name, value in row.items():
                 if name != "step" and value is not None:
                     tf.summary.scalar(name, value)

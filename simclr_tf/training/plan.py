@@ -17,6 +17,7 @@ class Plan:
     steps_per_epoch: int  # whole batches
     validation_batch: int  # that of the training, or as many images as all replicas can share; 0 where there are none
     first_epoch: int  # epochs that are done already
+    first_step: int  # steps of the next one that are
     warmup_epochs: float
     peak: float  # learning rate after the warm-up
     rate: keras.optimizers.schedules.LearningRateSchedule  # by step
@@ -24,7 +25,7 @@ class Plan:
 
 def make_plan(
     training: Training, optimization: Optimization, train_images: int, validation_images: int, replicas: int,
-    first_epoch: int = 0,
+    first_epoch: int = 0, first_step: int = 0,
 ) -> Plan:  # fmt: skip
     """The plan of a run.
 
@@ -49,4 +50,8 @@ def make_plan(
     warmup_epochs = training.epochs / 10 if shorter else optimization.warmup_epochs
     rate = warmup_cosine(peak, round(warmup_epochs * steps), training.epochs * steps)
     validation_batch = min(batch_size, validation_images // replicas * replicas)
-    return Plan(train_images, validation_images, steps, validation_batch, first_epoch, warmup_epochs, peak, rate)
+    if first_step > steps:
+        raise ValueError(f"An epoch has {steps} steps. Received: a checkpoint after {first_step} of them")
+    return Plan(
+        train_images, validation_images, steps, validation_batch, first_epoch, first_step, warmup_epochs, peak, rate
+    )

@@ -1,9 +1,19 @@
-"""What ends a run from outside: Ctrl-C, and the SIGTERM of a scheduler or a machine that is being shut down."""
+"""What ends a run from outside: Ctrl-C, SIGTERM, SLURM's SIGUSR1, and a cloud that takes its machine back.
+
+SLURM sends SIGUSR1 where a job asks for it ahead of its time limit (`#SBATCH --signal=USR1@120`).
+"""
 
 import contextlib
+import os
 import signal
 import threading
+import time
+import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
+
+# Exits with: a process that SIGUSR1 stopped was asked to come back, as one that SIGTERM stopped.
+_ENDS_AS = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM, signal.SIGUSR1: signal.SIGTERM}
 
 
 class Interrupted(KeyboardInterrupt):
@@ -16,17 +26,72 @@ class Interrupted(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def interruptible(advice: str) -> Iterator[None]:
-    """Turns SIGINT and SIGTERM in the block into `Interrupted` with this advice."""
+    """Turns SIGINT and SIGTERM in the block into `Interrupted` with this advice, wherever it is."""
 
     def interrupt(number, frame):
         raise Interrupted(number, advice)
 
+    with _handling({signal.SIGINT: interrupt, signal.SIGTERM: interrupt}):
+        yield
+
+
+class Stop:
+    """Whether a run should end after its current step, and by which signal."""
+
+    number: int | None = None
+
+    def now(self, advice: str) -> Interrupted:
+        """The exception that ends it."""
+        return Interrupted(self.number or signal.SIGTERM, advice)
+
+
+@contextlib.contextmanager
+def stopping() -> Iterator[Stop]:
+    """Notes a signal in the block, for a loop to end when it can save; a second one ends the process at once."""
+    stop = Stop()
+
+    def note(number, frame):
+        stop.number = _ENDS_AS[number]
+        for each in _ENDS_AS:
+            signal.signal(each, signal.SIG_DFL)
+        # Not print: the signal may have come in the middle of one.
+        os.write(2, f"note     {signal.Signals(number).name}: finishing the step, then saving\n".encode())
+
+    _watch_for_preemption()
+    with _handling(dict.fromkeys(_ENDS_AS, note)):
+        yield stop
+
+
+@contextlib.contextmanager
+def _handling(handlers) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
         yield
         return
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _watch_for_preemption() -> None:
+    """On Google's cloud, sends this process a SIGTERM when its machine, or that of its TPU, is about to be taken back.
+
+    The metadata server answers a request that waits for the change: https://cloud.google.com/compute/docs/instances/preemptible
+    """
+    product = Path("/sys/class/dmi/id/product_name")
+    host = os.environ.get("GCE_METADATA_HOST")
+    if not host and product.exists() and "Google" in product.read_text():
+        host = "metadata.google.internal"
+    if host:
+        url = f"http://{host}/computeMetadata/v1/instance/preempted?wait_for_change=true"
+        request = urllib.request.Request(url, headers={"Metadata-Flavor": "Google"})
+        threading.Thread(target=_wait_for_preemption, args=(request,), daemon=True).start()
+
+
+def _wait_for_preemption(request: urllib.request.Request) -> None:
+    with contextlib.suppress(OSError):
+        while urllib.request.urlopen(request).read().strip() != b"TRUE":
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)

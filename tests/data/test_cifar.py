@@ -332,3 +332,14 @@ def test_real_images(shared_data):
     unlike = np.abs(np.roll(images, 7, axis=0) - images).mean()
     assert max(np.abs(np.diff(images, axis=axis)).mean() for axis in (1, 2)) < unlike / 3
     assert np.abs(np.diff(images, axis=3)).mean() < unlike / 3
+
+
+def test_an_archive_does_not_unpack_to_more_than_cifar_has(tmp_path, monkeypatch):
+    archive = tmp_path / "cifar-10-binary.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        member = tarfile.TarInfo("cifar-10-batches-bin/data_batch_1.bin")
+        member.size = 5000
+        tar.addfile(member, io.BytesIO(bytes(5000)))
+    monkeypatch.setattr(cifar, "_LARGEST", 4999)
+    with pytest.raises(ValueError, match="whole .tar.gz archive.*data_batch_1.bin of 5000 bytes"):
+        load_cifar("cifar10", archive)

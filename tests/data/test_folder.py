@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from simclr_tf.data import folder
 from simclr_tf.data.folder import EXTENSIONS, FileImages, load_folder
 from simclr_tf.data.pipeline import naming_lost_images, ordered_batches, training_batches
 from simclr_tf.data.source import LOST, Split
@@ -144,12 +145,33 @@ def test_what_is_no_image_is_left_out_and_counted(tmp_path):
     }
 
 
-def test_linked_images_are_read(tmp_path):
-    target = paint(tmp_path / "elsewhere" / "1.png")
+def test_links_are_followed_within_the_folder_only(tmp_path):
+    for name, color in (("data/a/1.png", "red"), ("data/pool/2.png", "blue"), ("elsewhere.png", "green")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), color).save(tmp_path / name)
+    (tmp_path / "data" / "a" / "link.png").symlink_to(tmp_path / "data" / "pool" / "2.png")
+    (tmp_path / "data" / "a" / "out.png").symlink_to(tmp_path / "elsewhere.png")
+    dataset = load_folder(tmp_path / "data", 8)
+    images = [*dataset.train.images.paths, *dataset.test.images.paths]
+    assert sorted(path.rpartition("/")[2] for path in images) == ["1.png", "2.png", "link.png"]
+    assert any("left out 1 link out of the folder in" in note for note in dataset.notes)
+
+
+def test_links_alone_are_an_error_that_says_why(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "elsewhere.png")
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "link.png").symlink_to(target)
-    data = load_folder(tmp_path / "data", 8)
-    assert len(data.train) == 1 and data.notes == ()
+    (tmp_path / "data" / "out.png").symlink_to(tmp_path / "elsewhere.png")
+    with pytest.raises(ValueError, match="with no image; folder: left out 1 link out of the folder"):
+        load_folder(tmp_path / "data", 8)
+
+
+def test_an_image_of_too_many_pixels_is_not_decoded(tmp_path, monkeypatch):
+    Image.new("RGB", (40, 30)).save(tmp_path / "large.png")
+    Image.new("RGB", (8, 8)).save(tmp_path / "small.png")
+    monkeypatch.setattr(folder, "MAX_PIXELS", 1000)
+    dataset = load_folder(tmp_path, 8)
+    assert len(dataset.train) == 1
+    assert any("40 x 30 pixels, and at most 1000 are decoded" in note for note in dataset.notes)
 
 
 def test_names_may_hold_spaces_dollar_signs_and_any_letters(tmp_path):

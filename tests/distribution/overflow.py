@@ -1,6 +1,6 @@
-"""Prints the state of four float16 steps as JSON; in the second and third, the gradient of one replica overflows.
+"""Prints the state after each of four steps as JSON; in the second and third, a gradient of one replica is not finite.
 
-    python overflow.py REPLICAS
+    python overflow.py REPLICAS float32|mixed_float16
 
 or as one of several workers.
 """
@@ -18,9 +18,9 @@ import tensorflow as tf
 
 from simclr_tf.config import Hardware, Optimization
 from simclr_tf.distribution import make_strategy
-from simclr_tf.optimizers import make_optimizer
+from simclr_tf.optimizers import apply_if_finite, make_optimizer
 
-replicas = int(sys.argv[1])
+replicas, precision = int(sys.argv[1]), sys.argv[2]
 if "TF_CONFIG" in os.environ:
     hardware = Hardware(strategy="multiworker")
 else:
@@ -29,23 +29,29 @@ strategy = make_strategy(hardware)
 with strategy.scope():
     weight = keras.Variable(np.ones((2, 2), "float32"), name="weight")
     settings = Optimization(optimizer="sgd", momentum=0.0, weight_decay=0.0)
-    optimizer = make_optimizer(settings, 0.5, [weight], "mixed_float16")
+    optimizer = make_optimizer(settings, 0.5, [weight], precision)
 
 
 def replica_step(where):
     own = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32)
-    gradient = tf.fill([2, 2], optimizer.dynamic_scale / replicas)
-    optimizer.apply_gradients([(tf.where(own == where, np.inf, gradient), weight)])
+    scale = optimizer.dynamic_scale if precision == "mixed_float16" else 1.0
+    gradient = tf.where(own == where, np.inf, tf.fill([2, 2], scale / replicas))
+    return apply_if_finite(optimizer, tf.constant(1.0), [gradient], [weight])
 
 
 @tf.function
 def step(where):
-    strategy.run(replica_step, (where,))
+    return strategy.run(replica_step, (where,))
 
 
 rows = []
 for where in (-1, 0, replicas - 1, -1):
-    step(tf.constant(where))
-    counts = [int(each.iterations.numpy()) for each in (optimizer, optimizer.inner_optimizer)]
-    rows.append([float(weight.numpy()[0, 0]), *counts, float(optimizer.dynamic_scale.numpy())])
+    (finite, *others) = strategy.experimental_local_results(step(tf.constant(where)))
+    assert all(bool(other) == bool(finite) for other in others)
+    row = [float(weight.numpy()[0, 0]), int(optimizer.iterations.numpy())]
+    if precision == "mixed_float16":
+        row += [int(optimizer.inner_optimizer.iterations.numpy()), float(optimizer.dynamic_scale.numpy())]
+    else:
+        row.append(bool(finite))
+    rows.append(row)
 print(json.dumps(rows))

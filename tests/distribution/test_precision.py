@@ -18,18 +18,32 @@ OVERFLOW = Path(__file__).with_name("overflow.py")
 BATCH, STEPS = 64, 30
 
 
-@pytest.mark.parametrize("launcher", [["1"], ["2"], ["workers"]], ids=["one", "mirrored", "workers"])
-def test_all_replicas_skip_the_step_that_overflows_in_one(run_python, launcher):
-    """Weight, steps, steps taken, loss scale: an overflow halves the scale and leaves the weight alone."""
+LAUNCHERS = pytest.mark.parametrize("launcher", [["1"], ["2"], ["workers"]], ids=["one", "mirrored", "workers"])
+
+
+def require_states(run_python, launcher, precision, expected):
     workers = launcher == ["workers"]
     command = ["-m", "flags.launch", "--workers=2", "--", OVERFLOW, 2] if workers else [OVERFLOW, *launcher]
-    done = run_python(*command, CUDA_VISIBLE_DEVICES="-1")
+    done = run_python(*command, precision, CUDA_VISIBLE_DEVICES="-1")
     assert done.returncode == 0, done.stderr
-    scale = 2.0**15
-    expected = [[0.5, 1, 1, scale], [0.5, 2, 1, scale / 2], [0.5, 3, 1, scale / 4], [0.0, 4, 2, scale / 4]]
     assert json.loads(done.stdout) == expected
     if workers:
         assert f"[worker 1] {json.dumps(expected)}" in done.stderr
+
+
+@LAUNCHERS
+def test_all_replicas_skip_the_step_that_overflows_in_one(run_python, launcher):
+    """Weight, steps, steps taken, loss scale: an overflow halves the scale and leaves the weight alone."""
+    scale = 2.0**15
+    expected = [[0.5, 1, 1, scale], [0.5, 2, 1, scale / 2], [0.5, 3, 1, scale / 4], [0.0, 4, 2, scale / 4]]
+    require_states(run_python, launcher, "mixed_float16", expected)
+
+
+@LAUNCHERS
+def test_no_replica_makes_an_update_that_is_not_finite_in_one(run_python, launcher):
+    """Weight, steps, whether the step was finite: the weight is left alone, and the step counts."""
+    expected = [[0.5, 1, True], [0.5, 2, False], [0.5, 3, False], [0.0, 4, True]]
+    require_states(run_python, launcher, "float32", expected)
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,7 @@ def test_a_collapsed_run_is_told(tiny_run, tmp_path):
             variables[path] = 1e-4 * value
         if re.search(r"_bn/beta", path):
             variables[path] = rng.uniform(0.5, 1, value.shape).astype(value.dtype)
-    checkpoints.save(tmp_path / "run" / "checkpoints", saved.epoch, variables, saved.meta)
+    checkpoints.save(tmp_path / "run" / "checkpoints", saved.position, variables, saved.meta)
     record = evaluate(tmp_path / "run", "report", sample=100)
     assert record["verdict"] == "collapsed" and "lower `learning_rate=" in record["advice"]
 

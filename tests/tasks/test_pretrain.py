@@ -4,13 +4,10 @@ import csv
 import json
 import re
 import shutil
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
-
-from simclr_tf.config import Config
 
 FLAGS = ["--encoder=resnet18", "--width=0.125", "--batch_size=8", "--epochs=4", "--warmup_epochs=1",
          "--checkpoint_epochs=1", "--dataset=folder", "--image_size=16", "--validation_fraction=0.25"]  # fmt: skip
@@ -54,7 +51,7 @@ def rows(run_dir):
 def weights(run_dir):
     path = max((run_dir / "checkpoints").glob("*.npz"))
     with np.load(path) as archive:
-        return {name: archive[name] for name in archive.files if name != "meta"}
+        return {name: archive[name] for name in archive.files if name not in ("meta", "manifest")}
 
 
 def test_files_of_a_run(finished):
@@ -89,12 +86,12 @@ def test_the_same_command_gives_the_same_numbers(finished, train, tmp_path):
 def test_resumed_is_uninterrupted_bit_for_bit(finished, train, tmp_path):
     whole, _ = finished
     run_dir = tmp_path / "resumed"
-    steps = int(rows(whole)[1]["step"])
+    steps = int(rows(whole)[1]["step"]) + 2
     train(run_dir, "--deterministic", f"--max_steps={steps}")
-    assert len(rows(run_dir)) == 2
+    assert len(rows(run_dir)) == 3
     result = train(run_dir, "--deterministic", "--resume")
-    assert "continued after epoch 2" in result.stdout
-    for column in ("epoch", "step", "loss", "val_loss", "learning_rate"):
+    assert "continued after epoch 2 and 2 steps" in result.stdout
+    for column in rows(whole)[0].keys() - {"images_per_second"}:
         assert [r[column] for r in rows(whole)] == [r[column] for r in rows(run_dir)], column
     ours, theirs = weights(whole), weights(run_dir)
     assert ours.keys() == theirs.keys()
@@ -131,12 +128,18 @@ def test_mirrored_gives_what_single_gives(finished, train, tmp_path):
         assert difference < 0.02, name
 
 
-def test_a_loss_that_is_not_finite_ends_the_run(photos, run_python, tmp_path):
+def test_a_step_that_is_not_finite_ends_the_run_before_its_update(photos, run_python, tmp_path):
     result = run_python("train.py", *FLAGS, f"--data_dir={photos}", f"--run_dir={tmp_path / 'nan'}",
                         "--optimizer=sgd", "--learning_rate=1e30", "--warmup_epochs=0")  # fmt: skip
-    assert result.returncode == 1
-    assert "no longer finite" in result.stderr and len(result.stderr.splitlines()) == 1
+    assert result.returncode == 3
+    assert "no longer finite in step 2 (epoch 1)" in result.stderr and len(result.stderr.splitlines()) == 1
     assert not list((tmp_path / "nan").glob("checkpoints/*"))
+    report = json.loads((tmp_path / "nan" / "divergence.json").read_text())
+    assert report["step"] == 2 and len(set(report["batch"])) == 8 and "--" not in report["advice"]
+    assert all(
+        norms["weight"] > 0 and "gradient" in norms for name, norms in report["norms"].items() if "kernel" in name
+    )
+    assert any(norms["gradient"] in ("nan", "inf") for norms in report["norms"].values())
 
 
 def test_evaluation(finished, run_python):
@@ -160,21 +163,6 @@ def test_other_images_do_not_pass_for_the_runs(finished, photos, run_python, tmp
     assert result.returncode == 0, result.stderr
     (record,) = (run_dir / "evaluation").glob("other-*/knn.json")
     assert json.loads(record.read_text())["data_dir"] == str(other.resolve())
-
-
-def test_a_run_that_max_steps_ended_is_complete(monkeypatch):
-    from simclr_tf.training import engine
-
-    restored = []
-    monkeypatch.setattr(engine.checkpoints, "restore", lambda variables, saved: restored.append(saved))
-    model = SimpleNamespace(weights=[], optimizer=SimpleNamespace(variables=[]))
-    saved = SimpleNamespace(meta={"step": 5}, epoch=1, path="epoch-00001.npz", variables={})
-    run = SimpleNamespace(plan=SimpleNamespace(steps_per_epoch=10), _settings=Config.of(max_steps=5))
-    engine.Run._restore(run, model, saved)
-    assert restored == [{}]
-    run._settings = Config()
-    with pytest.raises(ValueError, match="whole epochs"):
-        engine.Run._restore(run, model, saved)
 
 
 def test_images_that_disappear_end_a_run_in_one_line(finished, photos, run_python, tmp_path):

@@ -1,6 +1,10 @@
-"""A ten-line Keras classifier that the engine trains: `classifier.py RUN_DIR [--resume] [--max_steps=N] [--stream]`."""
+"""A ten-line Keras classifier that the engine trains: `classifier.py RUN_DIR [--resume] [--max_steps=N] [--stream]`.
+
+With `--signal=step` it is sent a SIGTERM in the eighth step, with `--signal=validation` in the validation after the ninth.
+"""
 
 import dataclasses
+import signal
 import sys
 
 import keras
@@ -11,6 +15,7 @@ import simclr_tf.quiet  # noqa: F401, I001
 from simclr_tf.config import Hardware, Optimization, Output, Training
 from simclr_tf.data.source import ArrayImages, Split, StreamImages
 from simclr_tf.training import engine
+from simclr_tf.training.signals import Interrupted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +52,23 @@ def stream(images, labels):
     return Split(StreamImages(make, len(images), images.shape[1:], "classifier"))
 
 
+class Signal(keras.callbacks.Callback):
+    """Sends this process a SIGTERM once, where it was told to."""
+
+    def __init__(self, where):
+        super().__init__()
+        self.where, self.steps = where, 0
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.steps += 1
+        if self.where == "step" and self.steps == 8:
+            signal.raise_signal(signal.SIGTERM)
+
+    def on_test_batch_begin(self, batch, logs=None):
+        if self.where == "validation" and self.steps == 9:
+            signal.raise_signal(signal.SIGTERM)
+
+
 def main(run_dir, *words):
     options = dict(word.lstrip("-").partition("=")[::2] for word in words)
     settings = Settings(
@@ -69,7 +91,10 @@ def main(run_dir, *words):
         model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     for note in run.open(model, "classifier", {}, {}):
         print(note)
-    run.fit(model)
+    try:
+        run.fit(model, [Signal(options.get("signal"))])
+    except Interrupted as error:
+        print(f"interrupted by {error.number}")
     run.close()
 
 

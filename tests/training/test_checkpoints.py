@@ -51,7 +51,7 @@ def assert_same(actual, expected):
 
 def test_round_trip_is_bit_exact(tmp_path):
     meta = {"step": 350, "steps": [1, 2], "text": "τ"}
-    path = checkpoints.save(tmp_path / "checkpoints", 10, ARRAYS, meta)
+    path = checkpoints.save(tmp_path / "checkpoints", checkpoints.Position(10), ARRAYS, meta)
     found = checkpoints.newest(tmp_path / "checkpoints")
     assert path.name == "epoch-00010.npz"
     assert (found.epoch, found.meta, found.path, found.skipped) == (10, meta, path, ())
@@ -67,24 +67,24 @@ def test_no_checkpoint_is_none(tmp_path):
 
 def test_newest_are_kept_by_number(tmp_path):
     for epoch in (99998, 99999, 100000):
-        checkpoints.save(tmp_path, epoch, ARRAYS, {})
+        checkpoints.save(tmp_path, checkpoints.Position(epoch), ARRAYS, {})
     assert names(tmp_path) == ["epoch-100000.npz", "epoch-99999.npz"]
-    checkpoints.save(tmp_path, 100001, ARRAYS, {})
+    checkpoints.save(tmp_path, checkpoints.Position(100001), ARRAYS, {})
     assert names(tmp_path) == ["epoch-100000.npz", "epoch-100001.npz"]
 
 
 def test_save_after_going_back_drops_later_epochs_and_leftovers(tmp_path):
-    checkpoints.save(tmp_path, 10, ARRAYS, {})
+    checkpoints.save(tmp_path, checkpoints.Position(10), ARRAYS, {})
     (tmp_path / "epoch-00020.npz").write_bytes(b"damaged")
     (tmp_path / ".epoch-00020.npz.12.tmp").touch()
-    checkpoints.save(tmp_path, 15, ARRAYS, {})
+    checkpoints.save(tmp_path, checkpoints.Position(15), ARRAYS, {})
     assert names(tmp_path) == ["epoch-00010.npz", "epoch-00015.npz"]
 
 
 @pytest.mark.parametrize("length", [0, 10, 0.5, 0.99])
 def test_truncated_newest_falls_back_to_the_one_before(tmp_path, length):
-    checkpoints.save(tmp_path, 1, ARRAYS, {"step": 1})
-    path = checkpoints.save(tmp_path, 2, {"encoder/kernel": np.zeros(9)}, {"step": 2})
+    checkpoints.save(tmp_path, checkpoints.Position(1), ARRAYS, {"step": 1})
+    path = checkpoints.save(tmp_path, checkpoints.Position(2), {"encoder/kernel": np.zeros(9)}, {"step": 2})
     whole = path.read_bytes()
     path.write_bytes(whole[: int(length * len(whole)) if length < 1 else length])
     found = checkpoints.newest(tmp_path)
@@ -94,8 +94,8 @@ def test_truncated_newest_falls_back_to_the_one_before(tmp_path, length):
 
 
 def test_one_flipped_bit_is_noticed(tmp_path):
-    checkpoints.save(tmp_path, 1, ARRAYS, {})
-    path = checkpoints.save(tmp_path, 2, {"kernel": np.zeros(1000)}, {})
+    checkpoints.save(tmp_path, checkpoints.Position(1), ARRAYS, {})
+    path = checkpoints.save(tmp_path, checkpoints.Position(2), {"kernel": np.zeros(1000)}, {})
     content = bytearray(path.read_bytes())
     content[4000] ^= 1
     path.write_bytes(content)
@@ -110,14 +110,14 @@ def test_all_damaged_is_an_error_not_a_fresh_start(tmp_path):
 
 def test_interrupted_save_leaves_the_old_one(tmp_path, monkeypatch):
     for epoch in (1, 2):
-        checkpoints.save(tmp_path, epoch, ARRAYS, {})
+        checkpoints.save(tmp_path, checkpoints.Position(epoch), ARRAYS, {})
 
     def killed(source, target):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(files.os, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
-        checkpoints.save(tmp_path, 3, {"encoder/kernel": np.zeros(9)}, {})
+        checkpoints.save(tmp_path, checkpoints.Position(3), {"encoder/kernel": np.zeros(9)}, {})
     assert names(tmp_path) == ["epoch-00001.npz", "epoch-00002.npz"]
     assert_same(checkpoints.newest(tmp_path).variables, ARRAYS)
 
@@ -125,19 +125,19 @@ def test_interrupted_save_leaves_the_old_one(tmp_path, monkeypatch):
 @pytest.mark.parametrize("array", [np.array([None]), np.array(["text"]), np.zeros(2, "V2")])
 def test_arrays_that_would_change_are_refused(tmp_path, array):
     with pytest.raises(ValueError, match="Received: {'bad'"):
-        checkpoints.save(tmp_path, 1, {"bad": array}, {})
+        checkpoints.save(tmp_path, checkpoints.Position(1), {"bad": array}, {})
     assert names(tmp_path) == []
 
 
 def test_a_negative_epoch_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="Received: -1"):
-        checkpoints.save(tmp_path, -1, ARRAYS, {})
+    with pytest.raises(ValueError, match="Received: Position.epoch=-1"):
+        checkpoints.save(tmp_path, checkpoints.Position(-1), ARRAYS, {})
     assert names(tmp_path) == []
 
 
 def test_restored_model_and_optimizer_are_bit_identical_and_train_on_alike(tmp_path):
     source, target = trained_model(0), trained_model(1)
-    checkpoints.save(tmp_path, 1, checkpoints.collect(state(source)), {})
+    checkpoints.save(tmp_path, checkpoints.Position(1), checkpoints.collect(state(source)), {})
     checkpoints.restore(state(target), checkpoints.newest(tmp_path).variables)
     assert_same(checkpoints.collect(state(target)), checkpoints.collect(state(source)))
     assert checkpoints.collect(state(source))["adam/iteration"].dtype.kind == "i"
@@ -186,7 +186,7 @@ MIRRORED = """
     model.fit(np.ones((4, 2)), np.ones((4, 1)), batch_size=4, verbose=0)
     variables = model.variables + model.optimizer.variables
     before = checkpoints.collect(variables)
-    checkpoints.save(pathlib.Path(sys.argv[1]), 1, before, {})
+    checkpoints.save(pathlib.Path(sys.argv[1]), checkpoints.Position(1), before, {})
     for variable in variables:
         variable.assign(variable + 1)
     checkpoints.restore(variables, checkpoints.newest(pathlib.Path(sys.argv[1])).variables)

@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf.training import engine
-from simclr_tf.training.signals import Interrupted, interruptible
+from simclr_tf.training.signals import Interrupted, Stop
 from tests.conftest import ROOT
 
 SCRIPT = Path(__file__).with_name("classifier.py")
@@ -28,7 +28,7 @@ def rows(folder):
 
 def variables(folder):
     with np.load(max((folder / "checkpoints").glob("*.npz"))) as archive:
-        return {name: archive[name] for name in archive.files if name != "meta"}
+        return {name: archive[name] for name in archive.files if name not in ("meta", "manifest")}
 
 
 def require_equal(ours, theirs):
@@ -64,10 +64,22 @@ def test_a_classifier_learns_and_logs_its_own_measures(whole):
     assert float(found[-1]["loss"]) < 0.5 * float(found[0]["loss"])
 
 
-def test_a_resumed_classifier_is_the_uninterrupted_one(whole, train, tmp_path):
+@pytest.mark.parametrize("steps", [6, pytest.param(4, marks=pytest.mark.slow), 8])  # two epochs; within the next ones
+def test_a_resumed_classifier_is_the_uninterrupted_one(whole, train, tmp_path, steps):
     folder, words = whole
-    train(tmp_path / "run", "--max_steps=6", *words)
-    assert len(rows(tmp_path / "run")) == 2
+    train(tmp_path / "run", f"--max_steps={steps}", *words)
+    assert len(rows(tmp_path / "run")) == -(-steps // 3)
+    train(tmp_path / "run", "--resume", *words)
+    require_equal(tmp_path / "run", folder)
+
+
+@pytest.mark.parametrize("where", ["step", "validation"])
+def test_a_signal_at_any_point_loses_nothing(whole, train, tmp_path, where):
+    folder, words = whole
+    output = train(tmp_path / "run", f"--signal={where}", *words)
+    assert "interrupted by 15" in output
+    expected = {"step": "epoch-00002-step-00002.npz", "validation": "epoch-00002-step-00003.npz"}[where]
+    assert (tmp_path / "run" / "checkpoints" / expected).exists()
     train(tmp_path / "run", "--resume", *words)
     require_equal(tmp_path / "run", folder)
 
@@ -84,7 +96,7 @@ def test_the_classifier_needs_nothing_of_simclr():
         node.module for node in ast.walk(ast.parse(SCRIPT.read_text())) if isinstance(node, ast.ImportFrom)
     }  # fmt: skip
     assert {name for name in names if name.startswith("simclr_tf")} == {
-        "simclr_tf.config", "simclr_tf.data.source", "simclr_tf.training",
+        "simclr_tf.config", "simclr_tf.data.source", "simclr_tf.training", "simclr_tf.training.signals",
     }  # fmt: skip
 
 
@@ -98,26 +110,32 @@ def test_other_images_are_not_continued_on(whole, tmp_path, run_python):
 
 def run_of(**attributes):
     """A `Run` that was never set up, for what it does by itself."""
-    return SimpleNamespace(folder=Path("runs/x"), _strategy=tf.distribute.get_strategy(), _advice="", **attributes)
+    return SimpleNamespace(folder=Path("runs/x"), _strategy=tf.distribute.get_strategy(), **attributes)
 
 
 def test_lack_of_memory_is_one_line_with_advice():
     run = run_of(_settings=SimpleNamespace(training=SimpleNamespace(batch_size=64)))
     with pytest.raises(ValueError, match="`precision=mixed_bfloat16`.*Received: `batch_size=64`"):
-        with engine.Run._naming_failures(run):
+        with engine.Run._naming_failures(run, Stop(), "go on"):
             raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_carries_how_to_go_on_and_the_handlers_come_back(number):
-    before = signal.getsignal(number)
-    with pytest.raises(Interrupted, match="go on") as caught, interruptible("go on"):
-        signal.raise_signal(number)
-    assert caught.value.number == number and signal.getsignal(number) is before
+def test_a_worker_whose_chief_ended_at_a_signal_ends_alike():
+    stop = Stop()
+    stop.number = signal.SIGTERM
+    with pytest.raises(Interrupted, match="go on"), engine.Run._naming_failures(run_of(), stop, "go on"):
+        raise ConnectionError("Lost worker 0")
+    with pytest.raises(ConnectionError), engine.Run._naming_failures(run_of(), Stop(), "go on"):
+        raise ConnectionError("Lost worker 0")
 
 
 @pytest.mark.parametrize(
-    ("number", "name"), [(signal.SIGTERM, "143"), pytest.param(signal.SIGINT, "130", marks=pytest.mark.slow)]
+    ("number", "name"),
+    [
+        (signal.SIGTERM, "143"),
+        pytest.param(signal.SIGINT, "130", marks=pytest.mark.slow),
+        pytest.param(signal.SIGUSR1, "143", marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_ends_a_run_with_a_line_that_says_how_to_go_on(tmp_path, number, name):
     flags = ["--dataset=patterns", "--encoder=resnet18", "--width=0.0625", "--batch_size=32", "--epochs=50"]
@@ -130,6 +148,7 @@ def test_a_signal_ends_a_run_with_a_line_that_says_how_to_go_on(tmp_path, number
     _, errors = process.communicate(timeout=60)
     assert process.returncode == int(name), errors
     assert errors.splitlines() == [
+        f"note     {signal.Signals(number).name}: finishing the step, then saving",
         "train.py: error: interrupted: continue from the newest checkpoint with "
-        f"--run_dir={tmp_path / 'run'} --resume"
+        f"--run_dir={tmp_path / 'run'} --resume",
     ]  # fmt: skip

@@ -1,0 +1,36 @@
+"""What the models of all tasks have in common: the means that an epoch reports, without steps that were not finite."""
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+SKIPPED = "skipped"  # the part of an epoch's steps that were not finite
+
+
+class Learner(keras.Model):
+    """A model that reports means over the steps of an epoch, and nothing else.
+
+    Args:
+        measured: Names of what is measured, the loss first.
+        **kwargs: Arguments of `keras.Model`.
+    """
+
+    def __init__(self, measured: Sequence[str], **kwargs):
+        super().__init__(**kwargs)
+        self.means = {name: keras.metrics.Mean(name=name) for name in (*measured, SKIPPED)}
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The means that an epoch reports, without those that Keras would add."""
+        return list(self.means.values())
+
+    def record(self, measured: Sequence[tf.Tensor], finite: tf.Tensor | bool = True) -> dict[str, tf.Tensor]:
+        """Adds a step, scalars in the order of the names, to the means, unless it was not finite; returns the means."""
+        weight = tf.cast(finite, tf.float32)
+        for metric, value in zip(self.metrics, measured, strict=False):
+            metric.update_state(tf.where(finite, value, tf.zeros_like(value)), weight)
+        self.means[SKIPPED].update_state(1.0 - weight)
+        shape = [1] if isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy) else []
+        # Keras averages the logs of several workers along axis 0, which a scalar does not have.
+        return {name: tf.reshape(metric.result(), shape) for name, metric in self.means.items()}

@@ -1,0 +1,80 @@
+"""What asks a run to end: signals, and the notice of a cloud."""
+
+import http.server
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+
+import pytest
+
+from simclr_tf.training.signals import Interrupted, interruptible, stopping
+from tests.conftest import ROOT
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_carries_how_to_go_on_and_the_handlers_come_back(number):
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted, match="go on") as caught, interruptible("go on"):
+        signal.raise_signal(number)
+    assert caught.value.number == number and signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize(("number", "ends_as"), [("SIGINT", "SIGINT"), ("SIGTERM", "SIGTERM"), ("SIGUSR1", "SIGTERM")])
+def test_a_signal_is_noted_and_a_second_one_is_not(number, ends_as, capfd):
+    before = signal.getsignal(signal.SIGUSR1)
+    with stopping() as stop:
+        assert stop.number is None
+        signal.raise_signal(signal.Signals[number])
+        assert stop.number == signal.Signals[ends_as]
+        assert all(signal.getsignal(each) is signal.SIG_DFL for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1))
+    assert signal.getsignal(signal.SIGUSR1) is before
+    assert capfd.readouterr().err == f"note     {number}: finishing the step, then saving\n"
+
+
+def test_signals_are_left_alone_in_other_threads():
+    seen = []
+
+    def work():
+        with stopping() as stop:
+            seen.append((stop.number, signal.getsignal(signal.SIGTERM)))
+
+    before = signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [(None, before)]
+
+
+def test_a_notice_of_the_cloud_is_a_sigterm(monkeypatch):
+    answers, asked = [b"FALSE", b"TRUE"], []
+
+    class Metadata(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):  # noqa: N802
+            asked.append((self.path, self.headers["Metadata-Flavor"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answers.pop(0))
+
+        def log_message(self, *args):
+            """Nothing."""
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Metadata)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    program = """
+        import time
+        from simclr_tf.training.signals import stopping
+        with stopping() as stop:
+            end = time.monotonic() + 30
+            while stop.number is None and time.monotonic() < end:
+                time.sleep(0.05)
+            print(stop.number)
+    """
+    environment = {"GCE_METADATA_HOST": f"127.0.0.1:{server.server_port}", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], env=environment, capture_output=True, text=True, check=True
+    )
+    server.shutdown()
+    assert done.stdout.strip() == str(int(signal.SIGTERM))
+    assert asked == [("/computeMetadata/v1/instance/preempted?wait_for_change=true", "Google")] * 2

@@ -310,7 +310,7 @@ class Config:
         """Reads a `config.json`; raises ValueError, naming the file and the setting, if it is missing or is not one."""
         try:
             return cls.from_dict(json.loads(Path(path).read_text()))
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"Expected the config.json of a run. Received: {path} ({error})") from error
 
     @classmethod

@@ -2,8 +2,8 @@
 
     python -m benchmarks.extraction --encoder=resnet18 --width=0.25 --images=10000
 
-Images are random, 32 x 32, in memory as uint8; the encoder has random weights. `folded` is `extract` with each batch norm
-folded into its convolution beforehand: what is left for TensorFlow's graph optimizer to gain.
+Images are random, 32 x 32, in memory as uint8; the encoder has random weights. `extract` folds each batch norm into the
+convolution before it, which `predict` does not.
 """
 
 from functools import partial
@@ -12,7 +12,7 @@ from benchmarks import harness
 
 
 def measure(way: str, encoder: str, width: float, precision: str, images: int, runs: int) -> harness.Result:
-    """Images a second by `extract`, `predict` or `folded`."""
+    """Images a second by `extract` or `predict`."""
     import simclr_tf.quiet  # noqa: F401, I001
     import keras
     import numpy as np
@@ -23,8 +23,6 @@ def measure(way: str, encoder: str, width: float, precision: str, images: int, r
 
     model = make_encoder(encoder, (32, 32, 3), width, "auto", dtype=precision)
     pixels = np.random.default_rng(0).integers(0, 256, (images, 32, 32, 3), dtype=np.uint8)
-    if way == "folded":
-        model = folded(model)
     if way == "predict":
         scaled = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Rescaling(1 / 255), model])
         call = partial(scaled.predict, pixels, batch_size=256, verbose=0)
@@ -33,37 +31,13 @@ def measure(way: str, encoder: str, width: float, precision: str, images: int, r
     return {"seconds": harness.measure(call, runs)["median"]}
 
 
-def folded(model):
-    """The same function with the batch norms in the kernels and biases of the convolutions before them."""
-    import keras
-    import numpy as np
-
-    def clone(layer):
-        if type(layer).__name__ == "SyncBatchNormalization":
-            return keras.layers.Activation("linear", name=layer.name, dtype=layer.dtype_policy)
-        settings = layer.get_config()
-        if isinstance(layer, keras.layers.Conv2D):
-            settings["use_bias"] = True
-        return type(layer).from_config(settings)
-
-    copy = keras.models.clone_model(model, clone_function=clone)
-    for layer in model.layers:
-        if not isinstance(layer, keras.layers.Conv2D):
-            continue
-        norm = model.get_layer(layer.name.removesuffix("_conv") + "_bn")
-        gamma, beta, mean, variance = (np.asarray(weight) for weight in norm.weights)
-        factor = gamma / np.sqrt(variance + norm.epsilon)
-        copy.get_layer(layer.name).set_weights([np.asarray(layer.kernel) * factor, beta - mean * factor])
-    return copy
-
-
 def main() -> None:
     """Prints a table with a row for each way."""
     args = harness.arguments(
         __doc__, encoder="resnet18", width=0.25, precision="float32", images=10_000, runs=3, turns=2
     )
     settings = {name: getattr(args, name) for name in ("encoder", "width", "precision", "images", "runs")}
-    ways = {way: partial(harness.own, measure, way=way, **settings) for way in ("extract", "predict", "folded")}
+    ways = {way: partial(harness.own, measure, way=way, **settings) for way in ("extract", "predict")}
     found = harness.in_turns(ways, "seconds", args.turns)
     rows = [
         {"": way, "images/s": args.images / seconds, "times predict": found["predict"] / seconds}

@@ -251,8 +251,12 @@ _STAND_INS: dict[tuple[str, str], Any] = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
-    """Knows arrays of bytes and plain containers; refuses to look anything else up."""
+class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
+    """Knows arrays of bytes and plain containers; refuses to look anything else up.
+
+    It is the one in Python: that in C reserves memory for whatever number of objects a file announces, gigabytes for a
+    hundred bytes.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _STAND_INS:

@@ -1,5 +1,6 @@
 """What the probes are given: frozen features of a split, its raw pixels, and the encoder's fingerprint."""
 
+import functools
 import hashlib
 import math
 import sys
@@ -15,6 +16,7 @@ from simclr_tf.data.folder import decoded
 from simclr_tf.data.pipeline import naming_lost_images, ordered_batches
 from simclr_tf.data.source import Split
 from simclr_tf.files import replacing
+from simclr_tf.networks.folding import folded
 from simclr_tf.progress import progress
 
 
@@ -26,6 +28,12 @@ def represent(encoder: keras.Model, images: tf.Tensor) -> tf.Tensor:
     data set share one graph.
     """
     return tf.cast(encoder(to_float(images), training=False), tf.float32)
+
+
+@functools.lru_cache(maxsize=1)
+def _for_inference(encoder: keras.Model, weights: str) -> keras.Model:
+    """The encoder with its batch norms folded, once for as long as its weights stay the same."""
+    return folded(encoder)
 
 
 @naming_lost_images()
@@ -47,6 +55,7 @@ def extract(encoder: keras.Model, split: Split, batch_size: int = 256) -> np.nda
     if any(side not in (None, size) for side, size in zip(expected, split.image_shape, strict=True)):
         raise ValueError(f"The encoder takes images of shape {expected}. Received: {split.image_shape}")
     features = []
+    encoder = _for_inference(encoder, weights_digest(encoder))
     batches = ordered_batches(split, batch_size)
     for images in progress(batches, "extracting features", math.ceil(len(split) / batch_size)):
         # A short last batch would be a second shape, and so a second graph, for a few images.
@@ -105,6 +114,7 @@ def extract_files(
         ValueError: If more files are unreadable.
     """
     bad: list[str] = []
+    encoder = _for_inference(encoder, weights_digest(encoder))
     parts = decoded(paths, image_size, batch_size)
     for files, images, faults in progress(parts, "extracting features", math.ceil(len(paths) / batch_size)):
         bad += faults

@@ -1,14 +1,8 @@
-"""The readers of files that may come from anyone: each takes the bytes of one, and returns, or raises a clear ValueError.
-
-    python -m tests.reliability.readers cifar_python -runs=100000
-
-lets atheris (`pip install atheris`) look for bytes with which one of them fails otherwise.
-"""
+"""Readers of files that may come from anyone: each takes the bytes of one, and returns or raises a clear ValueError."""
 
 import io
 import json
 import pickle
-import sys
 import tempfile
 from pathlib import Path
 
@@ -98,17 +92,3 @@ def read(name: str, content: bytes) -> bool:
             raise RuntimeError(f"not clear: {error!r}") from error
         return False
     return True
-
-
-def main() -> None:
-    """Runs atheris on one reader."""
-    import atheris
-
-    name = sys.argv.pop(1)
-    atheris.instrument_all()
-    atheris.Setup(sys.argv, lambda content: read(name, content))
-    atheris.Fuzz()
-
-
-if __name__ == "__main__":
-    main()

@@ -40,6 +40,13 @@ def test_damaged_bytes_are_read_or_refused_in_words(name):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400 * 1024  # KiB
 
 
+def test_a_small_pickle_takes_little_memory():
+    """It announces its object number 2^27."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert not read("cifar_python", b"\x80\x02}r\x00\x00\x00\x08.")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024  # KiB
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),

@@ -6,6 +6,7 @@
     python -m benchmarks.soak mutations --count=300
     python -m benchmarks.soak disk --count=30        # mounts a tmpfs, as root
     python -m benchmarks.soak memory --minutes=60
+    python -m benchmarks.soak saving                 # what a step waits for a checkpoint; idle, it is a timing
 
 prints a line of JSON and exits with 1 where a promise was broken. A training is a fork of this process, which has
 imported everything and computed nothing: it starts in seconds, and is killed like any other. Its steps are counted in
@@ -180,6 +181,14 @@ def saved_steps(folder: Path) -> int:
     return found.meta["step"] if found else 0
 
 
+def moment(child: Child, number: int, rng: random.Random) -> int | None:
+    """Waits for a random moment: one of the first ten seconds, or, every other time, of the four after the first step."""
+    if number % 2:
+        code = child.wait(lambda: child.steps > 0)
+        return child.wait(seconds=rng.uniform(0, 4)) if code is None else code
+    return child.wait(seconds=rng.uniform(0, 10))
+
+
 def kills(count: int, rng: random.Random, work: Path) -> dict[str, Any]:
     """SIGKILLs at random moments, every third one while a checkpoint is written, each followed by `resume`."""
     reference, runs, lost, in_saves, different = work / "reference", 0, [], 0, []
@@ -188,11 +197,9 @@ def kills(count: int, rng: random.Random, work: Path) -> dict[str, Any]:
     while len(lost) < count:
         in_save = len(lost) % 3 == 2
         before, child = saved_steps(folder), Child(folder, slow_disk=in_save)
-        if in_save:
-            code = child.wait(lambda child=child: child.saving)
-            code = child.wait(seconds=rng.uniform(0, 0.2)) if code is None else code
-        else:
-            code = child.wait(seconds=rng.uniform(0, 10))
+        code = child.wait(lambda child=child: child.saving) if in_save else moment(child, len(lost), rng)
+        if in_save and code is None:
+            code = child.wait(seconds=rng.uniform(0, 0.2))
         if code is None:
             child.kill(signal.SIGKILL)
             child.wait()
@@ -219,7 +226,7 @@ def signals(count: int, rng: random.Random, work: Path) -> dict[str, Any]:
     folder = work / "run-0"
     while sum(codes.values()) < count:
         before, child = saved_steps(folder), Child(folder)
-        code = child.wait(seconds=rng.uniform(0, 10))
+        code = moment(child, len(lost), rng)
         if code is None:
             start = time.monotonic()
             child.kill(signal.SIGTERM)
@@ -377,7 +384,37 @@ def memory(minutes: int, work: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-TRIALS = {trial.__name__: trial for trial in (kills, signals, workers, mutations, disk)}
+def saving(count: int, rng: random.Random, work: Path) -> dict[str, Any]:
+    """Milliseconds that a step of the CPU recipe waits for a checkpoint, and that a thread then takes to write it."""
+    flags = ["--flagfile=recipe:cifar10_cpu", "--dataset=patterns", f"--max_steps={count}", "--save_every=1step"]
+    save, write = callbacks.SaveCheckpoints.save, callbacks._write
+    times: dict[str, list[float]] = {"waits": [], "writing": []}
+
+    def timed(call: Callable, name: str) -> Callable:
+        def timing(*args):
+            start = time.perf_counter()
+            call(*args)
+            times[name].append(1000 * (time.perf_counter() - start))
+
+        return timing
+
+    callbacks.SaveCheckpoints.save, callbacks._write = timed(save, "waits"), timed(write, "writing")
+    sys.argv = ["train.py", *flags, f"--run_dir={work / 'run'}"]
+    with contextlib.suppress(SystemExit):
+        train_main()
+    size = newest(work / "run").path.stat().st_size
+    found = {f"{name}, median ms": round(float(np.median(values)), 1) for name, values in times.items()}
+    longest = round(max(times["waits"]), 1)
+    return {
+        "checkpoints": count,
+        "MiB": round(size / 2**20, 1),
+        **found,
+        "longest wait, ms": longest,
+        "ok": longest < 50,
+    }
+
+
+TRIALS = {trial.__name__: trial for trial in (kills, signals, workers, mutations, disk, saving)}
 
 
 @contextlib.contextmanager

@@ -251,7 +251,7 @@ _STAND_INS: dict[tuple[str, str], Any] = {
 }
 
 
-class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
+class _Unpickler(pickle._Unpickler):
     """Knows arrays of bytes and plain containers; refuses to look anything else up.
 
     It is the one in Python: that in C reserves memory for whatever number of objects a file announces, gigabytes for a

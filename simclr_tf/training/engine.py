@@ -191,7 +191,8 @@ class Run:
         callbacks = [GoOn(means), *callbacks, diverged, *([self.log] if self.chief else [])]
         if training.max_steps:
             callbacks.append(StopAfter(left))
-        advice = self._advice or f"continue from the newest checkpoint with `run_dir={self.folder}` `resume`"
+        folder = self.folder if self.chief else self._settings.output.run_dir
+        advice = self._advice or f"continue from the newest checkpoint with `run_dir={folder}` `resume`"
         with stopping() as stop, self._naming_failures(stop, advice):
             if self.chief:
                 callbacks += [self._save, StopWhenAsked(stop, self._save, advice)]

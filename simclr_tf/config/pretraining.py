@@ -177,6 +177,10 @@ class Training(Section):
     """How long, with which batch and precision."""
 
     batch_size: int = setting(1024, "Images a step over all devices (the global batch).", low=2)
+    accumulate: int = setting(
+        1, "Parts in which a device puts its images through the networks, to save memory; the loss is over all of them, "
+        "batch norm over a part.", low=1,
+    )  # fmt: skip
     epochs: int = setting(1000, "Passes over the training images.", low=1)
     resolutions: str | None = setting(
         None, "Sides of the views in equal parts of the run, like 16,16,24,32, the last being that of the images."

@@ -28,7 +28,7 @@ def memory_line(model: keras.Model, batch_size: int) -> str:
     total = sum(expected.values())
     parts = ", ".join(f"{name} {_amount(size)}" for name, size in expected.items())
     line = f"about {_amount(total)} a device: {parts}" + (f"; it has {_amount(has)}" if has else "")
-    return f"{line}, so this may not fit: {ADVICE}" if has and total > HEADROOM * has else line
+    return f"{line}, so this may not fit: raise `accumulate`, or {ADVICE}" if has and total > HEADROOM * has else line
 
 
 def expected_memory(model: keras.Model, batch_size: int) -> dict[str, int] | None:
@@ -47,7 +47,7 @@ def expected_memory(model: keras.Model, batch_size: int) -> dict[str, int] | Non
     variables = [*model.weights, *model.optimizer.variables, *model.trainable_variables]  # the last for the gradients
     pairs, dim = images * VIEWS * batch_size, math.prod(model.head.output_shape[1:])
     return {
-        "activations": images * sum(_bytes(output.shape[1:], output.dtype) for output in outputs),
+        "activations": images // model.accumulate * sum(_bytes(output.shape[1:], output.dtype) for output in outputs),
         "variables": sum(_bytes(variable.shape, variable.dtype) for variable in variables),
         # Similarities, their logits, exponentials and gradient; then the candidates and their gradient, in float32.
         "loss": 4 * (4 * min(pairs, BLOCK) + 2 * VIEWS * batch_size * dim),

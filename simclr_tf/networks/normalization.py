@@ -4,6 +4,9 @@ If each device normalized its own images only, the network could recognize the t
 that they share and lower the loss without learning anything.
 """
 
+import contextlib
+import threading
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import keras
@@ -98,7 +101,22 @@ class SyncBatchNormalization(keras.layers.Layer):
         }
 
 
+_tracing = threading.local()  # each replica is traced by a thread of its own
+
+
+@contextlib.contextmanager
+def keeping_statistics() -> Iterator[None]:
+    """What is traced in the block normalizes by the batch's statistics, but does not move the moving ones."""
+    _tracing.keeps = True
+    try:
+        yield
+    finally:
+        _tracing.keeps = False
+
+
 def _move(variable, value, momentum: float) -> None:
+    if getattr(_tracing, "keeps", False):
+        return
     variable.assign(variable * momentum + tf.stop_gradient(value) * (1.0 - momentum))
 
 

@@ -60,6 +60,11 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
             f"{train.image_shape[1]} pixels. Received: {config.training.resolutions}"
         )
 
+    share, parts = config.training.batch_size // strategy.num_replicas_in_sync, config.training.accumulate
+    if share % parts or share < 2 * parts:
+        raise ValueError(
+            f"`accumulate` must divide the {share} images of a device, with two or more in each part. Received: {parts}"
+        )
     every = config.output.monitor_every
     run = engine.Run(config, strategy, train, validation, MEASURES | (monitor.MEASURES if every else {}))
     with run.building():
@@ -100,7 +105,7 @@ def build_model(config: Config, image_shape: tuple[int, int, int]) -> SimCLR:
     views = make_views(**dataclasses.asdict(config.augmentation), seed=config.training.seed)
     objective = make_objective(config.objective)
     objective.build(head.output_shape)  # a learned similarity has a weight, which the optimizer must know
-    return SimCLR(encoder, head, views, objective)
+    return SimCLR(encoder, head, views, objective, config.training.accumulate)
 
 
 def _show_views(views: TwoViews, train: Split, log: EpochLog, folder: Path, count: int = 12) -> None:

@@ -12,6 +12,7 @@ from simclr_tf.augment.base import to_float
 from simclr_tf.distribution import num_replicas
 from simclr_tf.objectives import Contrast, nt_xent
 from simclr_tf.optimizers import apply_if_finite
+from simclr_tf.tasks.accumulate import gradients_in_parts
 from simclr_tf.tasks.learner import Learner
 
 _PARTS = ("encoder", "head", "views", "objective")
@@ -30,6 +31,8 @@ class SimCLR(Learner):
         head: The projection head g, from representations to projections z (B, P), such as `projection_head` returns.
         views: Augmentation that makes two views of a batch of images.
         objective: Contrastive loss, from the projections of a replica to a `Contrast`.
+        accumulate: Number of parts in which a replica's images go through the networks, to save memory; the loss is over
+            all of them. Batch norm is over a part.
         **kwargs: Arguments of `keras.Model`.
 
     Example:
@@ -45,6 +48,7 @@ class SimCLR(Learner):
         head: keras.Model,
         views: TwoViews,
         objective: Callable[[tf.Tensor], Contrast] = nt_xent,
+        accumulate: int = 1,
         **kwargs,
     ):
         measured = ("loss", "contrastive_accuracy", "contrastive_entropy")
@@ -53,6 +57,7 @@ class SimCLR(Learner):
         self.head = head
         self.views = views
         self.objective = objective
+        self.accumulate = accumulate
         self.built = all(getattr(part, "built", True) for part in (encoder, head, objective))
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
@@ -97,11 +102,20 @@ class SimCLR(Learner):
         """What the loss of this replica's part of a batch is in a step, and its gradients, of which the sum is applied."""
         images, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         views = self.views(images, step)
+        if self.accumulate > 1:
+            return gradients_in_parts(self._project, self._loss, self.trainable_variables, views, self.accumulate)
         with tf.GradientTape() as tape:
-            contrast = self.objective(self(views, training=True))
-            # The optimizer sums the gradients of the replicas; the loss of the global batch is the mean of their losses.
-            loss = self.optimizer.scale_loss(contrast.loss / num_replicas())
+            contrast, loss = self._loss(self._project(views))
         return contrast, tape.gradient(loss, self.trainable_variables)
+
+    def _project(self, views):
+        return self(views, training=True)
+
+    def _loss(self, z) -> tuple[Contrast, tf.Tensor]:
+        """What is measured, and what is differentiated: the replica's share of the loss, scaled for float16."""
+        contrast = self.objective(z)
+        # The optimizer sums the gradients of the replicas; the loss of the global batch is the mean of their losses.
+        return contrast, self.optimizer.scale_loss(contrast.loss / num_replicas())
 
     def test_step(self, data):
         """The same measurements in inference mode, with the same views on every call."""
@@ -111,7 +125,7 @@ class SimCLR(Learner):
     def get_config(self):
         """The constructor's arguments, serialized."""
         parts = {name: getattr(self, name) for name in _PARTS}
-        return {**super().get_config(), **keras.saving.serialize_keras_object(parts)}
+        return {**super().get_config(), **keras.saving.serialize_keras_object(parts), "accumulate": self.accumulate}
 
     @classmethod
     def from_config(cls, config):

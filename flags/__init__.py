@@ -72,6 +72,8 @@ def config_from_flags(values: flags.FlagValues = FLAGS) -> Config:
     if not (config.output.resume and saved_path.exists()):
         return config
     saved = Config.load(saved_path)
+    if changed.get("precision") == "auto":  # it was decided when the run began
+        del changed["precision"]
     places = {name for section in PLACES for name in fields(Config.sections()[section])}
     for name, value in changed.items():
         if name not in places and name != "max_steps" and value != saved.value(name):

@@ -23,7 +23,7 @@ ENCODER_NAMES = (
 )  # fmt: skip
 LOSS_NAMES = ("decoupled", "margin_triplet", "nt_logistic", "nt_xent")
 OPTIMIZER_NAMES = ("adamw", "lamb", "lars", "sgd")
-PRECISION_NAMES = ("float32", "mixed_bfloat16", "mixed_float16")
+PRECISION_NAMES = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 PROJECTION_NAMES = ("linear", "none", "nonlinear")
 SIMILARITY_NAMES = ("angular", "bilinear", "cosine", "dot", "negative_euclidean", "negative_manhattan")
 STRATEGY_NAMES = ("auto", "single", "mirrored", "multiworker", "tpu")
@@ -189,7 +189,10 @@ class Training(Section):
         None, "Weights to start from: a run's folder, a SavedModel, or a .keras or .weights.h5 file.", path=True
     )
     max_steps: int | None = setting(None, "Stop after this many steps, whatever `epochs` says, this time.", low=1)
-    precision: str = setting("float32", "Keras dtype policy of the networks.", choices=PRECISION_NAMES)
+    precision: str = setting(
+        "float32", "Keras dtype policy of the networks; auto takes mixed_bfloat16 where the devices have it in hardware.",
+        choices=PRECISION_NAMES,
+    )  # fmt: skip
     seed: int = setting(0, "Seed of initial weights, order of images and augmentation.", low=0, high=2**31 - 1)
     deterministic: bool = setting(False, "Use deterministic kernels only: the same command, the same numbers.")
 

@@ -1,6 +1,7 @@
 """Replicas and workers: the strategy, its collectives, and several processes that train together."""
 
 from simclr_tf.distribution.collectives import all_stack, all_sum, num_replicas, replica_id
+from simclr_tf.distribution.precision import best_precision
 from simclr_tf.distribution.strategy import describe, devices, make_strategy, notes, on_several_gpus
 from simclr_tf.distribution.workers import (
     is_chief,
@@ -11,6 +12,6 @@ from simclr_tf.distribution.workers import (
 )  # fmt: skip
 
 __all__ = [
-    "all_stack", "all_sum", "describe", "devices", "is_chief", "make_strategy", "naming_lost_workers", "notes",
-    "num_replicas", "num_workers", "on_several_gpus", "replica_id", "require_agreement", "wait_for_workers",
+    "all_stack", "all_sum", "best_precision", "describe", "devices", "is_chief", "make_strategy", "naming_lost_workers",
+    "notes", "num_replicas", "num_workers", "on_several_gpus", "replica_id", "require_agreement", "wait_for_workers",
 ]  # fmt: skip

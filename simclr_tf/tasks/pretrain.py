@@ -46,6 +46,12 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
     """
     preflight.check(config)
     strategy = engine.start(config.training, config.hardware)
+    notes = []
+    if config.training.precision == "auto":  # from here on, and when the run is continued elsewhere, what it is now
+        precision, reason = distribution.best_precision(strategy)
+        notes = [f"precision={precision}: {reason}"]
+        config = config.replace("training", precision=precision)
+        flagfile = flagfile.replace("--precision=auto", f"--precision={precision}")
     dataset = data.load(config.data.dataset, config.data.data_dir, config.data.image_size, config.training.seed)
     train, validation = dataset.train, None
     if config.data.validation_fraction:
@@ -72,9 +78,8 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
         variables, precision = model.trainable_variables, config.training.precision
         optimizer = make_optimizer(config.optimization, run.plan.rate, variables, precision)
         model.compile(optimizer, jit_compile=run.whole_step_compiled)
-        notes = []
         if config.training.init_from and not run.plan.first_epoch:
-            notes = [take_over(model, config.training.init_from)]
+            notes.append(take_over(model, config.training.init_from))
         name = f"{config.data.dataset}-{config.network.encoder.replace(':', '.')}"
         notes += run.open(model, name, {"flags.txt": flagfile}, {"image_shape": list(train.image_shape)})
 

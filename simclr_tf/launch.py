@@ -93,7 +93,7 @@ def wait(workers: Sequence[subprocess.Popen], grace: float = GRACE) -> int:
 
 
 def launch(command: Sequence[str], count: int, grace: float = GRACE) -> int:
-    """Runs a command as several workers and passes SIGINT, SIGTERM and SIGHUP on to them.
+    """Runs a command as several workers and passes SIGINT, SIGTERM, SIGHUP and SIGUSR1 on to them.
 
     Args:
         command: Command line, completed by `program`.
@@ -110,7 +110,7 @@ def launch(command: Sequence[str], count: int, grace: float = GRACE) -> int:
             if worker.poll() is None:
                 worker.send_signal(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, pass_on)
     try:
         return wait(workers, grace)

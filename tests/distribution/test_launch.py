@@ -57,7 +57,7 @@ def test_worst_exit_code_and_the_others_are_ended(tmp_path, run_python, text, co
     assert time.monotonic() - start < 20
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_signals_are_passed_on(tmp_path, number):
     caught = "signal.signal({0}, lambda *_: sys.exit(7 + index))\nopen(f'{1}/{{index}}', 'w').close()\ntime.sleep(60)"
     path = script(tmp_path, caught.format(int(number), tmp_path))

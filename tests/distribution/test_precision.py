@@ -18,7 +18,11 @@ OVERFLOW = Path(__file__).with_name("overflow.py")
 BATCH, STEPS = 64, 30
 
 
-LAUNCHERS = pytest.mark.parametrize("launcher", [["1"], ["2"], ["workers"]], ids=["one", "mirrored", "workers"])
+SLOW = pytest.mark.slow  # the same code as with two mirrored replicas
+LAUNCHERS = pytest.mark.parametrize(
+    "launcher", [pytest.param(["1"], marks=SLOW), ["2"], pytest.param(["workers"], marks=SLOW)],
+    ids=["one", "mirrored", "workers"],
+)  # fmt: skip
 
 
 def require_states(run_python, launcher, precision, expected):

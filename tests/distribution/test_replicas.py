@@ -13,7 +13,7 @@ CASES = [
     "resnet18", "head linear", "head none", "loss decoupled", "loss margin_triplet", "loss nt_logistic",
     "loss nt_xent", "semi-hard", "learned similarity",
 ]  # fmt: skip
-FOUR = ["resnet18", "loss margin_triplet", "learned similarity"]  # a graph of four replicas takes long to trace
+FOUR = ["loss margin_triplet", "learned similarity"]  # a graph of four replicas takes long to trace
 # Relative to the largest element. Variables are float64; the representation h, the projection z and the means that fit
 # reports are float32. An error of principle, such as batch statistics of one replica only, is 1e-2 and more.
 TOLERANCE, TOLERANCE_LOGS = 1e-12, 5e-7
@@ -55,6 +55,14 @@ def test_same_as_one_replica(states, case, replicas, step):
         scale = max(np.abs(value).max(), 1e-9)
         tolerance = TOLERANCE_LOGS if "/logs/" in key else TOLERANCE
         np.testing.assert_allclose(states[replicas][key] / scale, value / scale, atol=tolerance, rtol=0, err_msg=key)
+
+
+@pytest.mark.slow
+def test_a_resnet_on_four_replicas(states, run_python, tmp_path):
+    done = run_python(SCRIPT, 4, tmp_path / "4.npz", "resnet18")
+    assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "4.npz") as four:
+        test_same_as_one_replica({1: states[1], 4: dict(four)}, "resnet18", 4, 3)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -64,7 +64,8 @@ def test_a_classifier_learns_and_logs_its_own_measures(whole):
     assert float(found[-1]["loss"]) < 0.5 * float(found[0]["loss"])
 
 
-@pytest.mark.parametrize("steps", [6, pytest.param(4, marks=pytest.mark.slow), 8])  # two epochs; within the next ones
+# Two epochs; within the next ones.
+@pytest.mark.parametrize("steps", [pytest.param(6, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow), 8])
 def test_a_resumed_classifier_is_the_uninterrupted_one(whole, train, tmp_path, steps):
     folder, words = whole
     train(tmp_path / "run", f"--max_steps={steps}", *words)
@@ -73,7 +74,7 @@ def test_a_resumed_classifier_is_the_uninterrupted_one(whole, train, tmp_path, s
     require_equal(tmp_path / "run", folder)
 
 
-@pytest.mark.parametrize("where", ["step", "validation"])
+@pytest.mark.parametrize("where", [pytest.param("step", marks=pytest.mark.slow), "validation"])
 def test_a_signal_at_any_point_loses_nothing(whole, train, tmp_path, where):
     folder, words = whole
     output = train(tmp_path / "run", f"--signal={where}", *words)

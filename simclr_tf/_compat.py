@@ -9,7 +9,10 @@ from keras.src.utils.naming import reset_uids
 from tensorflow.python.client import device_lib
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
-__all__ = ["HAS_XLA", "compiled_by_xla", "gpu_memory", "reset_uids"]
+# The format of a trace, which TensorFlow writes and offers no public way to read.
+from tensorflow.tsl.profiler.protobuf.xplane_pb2 import XSpace
+
+__all__ = ["HAS_XLA", "XSpace", "compiled_by_xla", "gpu_memory", "reset_uids"]
 
 # TensorFlow's build for TPUs has no XLA for the host's CPU. A TPU compiles the whole step by itself.
 HAS_XLA = not any(importlib.metadata.distributions(name="tensorflow-tpu"))

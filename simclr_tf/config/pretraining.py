@@ -244,6 +244,7 @@ class Output(Section):
         "stop", "What to do in a step whose loss or gradient is not finite: end the run, or go on without the step.",
         choices=("skip", "stop"),
     )  # fmt: skip
+    profile: bool = setting(False, "Trace ten steps for TensorBoard, and print what their time went into.")
     monitor_every: int | None = setting(
         None, "Measure the representations every this many epochs: kNN, if there are labels, rank, alignment, uniformity.",
         low=1,

@@ -31,6 +31,7 @@ from simclr_tf.training.checkpoints import Position
 from simclr_tf.training.divergence import Divergence
 from simclr_tf.training.epoch_log import EpochLog
 from simclr_tf.training.plan import Plan, make_plan
+from simclr_tf.training.profile import Profile
 from simclr_tf.training.signals import Stop, stopping
 
 ADVICE = "take a smaller `batch_size` or `width`, `precision=mixed_bfloat16`, or more devices"
@@ -194,6 +195,8 @@ class Run:
         folder = self.folder if self.chief else self._settings.output.run_dir
         advice = self._advice or f"continue from the newest checkpoint with `run_dir={folder}` `resume`"
         with stopping() as stop, self._naming_failures(stop, advice):
+            if self.chief and self._settings.output.profile:
+                callbacks.insert(0, Profile(self.folder))
             if self.chief:
                 callbacks += [self._save, StopWhenAsked(stop, self._save, advice)]
             self._fit(model, callbacks)

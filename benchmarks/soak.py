@@ -163,7 +163,8 @@ def events(run: Path) -> Counter:
         accumulator = EventAccumulator(str(path), size_guidance={"tensors": 0})
         accumulator.Reload()
         for tag in accumulator.Tags()["tensors"]:
-            found.update((tag, event.step) for event in accumulator.Tensors(tag))
+            if tag != "images_per_second":  # which an epoch does not have that was resumed for its last step
+                found.update((tag, event.step) for event in accumulator.Tensors(tag))
     return found
 
 
@@ -191,20 +192,20 @@ def moment(child: Child, number: int, rng: random.Random) -> int | None:
 
 def kills(count: int, rng: random.Random, work: Path) -> dict[str, Any]:
     """SIGKILLs at random moments, every third one while a checkpoint is written, each followed by `resume`."""
-    reference, runs, lost, in_saves, different = work / "reference", 0, [], 0, []
+    reference, runs, different = work / "reference", 0, []
+    lost: dict[bool, list[int]] = {False: [], True: []}  # by whether a checkpoint was being written
     finish(reference)
     folder = work / "run-0"
-    while len(lost) < count:
-        in_save = len(lost) % 3 == 2
+    while (done := sum(map(len, lost.values()))) < count:
+        in_save = done % 3 == 2
         before, child = saved_steps(folder), Child(folder, slow_disk=in_save)
-        code = child.wait(lambda child=child: child.saving) if in_save else moment(child, len(lost), rng)
+        code = child.wait(lambda child=child: child.saving) if in_save else moment(child, done, rng)
         if in_save and code is None:
             code = child.wait(seconds=rng.uniform(0, 0.2))
         if code is None:
             child.kill(signal.SIGKILL)
             child.wait()
-            in_saves += in_save
-            lost.append(max(child.steps, before) - saved_steps(folder))
+            lost[in_save].append(max(child.steps, before) - saved_steps(folder))
             continue
         if code:
             raise RuntimeError(f"exit code {code}: {child.log.read_text()[-2000:]}")
@@ -214,8 +215,10 @@ def kills(count: int, rng: random.Random, work: Path) -> dict[str, Any]:
     finish(folder)
     different += differences(folder, reference)
     return {
-        "SIGKILLs": count, "of them while saving": in_saves, "runs": runs + 1, "runs that differ": different,
-        "most steps lost": max(lost), "ok": not different and max(lost) <= SAVE_EVERY,
+        "SIGKILLs": count, "of them while saving": len(lost[True]), "runs": runs + 1, "runs that differ": different,
+        "most steps lost": max(lost[False]), "while saving on a slow disk": max(lost[True]),
+        # A thread writes, so a kill within a save costs the steps that were made beside it, too. The next save waits.
+        "ok": not different and max(lost[False]) <= SAVE_EVERY and max(lost[True]) < 2 * SAVE_EVERY,
     }  # fmt: skip
 
 

@@ -80,7 +80,7 @@ class Divergence(keras.callbacks.Callback):
     def _report(self) -> dict[str, Any]:
         step = self._epoch * self._steps + self._step - 1  # counted from 0
         norms: dict[str, dict[str, Any]] = {
-            variable.path: {"weight": _norm(variable.value)} for variable in self.model.trainable_variables
+            variable.path: {"weight": _norm(variable.numpy())} for variable in self.model.trainable_variables
         }
         indices = loss = None
         if not isinstance(self._train.images, StreamImages):

@@ -377,10 +377,11 @@ def memory(minutes: int, work: Path) -> dict[str, Any]:
     code = child.wait()
     third = next(sample for sample in samples if sample[0] >= min(180, 30 * minutes))
     last = samples[-1]
+    quarters = [samples[len(samples) * quarter // 4 - 1][1] // 1024 for quarter in (1, 2, 3, 4)]
     growth = last[1] / third[1] - 1
     return {
         "minutes": minutes, "steps": steps, "MiB after the third minute": third[1] // 1024,
-        "by quarter": [samples[len(samples) * quarter // 4 - 1][1] // 1024 for quarter in (1, 2, 3, 4)], "growth, %": round(100 * growth, 2), "open files": [third[2], last[2]],
+        "by quarter": quarters, "growth, %": round(100 * growth, 2), "open files": [third[2], last[2]],
         "threads": [third[3], last[3]], "exit code": code,
         "ok": growth < 0.02 and third[2:] == last[2:],
     }  # fmt: skip

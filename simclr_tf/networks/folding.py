@@ -6,6 +6,13 @@ import numpy as np
 from simclr_tf.networks.normalization import SyncBatchNormalization
 
 
+class _Passed(keras.layers.Layer):
+    """What is left of a batch norm; takes whatever it was called with."""
+
+    def call(self, x, training=False, mask=None):
+        return x
+
+
 def folded(model: keras.Model) -> keras.Model:
     """The same function with fewer operations, where a batch norm follows a linear convolution or dense layer.
 
@@ -27,7 +34,7 @@ def folded(model: keras.Model) -> keras.Model:
 
     def clone(layer: keras.Layer) -> keras.Layer:
         if id(layer) in norms:
-            return keras.layers.Activation("linear", name=layer.name, dtype=layer.dtype_policy)
+            return _Passed(name=layer.name, dtype=layer.dtype_policy)
         settings = layer.get_config()
         if layer in pairs:
             settings["use_bias"] = True
@@ -37,7 +44,7 @@ def folded(model: keras.Model) -> keras.Model:
     for layer in model.layers:
         if layer in pairs:
             copy.get_layer(layer.name).set_weights(_weights(layer, pairs[layer]))
-        elif id(layer) not in norms:
+        elif layer.weights and id(layer) not in norms:
             copy.get_layer(layer.name).set_weights(layer.get_weights())
     return copy
 

@@ -13,7 +13,7 @@ CASES = [
     "resnet18", "head linear", "head none", "loss decoupled", "loss margin_triplet", "loss nt_logistic",
     "loss nt_xent", "semi-hard", "learned similarity",
 ]  # fmt: skip
-FOUR = ["loss margin_triplet", "learned similarity"]  # a graph of four replicas takes long to trace
+FOUR = ["learned similarity"]  # a graph of four replicas takes long to trace
 # Relative to the largest element. Variables are float64; the representation h, the projection z and the means that fit
 # reports are float32. An error of principle, such as batch statistics of one replica only, is 1e-2 and more.
 TOLERANCE, TOLERANCE_LOGS = 1e-12, 5e-7

@@ -33,6 +33,16 @@ def test_the_function_stays(name):
     assert all((old == new).all() for old, new in zip(before, model.get_weights(), strict=True))
 
 
+def test_keras_own_batch_norm_in_a_functional_model():
+    images = keras.Input((32, 32, 3))
+    x = keras.layers.BatchNormalization()(keras.layers.Conv2D(6, 3)(images))
+    model = keras.Model(images, keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU()(x)))
+    disturb(model)
+    expected = np.asarray(model(IMAGES, training=False))
+    np.testing.assert_allclose(np.asarray(folded(model)(IMAGES, training=False)), expected, rtol=1e-4, atol=1e-5)
+    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in folded(model).layers)
+
+
 def test_dense_layers_with_and_without_bias_and_scale():
     layers = [keras.Input((6,)), keras.layers.Dense(5), keras.layers.BatchNormalization(scale=False),
               keras.layers.Dense(4, use_bias=False), keras.layers.BatchNormalization(center=False),

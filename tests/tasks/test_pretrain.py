@@ -75,6 +75,7 @@ def test_output_is_the_run_and_nothing_else(finished):
     assert "0.18 M parameters" in result.stdout and "learning rate 0.03125" in result.stdout
 
 
+@pytest.mark.slow
 def test_the_same_command_gives_the_same_numbers(finished, train, tmp_path):
     """Replayed from its flagfile, in another process."""
     run_dir, _ = finished
@@ -99,6 +100,7 @@ def test_resumed_is_uninterrupted_bit_for_bit(finished, train, tmp_path):
         np.testing.assert_array_equal(value, theirs[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_nothing_is_held_out_on_request(train, run_python, tmp_path):
     """Then there is no validation loss, and probes hold out images of their own."""
     result = train(tmp_path / "run", "--validation_fraction=0", "--max_steps=4")
@@ -191,8 +193,6 @@ def test_a_run_is_not_continued_on_fewer_images(finished, photos, run_python, tm
     config = json.loads((run_dir / "config.json").read_text())
     config["data"]["data_dir"] = str(images)
     (run_dir / "config.json").write_text(json.dumps(config))
-    same = run_python("train.py", f"--run_dir={run_dir}", "--resume")  # a copy elsewhere: the same images
-    assert same.returncode == 0, same.stderr
     for name in ("3.png", "5.png"):
         (images / "red" / name).unlink()
     result = run_python("train.py", f"--run_dir={run_dir}", "--resume")

@@ -190,51 +190,31 @@ def moment(child: Child, number: int, rng: random.Random) -> int | None:
     return child.wait(seconds=rng.uniform(0, 10))
 
 
-def kills(count: int, rng: random.Random, work: Path) -> dict[str, Any]:
-    """SIGKILLs at random moments, every third one while a checkpoint is written, each followed by `resume`."""
-    reference, runs, different = work / "reference", 0, []
-    lost: dict[bool, list[int]] = {False: [], True: []}  # by whether a checkpoint was being written
-    finish(reference)
-    folder = work / "run-0"
-    while (done := sum(map(len, lost.values()))) < count:
-        in_save = done % 3 == 2
-        before, child = saved_steps(folder), Child(folder, slow_disk=in_save)
-        code = child.wait(lambda child=child: child.saving) if in_save else moment(child, done, rng)
-        if in_save and code is None:
-            code = child.wait(seconds=rng.uniform(0, 0.2))
-        if code is None:
-            child.kill(signal.SIGKILL)
-            child.wait()
-            lost[in_save].append(max(child.steps, before) - saved_steps(folder))
-            continue
-        if code:
-            raise RuntimeError(f"exit code {code}: {child.log.read_text()[-2000:]}")
-        different += differences(folder, reference)
-        runs += 1
-        folder = work / f"run-{runs}"
-    finish(folder)
-    different += differences(folder, reference)
-    return {
-        "SIGKILLs": count, "of them while saving": len(lost[True]), "runs": runs + 1, "runs that differ": different,
-        "most steps lost": max(lost[False]), "while saving on a slow disk": max(lost[True]),
-        # A thread writes, so a kill within a save costs the steps that were made beside it, too. The next save waits.
-        "ok": not different and max(lost[False] + lost[True]) < 2 * SAVE_EVERY,
-    }  # fmt: skip
+def struck(
+    count: int, work: Path, moment_of: Callable[[Child, int], int | None], strike: Callable[[Child, int], None],
+    slow_disk: Callable[[int], bool] = lambda number: False,
+) -> tuple[list[int], int, list[str]]:  # fmt: skip
+    """Trainings that are struck at so many moments, each time continued, and again and again to the end.
 
+    Args:
+        count: Number of strikes.
+        work: Folder of the runs.
+        moment_of: Waits for the moment of a strike; the exit code where the training ends before it.
+        strike: Ends a training, of a number counted from 0.
+        slow_disk: Whether the disk is slow in that of a number.
 
-def signals(count: int, rng: random.Random, work: Path) -> dict[str, Any]:
-    """SIGTERMs at random moments, each followed by `resume`."""
-    reference, runs, codes, lost, seconds, different = work / "reference", 0, Counter(), [], [], []
+    Returns:
+        Steps that each strike cost, the number of runs, and what differs from a run that nothing befell.
+    """
+    reference, lost, runs, different = work / "reference", [], 1, []
     finish(reference)
-    folder = work / "run-0"
-    while sum(codes.values()) < count:
-        before, child = saved_steps(folder), Child(folder)
-        code = moment(child, len(lost), rng)
+    folder = work / "run-1"
+    while len(lost) < count:
+        number = len(lost)
+        before, child = saved_steps(folder), Child(folder, slow_disk=slow_disk(number))
+        code = moment_of(child, number)
         if code is None:
-            start = time.monotonic()
-            child.kill(signal.SIGTERM)
-            codes[child.wait()] += 1
-            seconds.append(time.monotonic() - start)
+            strike(child, number)
             lost.append(max(child.steps, before) - saved_steps(folder))
             continue
         if code:
@@ -243,10 +223,51 @@ def signals(count: int, rng: random.Random, work: Path) -> dict[str, Any]:
         runs += 1
         folder = work / f"run-{runs}"
     finish(folder)
-    different += differences(folder, reference)
+    return lost, runs, different + differences(folder, reference)
+
+
+def kills(count: int, rng: random.Random, work: Path) -> dict[str, Any]:
+    """SIGKILLs at random moments, every third one while a checkpoint is written, each followed by `resume`."""
+
+    def in_save(number: int) -> bool:
+        return number % 3 == 2
+
+    def moment_of(child: Child, number: int) -> int | None:
+        if not in_save(number):
+            return moment(child, number, rng)
+        code = child.wait(lambda: child.saving)
+        return child.wait(seconds=rng.uniform(0, 0.2)) if code is None else code
+
+    def strike(child: Child, number: int) -> None:
+        child.kill(signal.SIGKILL)
+        child.wait()
+
+    lost, runs, different = struck(count, work, moment_of, strike, in_save)
+    saving = [steps for number, steps in enumerate(lost) if in_save(number)]
+    others = [steps for number, steps in enumerate(lost) if not in_save(number)]
+    return {
+        "SIGKILLs": count, "of them while saving": len(saving), "runs": runs, "runs that differ": different,
+        "most steps lost": max(others), "while saving on a slow disk": max(saving, default=0),
+        # A thread writes, so a kill within a save costs the steps that were made beside it, too. The next save waits.
+        "ok": not different and max(lost) < 2 * SAVE_EVERY,
+    }  # fmt: skip
+
+
+def signals(count: int, rng: random.Random, work: Path) -> dict[str, Any]:
+    """SIGTERMs at random moments, each followed by `resume`."""
+    codes: Counter[int | None] = Counter()
+    seconds: list[float] = []
+
+    def strike(child: Child, number: int) -> None:
+        start = time.monotonic()
+        child.kill(signal.SIGTERM)
+        codes[child.wait()] += 1
+        seconds.append(time.monotonic() - start)
+
+    lost, runs, different = struck(count, work, lambda child, number: moment(child, number, rng), strike)
     ok = not different and not max(lost) and set(codes) == {143} and max(seconds) <= 10
     return {
-        "SIGTERMs": count, "exit codes": dict(codes), "runs": runs + 1, "runs that differ": different,
+        "SIGTERMs": count, "exit codes": dict(codes), "runs": runs, "runs that differ": different,
         "most steps lost": max(lost), "most seconds to the end": round(max(seconds), 2), "ok": ok,
     }  # fmt: skip
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-SKIPPED = "skipped"  # the part of an epoch's steps that were not finite
+from simclr_tf.training.divergence import SKIPPED
 
 
 class Learner(keras.Model):

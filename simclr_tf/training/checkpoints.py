@@ -96,11 +96,8 @@ def save(
     with replacing(path) as file:
         np.savez(file, **entries)  # type: ignore[arg-type]
     saved = _files(folder)
-    newest_ones = [each for each in saved if each <= position][:kept]
-    needed = {
-        file for each, file in saved.items() if each in newest_ones or each == Position(-1 if best is None else best)
-    }
-    for superfluous in {*saved.values(), *folder.glob(".epoch-*.tmp")} - needed:
+    needed = {*[each for each in saved if each <= position][:kept], *([] if best is None else [Position(best)])}
+    for superfluous in [*(saved[each] for each in saved if each not in needed), *folder.glob(".epoch-*.tmp")]:
         superfluous.unlink(missing_ok=True)
     return path
 

@@ -15,6 +15,7 @@ from simclr_tf.training.checkpoints import Position
 from simclr_tf.training.epoch_log import scalar
 
 FILE = "divergence.json"
+SKIPPED = "skipped"  # what a model logs: the part of an epoch's steps that were not finite and made no update
 ADVICE = "Lower `learning_rate` or raise `warmup_epochs`"
 
 
@@ -49,12 +50,12 @@ class Divergence(keras.callbacks.Callback):
         """Looks at the step; raises FloatingPointError if it was not finite."""
         logs = logs or {}
         self._step += 1
-        if "skipped" in logs:
-            skipped = round(scalar(logs["skipped"]) * self._step)
+        if SKIPPED in logs:
+            skipped = round(scalar(logs[SKIPPED]) * self._step)
             diverged, self._skipped = skipped > self._skipped, skipped
         else:
             diverged = not math.isfinite(scalar(logs.get("loss", 0.0)))
-        if diverged and not (self._skip and "skipped" in logs):
+        if diverged and not (self._skip and SKIPPED in logs):
             self._end()
 
     def on_epoch_end(self, epoch, logs=None):

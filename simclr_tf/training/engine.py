@@ -28,7 +28,7 @@ from simclr_tf.data.source import Split
 from simclr_tf.training import checkpoints, run_folder
 from simclr_tf.training.callbacks import GoOn, SaveCheckpoints, StopAfter, StopWhenAsked
 from simclr_tf.training.checkpoints import Position
-from simclr_tf.training.divergence import Divergence
+from simclr_tf.training.divergence import SKIPPED, Divergence
 from simclr_tf.training.epoch_log import EpochLog
 from simclr_tf.training.plan import Plan, make_plan
 from simclr_tf.training.profile import Profile
@@ -186,7 +186,7 @@ class Run:
         diverged = Divergence(
             self._train, training.batch_size, training.seed, self._labels, plan.steps_per_epoch,
             self._settings.output.on_nan == "skip", self.folder if self.chief else None, self._position,
-            means.get("skipped", [0.0])[0],
+            means.get(SKIPPED, [0.0])[0],
         )  # fmt: skip
         # What ends an epoch early comes before what saves, and what may end the process is last.
         callbacks = [GoOn(means), *callbacks, diverged, *([self.log] if self.chief else [])]

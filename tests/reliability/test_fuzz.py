@@ -1,5 +1,6 @@
 """Whatever the bytes of a file, its reader returns or says clearly what is wrong: no crash, no hang, no blow-up."""
 
+import json
 import resource
 
 import pytest
@@ -63,9 +64,8 @@ json_values = st.recursive(
     | json_values
 )
 def test_any_json_is_a_config_or_is_refused_in_words(value):
-    import json
-
-    read("config", json.dumps(value).encode())
+    taken = read("config", json.dumps(value).encode())
+    assert not taken or isinstance(value, dict)
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,11 @@ def test_json_that_would_exhaust_the_parser(content):
     assert not read("config", content)
 
 
-@pytest.mark.parametrize(
-    "cells", [b"1,2", b"1e400," * 5, b"\0,\0", b"1_0,6,1,1,1", b"-1,-1,nan,inf,-inf", b'"', b"9" * 5000]
-)
-def test_odd_cells(cells):
-    read("table", FILES["table"] + cells + b"\n")
+@pytest.mark.parametrize("cells", [b"1_0,6,1,1,1", b"-1,-1,nan,inf,-inf"])
+def test_odd_numbers_are_numbers(cells):
+    assert read("table", FILES["table"] + cells + b"\n")
+
+
+@pytest.mark.parametrize("cells", [b"1,2", b"1e400," * 5, b"\0,\0", b'"', b"9" * 5000])
+def test_odd_cells_are_refused(cells):
+    assert not read("table", FILES["table"] + cells + b"\n")

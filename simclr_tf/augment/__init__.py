@@ -6,12 +6,13 @@ from simclr_tf.augment.autoaugment import AutoAugment
 from simclr_tf.augment.base import Augmentation
 from simclr_tf.augment.color import RandomBrightness, RandomContrast, RandomGrayscale, RandomHue, RandomSaturation
 from simclr_tf.augment.crops import RandomCrop, RandomResizedCrop
+from simclr_tf.augment.cuts import VALIDATION_STEP
 from simclr_tf.augment.filters import GaussianBlur, GaussianNoise, SobelFilter
 from simclr_tf.augment.geometry import RandomCutout, RandomFlip, RandomRotate, RandomRotate90
 from simclr_tf.augment.jitter import ColorJitter
 from simclr_tf.augment.policies import OPERATORS, PRESETS, make_views, policy, simclr
 from simclr_tf.augment.tones import Invert, Posterize, Solarize
-from simclr_tf.augment.two_views import VALIDATION_STEP, TwoViews
+from simclr_tf.augment.two_views import TwoViews
 
 __all__ = [
     "OPERATORS", "PRESETS", "VALIDATION_STEP", "Augmentation", "AutoAugment", "ColorJitter", "GaussianBlur",

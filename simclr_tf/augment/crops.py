@@ -92,6 +92,20 @@ class RandomResizedCrop(Augmentation):
         outputs = resample(planes, down, across)
         return outputs if self.method == "bilinear" else [clip(plane) for plane in outputs]
 
+    @property
+    def cuts_only(self) -> bool:
+        """Whether a reader that cuts boxes out of images does all that this layer does, but for the final `size`."""
+        return self.method == "bilinear" and self.probability == 1.0
+
+    def resized(self, planes: Planes) -> Planes:
+        """What remains to be done with crops: resizing them if there is another `size`."""
+        side = planes[0].shape[1]
+        if self.size in (None, side):
+            return planes
+        nothing = tf.zeros(tf.shape(planes[0])[0])
+        box = {"top": nothing, "left": nothing, "height": nothing + side, "width": nothing + side}
+        return self.transform(planes, box)
+
 
 LAWS = {"google": RandomResizedCrop._google, "paper": RandomResizedCrop._paper}
 

@@ -10,10 +10,8 @@ import tensorflow as tf
 from simclr_tf._compat import HAS_XLA
 from simclr_tf.augment.base import GENERATOR, Augmentation, to_float
 from simclr_tf.augment.crops import RandomResizedCrop
+from simclr_tf.augment.cuts import Cuts
 from simclr_tf.distribution import num_replicas, replica_id
-
-# Beyond any training step, so validation has its own views, the same in every epoch.
-VALIDATION_STEP = 2**31 - 1
 
 Segment = list[tuple[int, keras.Layer]]  # consecutive layers and their places in the view
 
@@ -91,11 +89,25 @@ class TwoViews:
         self._compile()
         return True
 
+    def cuts(self, number: int = 2) -> Cuts | None:
+        """The crops that begin the first `number` views, for a reader that cuts them out of the original images.
+
+        Returns:
+            None unless each of these views begins with a bilinear `RandomResizedCrop`, or the layers that they share do.
+        """
+        views = [self.shared] if self.shared else [self.layers, self.second][:number]
+        offsets = [len(self.layers) + len(self.second)] if self.shared else [0, len(self.layers)]
+        crops = [next(iter(view), None) for view in views]
+        if all(isinstance(crop, RandomResizedCrop) and crop.cuts_only for crop in crops):
+            return Cuts(self.seed, tuple(zip(crops, offsets, strict=False)))
+        return None
+
     def __call__(self, images: tf.Tensor, step: tf.Tensor | int) -> tf.Tensor:
         """Two views of each image.
 
         Args:
-            images: This replica's part of the global batch, (B, H, W, C), uint8 or float in [0, 1].
+            images: This replica's part of the global batch, (B, H, W, C), uint8 or float in [0, 1]; or what a reader cut
+                out of the original images, (B, V, H, W, C), by the boxes of `cuts`.
             step: Scalar integer; every step gives different views.
 
         Returns:
@@ -112,14 +124,19 @@ class TwoViews:
 
     def _views(self, images: tf.Tensor, step: tf.Tensor | int, number: int) -> list[tf.Tensor]:
         images = tf.convert_to_tensor(images)
+        cut = images.shape.rank == 5
+        parts = tf.unstack(images, axis=1) if cut else [images] * number
         count = images.shape[0] or tf.shape(images)[0]
         first = tf.cast(replica_id(), tf.int32) * count
         step, replicas = tf.cast(step, tf.int64), num_replicas()
         # Keys are numbered through both views and the shared layers, so no two layers have the same key.
         offsets = tf.constant([0, len(self.layers), len(self.layers) + len(self.second)])
-        for apply in self._shared_steps:
-            images = apply(images, step, offsets[2], first, replicas)
-        return [self._view(view, images, step, offsets[view], first, replicas) for view in range(number)]
+        if self._shared_steps:
+            image = parts[0]
+            for apply in self._shared_steps:
+                image = apply(image, step, offsets[2], first, replicas, cut)
+            parts, cut = [image] * number, False
+        return [self._view(view, parts[view], step, offsets[view], first, replicas, cut) for view in range(number)]
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, serialized."""
@@ -139,13 +156,19 @@ class TwoViews:
             images = apply(images, *where)
         return images
 
-    def _augment(self, segment: Segment, images, step, offset, first, replicas):
-        """Applies layers of this package to this replica's images; returns (B, C, H, W)."""
+    def _augment(self, segment: Segment, images, step, offset, first, replicas, cut):
+        """Applies layers of this package to this replica's images; returns (B, C, H, W).
+
+        Where the images are crops already, `cut`, the layer that crops is left to resize them.
+        """
         planes = tf.unstack(to_float(images), axis=-1)
         count = images.shape[0] or tf.shape(images)[0]
         key = tf.random.fold_in([self.seed, 0], step, alg=GENERATOR)
         for place, layer in segment:
             shape = (*planes[0].shape[1:], len(planes))
+            if cut and place == 0:
+                planes = layer.resized(planes)
+                continue
             drawn = layer.draw(tf.random.fold_in(key, offset + place, alg=GENERATOR), replicas * count, shape)
             mine = {
                 name: tf.slice(value, [first] + [0] * (value.shape.rank - 1), [count, *value.shape[1:]])

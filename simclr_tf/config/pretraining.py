@@ -6,6 +6,7 @@ are made from the fields.
 
 import dataclasses
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any, Self
@@ -28,6 +29,7 @@ PROJECTION_NAMES = ("linear", "none", "nonlinear")
 SIMILARITY_NAMES = ("angular", "bilinear", "cosine", "dot", "negative_euclidean", "negative_manhattan")
 STRATEGY_NAMES = ("auto", "single", "mirrored", "multiworker", "tpu")
 
+_NUMBER_OR_PART = r"\d+|\d{1,2}(\.\d+)?%|100%"
 _INTERVAL = r"([1-9]\d*) ?(step|minute)s?"
 
 # Sections that say where a run computes and writes, not what; so they may differ when it is continued.
@@ -244,6 +246,10 @@ class Output(Section):
         "stop", "What to do in a step whose loss or gradient is not finite: end the run, or go on without the step.",
         choices=("skip", "stop"),
     )  # fmt: skip
+    max_bad_files: str = setting(
+        "0.1%", "Images that may turn out to be damaged in the middle of a run, each replaced by the next: a number, or a "
+        "part of all like 0.1% (rounded up).",
+    )  # fmt: skip
     profile: bool = setting(False, "Trace ten steps for TensorBoard, and print what their time went into.")
     monitor_every: int | None = setting(
         None, "Measure the representations every this many epochs: kNN, if there are labels, rank, alignment, uniformity.",
@@ -262,6 +268,14 @@ class Output(Section):
             raise ValueError("`resume` and `overwrite` exclude each other. Received: both")
         if self.save_every and not re.fullmatch(_INTERVAL, self.save_every):
             raise ValueError(f"`save_every` must be like 500steps or 10minutes. Received: {self.save_every}")
+
+        if not re.fullmatch(_NUMBER_OR_PART, self.max_bad_files):
+            raise ValueError(f"`max_bad_files` must be like 20 or 0.1%. Received: {self.max_bad_files}")
+
+    def bad_files(self, images: int) -> int:
+        """How many of so many images may be damaged."""
+        number = float(self.max_bad_files.rstrip("%"))
+        return math.ceil(number / 100 * images) if self.max_bad_files.endswith("%") else int(number)
 
     @property
     def save_steps(self) -> int | None:

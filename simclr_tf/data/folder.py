@@ -1,52 +1,50 @@
 """A folder of image files, labeled by their folders or unlabeled."""
 
-import functools
 import hashlib
 import os
-import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageOps
 
 from simclr_tf.data import check
-from simclr_tf.data.source import LOST, Dataset, Images, Split, hold_out
+from simclr_tf.data.manifest import Manifest, cache_file, inspect
+from simclr_tf.data.source import UNDECODABLE, Dataset, EncodedImages, Split, hold_out, on_cpu
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 TEST_FRACTION = 0.2
 
-# Formats by content, not by name. A short list also keeps Pillow from handing a file to one of its rarer parsers.
-_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
 _SPLIT_FOLDERS = {"train", "test", "val", "valid", "validation"}
 # Fixed: with the run's seed, an evaluation with another seed would test on images that were trained on.
 _HOLD_OUT_SEED = 0
 _NAMED_AT_MOST = 10
-# A small file can claim to be a huge image: 400 MB as RGB, in each of the threads that decode.
-MAX_PIXELS = 2**27
 
 
-class FileImages(Images):
+class FileImages(EncodedImages):
     """Image files, decoded whenever they are read.
 
-    An image is turned upright (EXIF), made RGB, scaled until its shorter side is `image_size`, and cropped to the
-    center square. Only the first frame of an animation is read.
+    An image is turned upright (EXIF) and made RGB; `decode.whole` says what is made of its size. Only the first frame of an
+    animation is read.
 
     Args:
-        paths: The N files.
+        files: The N files.
         image_size: Side of the square images, in pixels.
         root: Folder relative to which the fingerprint names the files.
+        larger: Whether to cut views out of the original images; by default, if one of them has a shorter side that is
+            longer than `image_size`.
 
     Attributes:
         paths: The files.
     """
 
-    def __init__(self, paths: Sequence[str], image_size: int, root: str | Path = "") -> None:
+    def __init__(self, files: Manifest, image_size: int, root: str | Path = "", larger: bool | None = None) -> None:
         self.image_shape = image_size, image_size, 3
-        self.paths, self._size, self._root = tuple(paths), image_size, root
+        self.paths, self._files, self._root = files.paths, files, root
+        shorter = files.shapes.min(axis=1, initial=2**31 - 1) if len(files.paths) else np.zeros(1)
+        self.larger = bool(shorter.max() > image_size) if larger is None else larger
+        self._paths, self._orientations = on_cpu(np.array([os.fsencode(path) for path in self.paths], object)), on_cpu(files.orientations)
 
     def __len__(self) -> int:
         """The number of images."""
@@ -60,23 +58,19 @@ class FileImages(Images):
     def stamp(self) -> str:
         """SHA-256 of the files' names, sizes and times of change, and of the side of the images."""
         found = [(path, *(getattr(os.stat(path), key) for key in ("st_size", "st_mtime_ns"))) for path in self.paths]
-        return hashlib.sha256(repr((self._size, found)).encode(errors="surrogateescape")).hexdigest()
+        return hashlib.sha256(repr((self.image_shape[0], found)).encode(errors="surrogateescape")).hexdigest()
 
     def take(self, indices: np.ndarray) -> "FileImages":
         """The chosen files."""
-        return FileImages([self.paths[i] for i in indices], self._size, self._root)
+        return FileImages(self._files.take(indices), self.image_shape[0], self._root, self.larger)
 
-    def read(self, indices: tf.Tensor) -> tf.Tensor:
-        """Int64 (B,) -> uint8 (B, H, W, 3); an unreadable file is a TensorFlow error with its name."""
-        images = tf.numpy_function(self._decode_batch, [indices], tf.uint8)
-        return tf.ensure_shape(images, (indices.shape[0], *self.image_shape))
+    def contents(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Int64 () -> the file's bytes, string (), and its EXIF orientation, int32 ()."""
+        return tf.io.read_file(self._paths[index]), self._orientations[index]
 
-    def _decode_batch(self, indices: np.ndarray) -> np.ndarray:
-        images = np.empty((len(indices), *self.image_shape), np.uint8)
-        paths = [self.paths[index] for index in indices]
-        for row, image in enumerate(_decoders().map(lambda path: _decode_named(path, self._size), paths)):
-            images[row] = image
-        return images
+    def name(self, index: int) -> str:
+        """The file's path."""
+        return printable(self.paths[index])
 
 
 def image_paths(places: Iterable[str | Path]) -> list[str]:
@@ -92,7 +86,7 @@ def image_paths(places: Iterable[str | Path]) -> list[str]:
         elif os.path.isfile(place):
             found.append(str(place))
         else:
-            raise ValueError(f"Expected image files, or folders of them. Received: {_printable(str(place))}, not there")
+            raise ValueError(f"Expected image files, or folders of them. Received: {printable(str(place))}, not there")
     if not found:
         raise ValueError(
             f"Expected files that end in {', '.join(EXTENSIONS)}. Received: none in {', '.join(map(str, places))}"
@@ -113,21 +107,14 @@ def decoded(
     Yields:
         Files that could be read; their images, uint8 (m, image_size, image_size, 3); and a line for each other file.
     """
-    warnings.filterwarnings("ignore", module=r"PIL\.")
-
-    def read(path: str) -> np.ndarray | str:
-        try:
-            return _decode(path, image_size)
-        except Exception as error:  # Pillow's decoders raise nearly anything on damaged files.
-            return _printable(f"{path} ({type(error).__name__}: {' '.join(str(error).split())})")
-
     for start in range(0, len(paths), batch_size):
-        batch = paths[start : start + batch_size]
-        read_ones = list(zip(batch, _decoders().map(read, batch), strict=True))
-        images = [image for _, image in read_ones if not isinstance(image, str)]
-        stacked = np.stack(images) if images else np.empty((0, image_size, image_size, 3), np.uint8)
-        readable = [path for path, image in read_ones if not isinstance(image, str)]
-        yield readable, stacked, [fault for _, fault in read_ones if isinstance(fault, str)]
+        looked_at = inspect(paths[start : start + batch_size])
+        faults = dict(looked_at.faults)
+        images = FileImages(looked_at.readable(), image_size)
+        pixels, read = images.each()
+        faults |= {images.paths[index]: UNDECODABLE for index in np.flatnonzero(~read)}
+        lines = [printable(f"{path} ({faults[path]})") for path in looked_at.paths if path in faults]
+        yield [images.paths[index] for index in np.flatnonzero(read)], pixels[read], lines
 
 
 def load_folder(data_dir: str | Path, image_size: int) -> Dataset:
@@ -137,7 +124,8 @@ def load_folder(data_dir: str | Path, image_size: int) -> Dataset:
     only (unlabeled), or `train/` and `test/` in any case, each of them like that. Without `test/`, a fifth of every
     class is held out as test images, always the same ones.
 
-    Every file is decoded once, so that broken ones are found, left out and named in the notes before a run begins.
+    The header and the end of every file are looked at, so that most broken ones are found, left out and named in the
+    notes before a run begins.
 
     Args:
         data_dir: Folder to read.
@@ -147,8 +135,6 @@ def load_folder(data_dir: str | Path, image_size: int) -> Dataset:
         ValueError: If there is no such folder, no readable image, or a test class without training images.
     """
     check("folder", data_dir, image_size)
-    # Pillow warns of odd metadata and of very large images, from threads and once for each file.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
     root = Path(data_dir)
     splits = _splits(root)
     notes: list[str] = []
@@ -161,8 +147,8 @@ def load_folder(data_dir: str | Path, image_size: int) -> Dataset:
         notes.append(f"folder: there is no test folder, so {len(test)} images of {root} were held out as test images")
     if splits and (ignored := [folder.name for folder in _folders(root) if folder not in splits.values()]):
         notes.append(f"folder: beside train and test, these folders are not read: {', '.join(ignored)}")
-    class_names = None if names is None else tuple(map(_printable, names))
-    return Dataset("folder", train, test, class_names, tuple(map(_printable, notes)))
+    class_names = None if names is None else tuple(map(printable, names))
+    return Dataset("folder", train, test, class_names, tuple(map(printable, notes)))
 
 
 def _splits(root: Path) -> dict[str, Path]:
@@ -198,9 +184,10 @@ def _read_split(
             notes.append(f"folder: the images in {root} are in no class folders, so they have no labels")
         return Split(FileImages(_readable(root, loose, notes), image_size, root)), None
     names = known or tuple(sorted(classes))
-    label_of = {path: names.index(name) for name, files in classes.items() for path in files}
-    paths = _readable(root, label_of, notes)
-    return Split(FileImages(paths, image_size, root), np.array([label_of[p] for p in paths], np.int32)), names
+    label_of = {path: label for label, name in enumerate(names) for path in classes.get(name, ())}
+    files = _readable(root, label_of, notes)
+    labels = np.array([label_of[path] for path in files.paths], np.int32)
+    return Split(FileImages(files, image_size, root), labels), names
 
 
 def _folders(root: Path) -> list[Path]:
@@ -232,58 +219,22 @@ def _image_files(folder: str | Path, names: Iterable[str], top: Path, left_out: 
     return [path for path in images if path not in outside]
 
 
-def _readable(root: Path, paths: Iterable[str], notes: list[str]) -> list[str]:
-    """The files that can be decoded; the others go into `notes`."""
-    paths = list(paths)
-    faults = dict(zip(paths, _decoders().map(_fault, paths), strict=True))
-    broken = [f"{os.path.relpath(path, root)} ({fault})" for path, fault in faults.items() if fault]
-    if len(broken) == len(paths):
-        problem = "no image" if not paths else f"{len(paths)} unreadable files, such as {broken[0]}"
+def _readable(root: Path, paths: Iterable[str], notes: list[str]) -> Manifest:
+    """What is known of the files that can be decoded; the others go into `notes`."""
+    files = inspect(list(paths), cache_file(root))
+    broken = [f"{os.path.relpath(path, root)} ({fault})" for path, fault in sorted(files.faults.items())]
+    if len(broken) == len(files.paths):
+        problem = "no image" if not files.paths else f"{len(broken)} unreadable files, such as {broken[0]}"
         raise ValueError(
             f"A folder of images must hold files that end in {', '.join(EXTENSIONS)}. "
-            f"Received: {_printable('; '.join([f'{root}, with {problem}', *notes]))}"
+            f"Received: {printable('; '.join([f'{root}, with {problem}', *notes]))}"
         )
     notes += [f"folder: left out an unreadable file in {root}: {line}" for line in broken[:_NAMED_AT_MOST]]
     if len(broken) > _NAMED_AT_MOST:
         notes.append(f"folder: left out {len(broken) - _NAMED_AT_MOST} more unreadable files in {root}")
-    return [path for path in paths if not faults[path]]
+    return files.readable()
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Escapes the bytes of file names that the locale cannot decode, since Python refuses to print them."""
     return text.encode(errors="backslashreplace").decode()
-
-
-@functools.cache
-def _decoders() -> ThreadPoolExecutor:
-    """Threads for Pillow, which lets go of the interpreter lock while it decodes and resizes."""
-    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
-
-
-def _fault(path: str) -> str | None:
-    """What is wrong with an image file, or None; every byte is read, at the lowest resolution there is."""
-    try:
-        _decode(path, 1)
-    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files.
-        return " ".join(f"{type(error).__name__}: {error}".split())
-    return None
-
-
-def _decode_named(path: str, size: int) -> np.ndarray:
-    try:
-        return _decode(path, size)
-    except Exception as error:
-        raise ValueError(f"{LOST}. Received: {_printable(path)} ({type(error).__name__})") from error
-
-
-def _decode(path: str, size: int) -> np.ndarray:
-    """One file -> uint8 (size, size, 3)."""
-    with Image.open(path, formats=_FORMATS) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise ValueError(f"{image.width} x {image.height} pixels, and at most {MAX_PIXELS} are decoded")
-        # A large JPEG is decoded at a fraction of its size, as long as that leaves twice the pixels needed each way.
-        image.draft(None, (2 * size, 2 * size))
-        upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I"):  # 16 bits a pixel, which Pillow would clip to 255 instead of scaling
-        upright = Image.fromarray((np.asarray(upright) >> 8).clip(0, 255).astype(np.uint8))
-    return np.asarray(ImageOps.fit(upright.convert("RGB"), (size, size), Image.Resampling.BICUBIC))

@@ -8,13 +8,30 @@ global batch, whatever R is.
 import contextlib
 import re
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf.data.source import LOST, Order, Split, StreamImages, on_cpu
+from simclr_tf.data import decode
+from simclr_tf.data.damaged import Damaged
+from simclr_tf.data.source import CORES, LOST, EncodedImages, Order, Split, StreamImages, first_without_error, in_parallel, on_cpu
 
 READ_AHEAD = 2  # batches
+SUBSTITUTES = 100  # images that may take the place of one that cannot be decoded: those after it
+
+
+class Cuts(Protocol):
+    """The boxes to cut out of images, for V views of each."""
+
+    views: int
+    validation_step: int  # the step whose boxes are those of validation
+
+    def draws(self, step: tf.Tensor | int, count: int) -> tf.Tensor:
+        """What decides about the boxes of a global batch in a step, float32 (count, V, K)."""
+
+    def boxes(self, draws: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
+        """Float32 (V, K), and the size of an image -> `top`, `left`, `height`, `width` in pixels, int32 (V, 4)."""
 
 
 def training_batches(
@@ -25,6 +42,8 @@ def training_batches(
     first_step: int = 0,
     context: tf.distribute.InputContext | None = None,
     labels: bool = False,
+    cuts: Cuts | None = None,
+    damaged: Damaged | None = None,
 ) -> tf.data.Dataset:
     """Endless batches, every epoch in an order of its own.
 
@@ -40,10 +59,12 @@ def training_batches(
         first_step: Batches of that epoch to leave out. They are not read, except by a stream, which has to.
         context: Worker whose part to read; None for everything.
         labels: Whether to yield (images, labels) instead of images.
+        cuts: Boxes to cut out of the original images, if the split has encoded ones.
+        damaged: What to do about images that cannot be decoded; None lets no other take their place.
 
     Returns:
-        Batches of uint8 (batch_size, H, W, C), and labels int32 (batch_size,); with a context, of batch_size / replicas
-        rows.
+        Batches of uint8 (batch_size, H, W, C), or (batch_size, V, H, W, C) with `cuts`, and labels int32 (batch_size,);
+        with a context, of batch_size / replicas rows.
 
     Raises:
         ValueError: If the split has too few images for one batch or lacks the labels asked for, or the batch does not
@@ -62,12 +83,17 @@ def training_batches(
         done = tf.where(tf.equal(epoch, first_epoch), tf.constant(first_step, tf.int64), 0)
         if isinstance(images, StreamImages):
             return _stream(images, (seed, epoch), labels).batch(batch_size, drop_remainder=True).skip(done)
-        return tf.data.Dataset.from_tensor_slices(_order(len(images), batch_size, seed, epoch)[done:])
+        order = _order(len(images), batch_size, seed, epoch)
+        if cuts is None:
+            return tf.data.Dataset.from_tensor_slices(order[done:])
+        numbers = epoch * steps + tf.range(steps, dtype=tf.int64)
+        rows = tf.data.Dataset.from_tensor_slices((order[done:], numbers[done:]))
+        return rows.map(lambda indices, step: (indices, cuts.draws(step, batch_size)))
 
     batches = tf.data.Dataset.counter(first_epoch).flat_map(epoch_batches)
     # flat_map hides it, and without it Keras would count an epoch by running into the end of the data.
     batches = batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
-    return _read(split, _share(batches, batch_size, context), labels)
+    return _read(split, _share(batches, batch_size, context), labels, cuts, damaged)
 
 
 def batch_indices(count: int, batch_size: int, seed: int, epoch: int, step: int) -> np.ndarray:
@@ -91,6 +117,7 @@ def ordered_batches(
     drop_remainder: bool = False,
     context: tf.distribute.InputContext | None = None,
     labels: bool = False,
+    cuts: Cuts | None = None,
 ) -> tf.data.Dataset:
     """The images once, in their order.
 
@@ -100,9 +127,10 @@ def ordered_batches(
         drop_remainder: Whether to leave out the images after the last full batch, which makes the batch's shape static.
         context: Worker whose part to read; None for everything. Needs `drop_remainder`.
         labels: Whether to yield (images, labels) instead of images.
+        cuts: Boxes to cut out of the original images, if the split has encoded ones: those of validation.
 
     Returns:
-        Batches of uint8 (B, H, W, C), and labels int32 (B,). With a context, of batch_size / replicas rows, over and
+        Batches of uint8 (B, H, W, C), or (B, V, H, W, C) with `cuts`, and labels int32 (B,). With a context, of batch_size / replicas rows, over and
         over: of a stream that ends, TensorFlow hides the static shape from several workers, in case one of them ends
         earlier.
 
@@ -119,7 +147,10 @@ def ordered_batches(
     images = split.images
     elements = _stream(images, None, labels) if isinstance(images, StreamImages) else tf.data.Dataset.range(len(images))
     batches = elements.batch(batch_size, drop_remainder=drop_remainder)
-    batches = _read(split, _share(batches, batch_size, context), labels)
+    if cuts is not None:
+        draws = cuts.draws(cuts.validation_step, batch_size)
+        batches = batches.map(lambda indices: (indices, draws[: tf.size(indices)]))
+    batches = _read(split, _share(batches, batch_size, context), labels, cuts, None)
     return batches if context is None else batches.repeat()
 
 
@@ -154,12 +185,25 @@ def _share(batches: tf.data.Dataset, batch_size: int, context: tf.distribute.Inp
     return batches.map(lambda *parts: tf.nest.map_structure(of_worker, parts if len(parts) > 1 else parts[0])).unbatch()
 
 
-def _read(split: Split, batches: tf.data.Dataset, labels: bool) -> tf.data.Dataset:
+def read_batch(
+    split: Split, indices: np.ndarray, step: int, cuts: Cuts | None = None, labels: bool = False
+) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
+    """One batch, eagerly: the images `indices`, int (B,), as `training_batches` yields them in a step."""
+    rows = tf.constant(indices, tf.int64)
+    batches = tf.data.Dataset.from_tensors(rows if cuts is None else (rows, cuts.draws(step, len(indices))))
+    return _read(split, batches, labels, cuts, None).get_single_element()
+
+
+def _read(
+    split: Split, batches: tf.data.Dataset, labels: bool, cuts: Cuts | None, damaged: Damaged | None
+) -> tf.data.Dataset:
     """Indices, int64 (B,), or batches of a stream, which are read already -> batches, read ahead and in order."""
     images = split.images
-    if not isinstance(images, StreamImages):
-        # One batch at a time: a source that has files to decode uses all cores for each.
-        known = None if split.labels is None or not labels else on_cpu(split.labels)
+    known = None if split.labels is None or not labels else on_cpu(split.labels)
+    if isinstance(images, EncodedImages):
+        batches = _decode(images, batches, cuts, damaged or Damaged(images))
+        batches = batches.map(lambda pixels, used: pixels if known is None else (pixels, tf.gather(known, used)))
+    elif not isinstance(images, StreamImages):
         batches = batches.map(images.read if known is None else lambda i: (images.read(i), tf.gather(known, i)))
     options = tf.data.Options()
     options.deterministic = True
@@ -169,6 +213,40 @@ def _read(split: Split, batches: tf.data.Dataset, labels: bool) -> tf.data.Datas
     # A stream that a worker should share is given a context; TensorFlow's own sharding would read all and drop most.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return batches.with_options(options).prefetch(READ_AHEAD)
+
+
+def _decode(
+    images: EncodedImages, batches: tf.data.Dataset, cuts: Cuts | None, damaged: Damaged
+) -> tf.data.Dataset:
+    """Indices, int64 (B,), and what decides about their boxes -> pixels, and the indices of the images that they show."""
+
+    def decode_one(index: tf.Tensor, draws: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        contents, orientation = images.contents(index)
+        side = images.image_shape[0]
+        if cuts is None or draws is None:
+            return decode.whole(contents, orientation, side), index
+        boxes = cuts.boxes(draws, *tf.unstack(decode.shape_of(contents, orientation)))
+        return decode.cut(contents, orientation, boxes, side), index
+
+    def substituted(index: tf.Tensor, draws: tf.Tensor | None = None) -> tf.data.Dataset:
+        candidates = (index + tf.range(min(SUBSTITUTES, len(images)), dtype=tf.int64)) % len(images)
+        shape = images.image_shape if cuts is None else (cuts.views, *images.image_shape)
+        nothing = (tf.zeros(shape, tf.uint8), tf.constant(-1, tf.int64))
+        return first_without_error(candidates, lambda candidate: decode_one(candidate, draws), nothing)
+
+    def decoded(indices: tf.Tensor, *draws: tf.Tensor) -> tf.data.Dataset:
+        rows = tf.data.Dataset.from_tensor_slices((indices, *draws))
+        size = indices.shape[0] or tf.size(indices, tf.int64)
+        # One image that cannot be decoded fails the whole batch, which is then made again with an eye on each image:
+        # that is slower, so not the rule.
+        quick = rows.map(decode_one, CORES, deterministic=True).batch(size, drop_remainder=True)
+        careful = in_parallel(rows, substituted).batch(size, drop_remainder=True)
+        batch = quick.ignore_errors().concatenate(careful).take(1)
+        return batch.map(lambda pixels, used: (pixels, indices, used))
+
+    count = batches.cardinality()
+    read = batches.flat_map(decoded).apply(tf.data.experimental.assert_cardinality(count))
+    return read.map(damaged.check)
 
 
 @contextlib.contextmanager

@@ -5,14 +5,22 @@ A source says how many images it has, how large they are, and which they are. An
 """
 
 import hashlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
-LOST = "An image that was readable at start-up no longer is"  # how a source's message about a lost file begins
+from simclr_tf.data import decode
+
+LOST = "Images cannot be decoded"  # how the message about them begins
+UNDECODABLE = "its pixels cannot be decoded"
+
+NAMED_AT_MOST = 10  # damaged files, in a message
+
+CORES = os.cpu_count() or 1  # images that are decoded at a time
 
 Order = tuple[int, tf.Tensor]  # the seed, and the epoch as an int64 scalar
 Shape = tuple[int, int, int]  # (H, W, C)
@@ -87,6 +95,80 @@ class ArrayImages(Images):
     def read(self, indices: tf.Tensor) -> tf.Tensor:
         """Int64 (B,) -> uint8 (B, H, W, C)."""
         return tf.gather(self._tensor, indices)
+
+
+class EncodedImages(Images):
+    """Images that are kept encoded, each decoded when it is read.
+
+    Attributes:
+        larger: Whether views should be cut out of the original images, because these are larger than `image_shape`.
+    """
+
+    larger: bool
+
+    def contents(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Int64 () -> the encoded image, string (), and its EXIF orientation, int32 (); by TensorFlow's operations alone."""
+        raise NotImplementedError
+
+    def name(self, index: int) -> str:
+        """What to call an image in a message."""
+        raise NotImplementedError
+
+    def center(self, index: tf.Tensor) -> tf.Tensor:
+        """Int64 () -> the center square of an image, uint8 (H, W, C)."""
+        return decode.whole(*self.contents(index), self.image_shape[0])
+
+    def read(self, indices: tf.Tensor) -> tf.Tensor:
+        """Int64 (B,) -> the center squares, uint8 (B, H, W, C), eagerly.
+
+        Raises:
+            ValueError: If some cannot be decoded.
+        """
+        chosen = self.take(np.asarray(indices))
+        pixels, read = chosen.each()
+        if not read.all():
+            raise ValueError(lost([chosen.name(index) for index in np.flatnonzero(~read)]))
+        return tf.constant(pixels)
+
+    def each(self) -> tuple[np.ndarray, np.ndarray]:
+        """The center squares of all images, uint8 (N, H, W, C), and whether each could be decoded, bool (N,)."""
+        nothing = (tf.zeros(self.image_shape, tf.uint8), False)
+
+        def read(index: tf.Tensor) -> tf.data.Dataset:
+            return first_without_error([index], lambda each: (self.center(each), True), nothing)
+
+        if not len(self):
+            return np.zeros((0, *self.image_shape), np.uint8), np.zeros(0, bool)
+        images = in_parallel(tf.data.Dataset.range(len(self)), read)
+        pixels, done = images.batch(len(self)).get_single_element()
+        return pixels.numpy(), done.numpy()
+
+
+def in_parallel(rows: tf.data.Dataset, read: Callable[..., tf.data.Dataset]) -> tf.data.Dataset:
+    """The one element of `read` of each row, in order, several at a time.
+
+    Not a map that takes the element out of the dataset: it leaves threads behind each time it is made.
+    """
+    return rows.interleave(read, CORES, 1, CORES, deterministic=True)
+
+
+def first_without_error(candidates: Any, decode_one: Callable[[tf.Tensor], Any], otherwise: Any) -> tf.data.Dataset:
+    """What `decode_one` makes of the first candidate for which it does not fail: a dataset of one element.
+
+    Args:
+        candidates: Tensor whose rows to try, in order.
+        decode_one: Function of a row.
+        otherwise: What to return if all fail; of the same structure.
+    """
+    tried = tf.data.Dataset.from_tensor_slices(candidates).map(decode_one).ignore_errors()
+    return tried.concatenate(tf.data.Dataset.from_tensors(otherwise)).take(1)
+
+
+def lost(names: Sequence[str], limit: int = 0) -> str:
+    """The message about images that cannot be decoded, if no more than `limit` of them may be replaced by others."""
+    some = ", ".join(names[:NAMED_AT_MOST]) + (f" and {len(names) - NAMED_AT_MOST} more" * (len(names) > NAMED_AT_MOST))
+    allowed = f", {len(names)} of them where `max_bad_files` allows {limit}" if limit else ""
+    return f"{LOST}{allowed}: remove these files or replace them. Received: {some}"
 
 
 class StreamImages:
@@ -174,6 +256,11 @@ class Split:
     def labeled(self) -> bool:
         """Whether every image has a label."""
         return self.labels is not None or (isinstance(self.images, StreamImages) and self.images.labeled)
+
+    @property
+    def larger(self) -> bool:
+        """Whether views should be cut out of the original images, which are larger than `image_shape`."""
+        return isinstance(self.images, EncodedImages) and self.images.larger
 
     def take(self, indices: np.ndarray) -> "Split":
         """The chosen images with their labels, in the order of `indices`, int (M,).

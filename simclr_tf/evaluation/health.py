@@ -21,6 +21,8 @@ from simclr_tf import data, encoders, figures, files
 from simclr_tf.augment import VALIDATION_STEP, TwoViews, make_views
 from simclr_tf.augment.base import to_float
 from simclr_tf.config import Config, Report
+from simclr_tf.data.pipeline import Cuts, ordered_batches, read_batch
+from simclr_tf.data.source import Split
 from simclr_tf.inspect.curves import loss_figure
 from simclr_tf.inspect.geometry import Geometry, unit, verdict
 from simclr_tf.inspect.nearest import nearest
@@ -48,9 +50,9 @@ def run(run_dir: Path, config: Config, settings: Report) -> dict[str, Any]:
     chosen = np.random.default_rng(0).permutation(len(split))[: settings.sample]
     images = split.take(np.sort(chosen))
     views = make_views(**dataclasses.asdict(config.augmentation), seed=config.training.seed)
-    layers, pixels = (0, config.network.last_layer), images.array()
+    layers, pixels, cuts = (0, config.network.last_layer), images.array(), views.cuts() if images.larger else None
     loaded = [[load(run_dir, layer) for layer in layers] for load in (encoders.load_encoder, encoders.random_encoder)]
-    (trained, untrained), seen = _measure(loaded, pixels, views, config.objective.temperature)
+    (trained, untrained), seen = _measure(loaded, images, views, cuts, config.objective.temperature)
     plain = {"learning_rate": config.optimization.learning_rate, "temperature": config.objective.temperature,
              "epochs": config.training.epochs}  # fmt: skip
     word, advice = verdict(trained.geometry, untrained.geometry, plain)
@@ -77,15 +79,15 @@ class Measured:
 
 
 def _measure(
-    models: Sequence[Sequence[keras.Model]], pixels: np.ndarray, views: TwoViews, temperature: float
+    models: Sequence[Sequence[keras.Model]], images: Split, views: TwoViews, cuts: Cuts | None, temperature: float
 ) -> tuple[list[Measured], np.ndarray]:
     """What several pairs of models, to h and to z, make of images and of the same views; and these, (2, N, H, W, C)."""
     outputs = [[_function(model) for model in pair] for pair in models]
     found: list[tuple[list[np.ndarray], list[np.ndarray]]] = [([], []) for _ in models]
     seen = []
-    for number, start in enumerate(range(0, len(pixels), BATCH)):
-        part = tf.constant(pixels[start : start + BATCH])
-        both = views(part, VALIDATION_STEP - number)  # (2B, H, W, C)
+    for number, part in enumerate(ordered_batches(images, BATCH)):
+        indices, step = np.arange(number * BATCH, number * BATCH + len(part)), VALIDATION_STEP - number
+        both = views(read_batch(images, indices, step, cuts), step)  # (2B, H, W, C)
         seen.append(np.stack(np.split((both.numpy() * 255).round().astype(np.uint8), 2)))
         for (represent, project), (h, z) in zip(outputs, found, strict=True):
             h.append(represent(to_float(part)).numpy())

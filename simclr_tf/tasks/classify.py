@@ -118,6 +118,6 @@ def classify(
     if run.chief:
         notes = [*distribution.notes(strategy, config.hardware), *notes]
         print(*(f"note     {note}" for note in notes), f"run      {run.folder}", sep="\n", flush=True)
-    run.fit(model)
+    run.fit(model, cuts=views.cuts(1) if train.larger else None)
     run.close()
     return model, run.chief

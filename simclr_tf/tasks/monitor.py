@@ -12,6 +12,7 @@ import tensorflow as tf
 from simclr_tf import files
 from simclr_tf.augment import VALIDATION_STEP
 from simclr_tf.augment.base import to_float
+from simclr_tf.data.pipeline import Cuts, ordered_batches, read_batch
 from simclr_tf.data.source import Split
 from simclr_tf.inspect.geometry import Geometry
 from simclr_tf.inspect.nearest import TEMPERATURE, vote
@@ -42,15 +43,19 @@ class Monitor(keras.callbacks.Callback):
         stop: Whether a collapse ends the run, instead of being printed.
         temperature: Temperature of the contrastive accuracy.
         folder: Folder of the run.
+        cuts: Boxes to cut out of the original images, if that is what the model learns from.
     """
 
-    def __init__(self, watched: Split, train: Split, every: int, stop: bool, temperature: float, folder: Path):
+    def __init__(
+        self, watched: Split, train: Split, every: int, stop: bool, temperature: float, folder: Path,
+        cuts: Cuts | None = None,
+    ):  # fmt: skip
         super().__init__()
         rng = np.random.default_rng(0)
         self._watched = watched.take(np.sort(rng.permutation(len(watched))[:IMAGES]))
         self._bank = train.take(np.sort(rng.permutation(len(train))[:BANK]))
         self._every, self._stop, self._temperature = every, stop, temperature
-        self._folder, self._first = folder, folder / "monitor.json"
+        self._folder, self._first, self._cuts = folder, folder / "monitor.json", cuts
 
     def on_train_begin(self, logs=None):
         """Measures the initial weights, once in a run."""
@@ -90,19 +95,16 @@ class Monitor(keras.callbacks.Callback):
     def _geometry(self, h: np.ndarray) -> Geometry:
         first: list[np.ndarray] = []
         second: list[np.ndarray] = []
-        pixels = self._watched.array()
-        for number, start in enumerate(range(0, len(pixels), BATCH)):
-            views = self.model.views(tf.constant(pixels[start : start + BATCH]), VALIDATION_STEP - number)
-            for part, z in zip((first, second), tf.split(self.model(views, training=False), 2), strict=True):
-                part.append(tf.cast(z, tf.float32).numpy())
+        count = len(self._watched)
+        for number, start in enumerate(range(0, count, BATCH)):
+            step, part = VALIDATION_STEP - number, np.arange(start, min(start + BATCH, count))
+            views = self.model.views(read_batch(self._watched, part, step, self._cuts), step)
+            for rows, z in zip((first, second), tf.split(self.model(views, training=False), 2), strict=True):
+                rows.append(tf.cast(z, tf.float32).numpy())
         return Geometry.of(h, np.concatenate(first), np.concatenate(second), self._temperature)
 
     def _representations(self, split: Split) -> np.ndarray:
-        pixels = split.array()
-        parts = [
-            self.model.encoder(to_float(tf.constant(pixels[start : start + BATCH])), training=False)
-            for start in range(0, len(pixels), BATCH)
-        ]
+        parts = [self.model.encoder(to_float(images), training=False) for images in ordered_batches(split, BATCH)]
         return np.concatenate([tf.cast(part, tf.float32).numpy() for part in parts])
 
     def _knn(self, queries: np.ndarray, asked: np.ndarray, known: np.ndarray) -> float:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from simclr_tf import data, distribution, encoders, figures, preflight
 from simclr_tf.augment import TwoViews, make_views
 from simclr_tf.config import Config
+from simclr_tf.data.pipeline import Cuts, read_batch
 from simclr_tf.data.source import Split, hold_out, part_of
 from simclr_tf.inspect import curves
 from simclr_tf.inspect.summary import summary
@@ -83,17 +83,21 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
         name = f"{config.data.dataset}-{config.network.encoder.replace(':', '.')}"
         notes += run.open(model, name, {"flags.txt": flagfile}, {"image_shape": list(train.image_shape)})
 
-    folder = run.folder
+    folder, cuts = run.folder, model.views.cuts() if train.larger else None
+    if cuts:
+        notes.append("views are cut out of the original images, which are larger than `image_size`".replace("`", ""))
+    elif train.larger:
+        notes.append("views are made of the center squares of the images: these augmentations do not begin with a crop")
     if run.chief:
         notes = [*distribution.notes(strategy, config.hardware), *dataset.notes, *notes]
         print(summary(config, dataset, run.plan, model, strategy), *(f"note     {note}" for note in notes), sep="\n")
         print(f"run      {folder}", flush=True)
-        _show_views(model.views, train, run.log, folder)
+        _show_views(model.views, train, cuts, run.log, folder)
     callbacks: list[keras.callbacks.Callback] = [Resolutions(sides, config.training.epochs)] if sides else []
     if every and run.chief:
         watched, stop = validation or dataset.test or train, config.output.on_collapse == "stop"
-        callbacks.append(monitor.Monitor(watched, train, every, stop, config.objective.temperature, folder))
-    run.fit(model, callbacks)
+        callbacks.append(monitor.Monitor(watched, train, every, stop, config.objective.temperature, folder, cuts))
+    run.fit(model, callbacks, cuts, cuts)
     if run.chief:
         curves.loss_curves(folder / "metrics.csv", folder / "plots" / "loss.png")
         exported = encoders.export_run(folder)
@@ -113,10 +117,13 @@ def build_model(config: Config, image_shape: tuple[int, int, int]) -> SimCLR:
     return SimCLR(encoder, head, views, objective, config.training.accumulate)
 
 
-def _show_views(views: TwoViews, train: Split, log: EpochLog, folder: Path, count: int = 12) -> None:
+def _show_views(
+    views: TwoViews, train: Split, cuts: Cuts | None, log: EpochLog, folder: Path, count: int = 12
+) -> None:
     """A picture of what the encoder will see: originals, and the two views of each."""
-    originals = train.take(np.arange(min(count, len(train)))).array()
-    both = np.asarray(views(tf.constant(originals), 0) * 255.0).round().astype(np.uint8)
+    shown = np.arange(min(count, len(train)))
+    originals = train.take(shown).array()
+    both = np.asarray(views(read_batch(train, shown, 0, cuts), 0) * 255.0).round().astype(np.uint8)
     rows = [originals, *np.split(both, 2)]
     figures.image_grid(rows, ["image", "view 1", "view 2"], folder / "plots" / "views.png")
     log.write_images("views", figures.tile(rows), step=0)

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_tf import files
-from simclr_tf.data.pipeline import batch_indices
+from simclr_tf.data.pipeline import Cuts, batch_indices, read_batch
 from simclr_tf.data.source import Split, StreamImages
 from simclr_tf.training.checkpoints import Position
 from simclr_tf.training.epoch_log import scalar
@@ -35,14 +35,15 @@ class Divergence(keras.callbacks.Callback):
         folder: Folder of the run; None on workers that write nothing.
         position: How far the run is.
         skipped: Steps of the epoch that were skipped so far.
+        cuts: Boxes that were cut out of the original images, if any.
     """
 
     def __init__(
         self, train: Split, batch_size: int, seed: int, labels: bool, steps_per_epoch: int, skip: bool,
-        folder: Path | None, position: Position, skipped: float = 0.0,
+        folder: Path | None, position: Position, skipped: float = 0.0, cuts: Cuts | None = None,
     ):  # fmt: skip
         super().__init__()
-        self._train, self._batch_size, self._seed, self._labels = train, batch_size, seed, labels
+        self._train, self._batch_size, self._seed, self._labels, self._cuts = train, batch_size, seed, labels, cuts
         self._steps, self._skip, self._folder = steps_per_epoch, skip, folder
         self._epoch, self._step, self._skipped = *position, round(skipped)
 
@@ -88,9 +89,7 @@ class Divergence(keras.callbacks.Callback):
             indices = batch_indices(len(self._train), self._batch_size, self._seed, self._epoch, self._step - 1)
             # The update was not made, so that the gradients can be computed again; on one device, as the batch fits it.
             if hasattr(self.model, "gradients") and self.model.distribute_strategy.num_replicas_in_sync == 1:
-                part = self._train.take(indices)
-                images = tf.constant(part.array())
-                data = (images, tf.constant(part.labels)) if self._labels else images
+                data = read_batch(self._train, indices, step, self._cuts, self._labels)
                 measured, gradients = self.model.gradients(data, tf.constant(step, tf.int64))
                 loss = _plain(scalar(measured[0]))
                 for variable, gradient in zip(self.model.trainable_variables, gradients, strict=True):

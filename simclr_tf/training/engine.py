@@ -23,8 +23,9 @@ import tensorflow as tf
 
 from simclr_tf import distribution, files
 from simclr_tf.config import PLACES, Hardware, Optimization, Output, Training
-from simclr_tf.data.pipeline import naming_lost_images, ordered_batches, training_batches
-from simclr_tf.data.source import Split
+from simclr_tf.data.damaged import Damaged
+from simclr_tf.data.pipeline import Cuts, naming_lost_images, ordered_batches, training_batches
+from simclr_tf.data.source import EncodedImages, Split
 from simclr_tf.training import checkpoints, run_folder
 from simclr_tf.training.callbacks import GoOn, SaveCheckpoints, StopAfter, StopWhenAsked
 from simclr_tf.training.checkpoints import Position
@@ -98,6 +99,8 @@ class Run:
     ):  # fmt: skip
         self._settings, self._strategy, self._labels, self._advice = settings, strategy, labels, advice
         self._train, self._validation, self._measures = train, validation, measures
+        self._reading: dict[str, Any] = {}
+        self._validating: dict[str, Any] = {}
         self.chief = distribution.is_chief(strategy)
         self.folder = Path()
         output = settings.output
@@ -162,12 +165,17 @@ class Run:
         """Steps done before this process."""
         return self._position.epoch * self.plan.steps_per_epoch + self._position.step
 
-    def fit(self, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:
+    def fit(
+        self, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback] = (), cuts: Cuts | None = None,
+        validation_cuts: Cuts | None = None,
+    ) -> None:  # fmt: skip
         """Trains to the last epoch, or for `max_steps`.
 
         Args:
             model: Model that was given to `open`.
             callbacks: Callbacks of the task, run by every worker.
+            cuts: Boxes to cut out of the original images, if that is what the model learns from.
+            validation_cuts: The same for the validation loss.
 
         Raises:
             ValueError: If a device runs out of memory, or images are gone.
@@ -186,8 +194,13 @@ class Run:
         diverged = Divergence(
             self._train, training.batch_size, training.seed, self._labels, plan.steps_per_epoch,
             self._settings.output.on_nan == "skip", self.folder if self.chief else None, self._position,
-            means.get(SKIPPED, [0.0])[0],
+            means.get(SKIPPED, [0.0])[0], cuts,
         )  # fmt: skip
+        damaged = None
+        if isinstance(images := self._train.images, EncodedImages):
+            damaged = Damaged(images, self._settings.output.bad_files(len(images)))
+        self._reading = {"labels": self._labels, "cuts": cuts, "damaged": damaged}
+        self._validating = {"labels": self._labels, "cuts": validation_cuts}
         # What ends an epoch early comes before what saves, and what may end the process is last.
         callbacks = [GoOn(means), *callbacks, diverged, *([self.log] if self.chief else [])]
         if training.max_steps:
@@ -218,7 +231,7 @@ class Run:
     ) -> None:
         training, plan = self._settings.training, self.plan
         train = partial(
-            training_batches, self._train, training.batch_size, training.seed, first, step, labels=self._labels
+            training_batches, self._train, training.batch_size, training.seed, first, step, **self._reading
         )
         model.fit(
             self._strategy.distribute_datasets_from_function(train),
@@ -248,7 +261,7 @@ class Run:
     def _validation_batches(self) -> Any:
         if not self._validation or not self.plan.validation_batch:
             return None
-        batches = partial(ordered_batches, self._validation, self.plan.validation_batch, True, labels=self._labels)
+        batches = partial(ordered_batches, self._validation, self.plan.validation_batch, True, **self._validating)
         return self._strategy.distribute_datasets_from_function(batches)
 
     @property

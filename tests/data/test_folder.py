@@ -9,10 +9,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from simclr_tf.data import folder
+from simclr_tf.data import manifest
 from simclr_tf.data.folder import EXTENSIONS, FileImages, load_folder
+from simclr_tf.data.manifest import inspect
 from simclr_tf.data.pipeline import naming_lost_images, ordered_batches, training_batches
-from simclr_tf.data.source import LOST, Split
+from simclr_tf.data.source import Split, lost
 
 
 def paint(path, color=(200, 30, 60), size=(12, 10), **options):
@@ -31,7 +32,7 @@ def classes(root, **counts):
 
 def only(path, size=8):
     """The one image of a file."""
-    return Split(FileImages([str(path)], size)).array()[0]
+    return Split(FileImages(inspect([str(path)]), size)).array()[0]
 
 
 def test_class_folders_are_labels_in_sorted_order(tmp_path):
@@ -168,7 +169,7 @@ def test_links_alone_are_an_error_that_says_why(tmp_path):
 def test_an_image_of_too_many_pixels_is_not_decoded(tmp_path, monkeypatch):
     Image.new("RGB", (40, 30)).save(tmp_path / "large.png")
     Image.new("RGB", (8, 8)).save(tmp_path / "small.png")
-    monkeypatch.setattr(folder, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(manifest, "MAX_PIXELS", 1000)
     dataset = load_folder(tmp_path, 8)
     assert len(dataset.train) == 1
     assert any("40 x 30 pixels, and at most 1000 are decoded" in note for note in dataset.notes)
@@ -347,7 +348,7 @@ def test_an_image_lost_while_it_is_read_is_an_error_of_one_line(tmp_path, name):
     with pytest.raises(ValueError) as caught, naming_lost_images():
         list(ordered_batches(train, 2))
     shown = str(path).replace("\udce9", r"\udce9")
-    assert str(caught.value) == f"{LOST}. Received: {shown} (FileNotFoundError)"
+    assert str(caught.value) == lost([shown])
 
 
 def test_fingerprints_tell_files_and_their_order_wherever_the_folder_is(tmp_path):

@@ -9,8 +9,9 @@ import tensorflow as tf
 from PIL import Image
 
 from simclr_tf.data.folder import FileImages
+from simclr_tf.data.manifest import inspect
 from simclr_tf.data.pipeline import naming_lost_images, ordered_batches, training_batches
-from simclr_tf.data.source import LOST, ArrayImages, Split, StreamImages
+from simclr_tf.data.source import ArrayImages, Split, StreamImages, lost
 
 COUNT = 23
 SHAPE = (4, 4, 3)
@@ -46,7 +47,7 @@ def split(request, tmp_path):
     if request.param == "stream":
         return Split(StreamImages(stream, COUNT, SHAPE, "numbers"))
     if request.param == "files":
-        return Split(FileImages(paint(tmp_path), SHAPE[0]), LABELS)
+        return Split(FileImages(inspect(paint(tmp_path)), SHAPE[0]), LABELS)
     return Split(ArrayImages(filled(range(COUNT))), LABELS)
 
 
@@ -196,13 +197,13 @@ def test_a_stream_of_another_length_than_promised_is_an_error(promised):
 
 def test_a_file_removed_during_a_fit_is_an_error_of_one_line(tmp_path):
     paths = paint(tmp_path)
-    split = Split(FileImages(paths, SHAPE[0]), LABELS)
+    split = Split(FileImages(inspect(paths), SHAPE[0]), LABELS)
     model = keras.Sequential([keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
     (tmp_path / "07.png").unlink()
     with pytest.raises(ValueError) as caught, naming_lost_images():
         model.fit(training_batches(split, 23, 0, labels=True), steps_per_epoch=1, shuffle=False, verbose=0)
-    assert str(caught.value) == f"{LOST}. Received: {paths[7]} (FileNotFoundError)"
+    assert str(caught.value) == lost([paths[7]])
 
 
 def test_other_errors_are_not_taken_for_lost_images():

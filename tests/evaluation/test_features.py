@@ -4,7 +4,8 @@ import pytest
 from PIL import Image
 
 from simclr_tf.data.folder import FileImages
-from simclr_tf.data.source import LOST, ArrayImages, Split
+from simclr_tf.data.manifest import inspect
+from simclr_tf.data.source import ArrayImages, Split, lost
 from simclr_tf.evaluation.features import extract, extract_once, represent, weights_digest
 from simclr_tf.evaluation.probing import _pixels
 
@@ -84,13 +85,13 @@ def test_images_of_another_size_are_refused(encoder):
 def test_a_lost_image_is_an_error_of_one_line(encoder, tmp_path):
     path = tmp_path / "1.png"
     Image.new("RGB", (8, 8)).save(path)
-    split = Split(FileImages([str(path)], 8))
+    split = Split(FileImages(inspect([str(path)]), 8))
     assert extract(encoder, split).shape == (1, 6)
     path.unlink()
     for read in (lambda: extract(encoder, split), lambda: extract(_pixels((8, 8, 3)), split)):
         with pytest.raises(ValueError) as caught:
             read()
-        assert str(caught.value) == f"{LOST}. Received: {path} (FileNotFoundError)"
+        assert str(caught.value) == lost([str(path)])
 
 
 def test_pixels_are_the_images_between_0_and_1(images):
@@ -122,7 +123,7 @@ def test_features_are_extracted_once_for_each_encoder_and_images(encoder, images
 def test_a_changed_file_is_another_image(encoder, tmp_path):
     path = tmp_path / "1.png"
     Image.new("RGB", (8, 8)).save(path)
-    split = Split(FileImages([str(path)], 8))
+    split = Split(FileImages(inspect([str(path)]), 8))
     before = extract_once(encoder, split, tmp_path / "features")
     Image.new("RGB", (8, 8), "red").save(path)
     assert not np.allclose(extract_once(encoder, split, tmp_path / "features"), before)

@@ -46,7 +46,7 @@ def define(group: Group, values: flags.FlagValues = FLAGS) -> None:
     for name, field in group.items():
         default: Any = field.default
         text, choices = as_flags(field.metadata["help"]), field.metadata["choices"]
-        if choices:
+        if choices and not any(":" in choice for choice in choices):
             flags.DEFINE_enum(name, default, choices, text, flag_values=values)
         else:
             DEFINERS[field_type(field)](name, default, text, flag_values=values)

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ def check(config: Config) -> None:
         ValueError: If data, encoder or folder are not there or not as they should be.
     """
     data.check(config.data.dataset, config.data.data_dir, config.data.image_size)
+    if config.data.judge_dataset:
+        size = config.data.image_size if data.resizable(config.data.judge_dataset) else None
+        data.check(config.data.judge_dataset, config.data.judge_data_dir, size)
     _check_encoder(config.network.encoder)
     output = config.output
     if output.run_dir:
@@ -38,25 +42,30 @@ def check_evaluation(run_dir: str | Path, mode: str, settings: dict[str, Any]) -
     if isinstance(chosen, Judged):
         name, data_dir = data_source(chosen, config.data)
         size = config.data.image_size or 1  # what a folder's images are resized to, the encoder will tell
-        data.check(name, data_dir, size if name == "folder" else None)
+        data.check(name, data_dir, size if data.resizable(name) else None)
     return config, chosen
 
 
 def data_source(settings: Judged, pretrained_on: Data) -> tuple[str, str | None]:
     """Name and folder of the data to judge on: those of the settings, else the run's, whose folder goes with its name."""
-    if settings.dataset and settings.dataset != pretrained_on.dataset:
+    dataset, data_dir = pretrained_on.judged_on
+    if settings.dataset and settings.dataset != dataset:
         return settings.dataset, settings.data_dir
-    return pretrained_on.dataset, settings.data_dir or pretrained_on.data_dir
+    return dataset, settings.data_dir or data_dir
 
 
 def results_folder(run_dir: Path, layer: int, judged_on: tuple[str, str | None], pretrained_on: Data) -> Path:
     """Where the results go: results on other data than the run's get a folder of their own."""
     folder, (name, data_dir) = run_dir / "evaluation" / (f"layer{layer}" if layer else ""), judged_on
-    if name == "folder" and data_dir != pretrained_on.data_dir:
-        path = Path(data_dir or "").resolve()
+    kind, _, rest = name.partition(":")
+    dataset, default = pretrained_on.judged_on
+    if name == dataset and (kind != "folder" or data_dir == default):
+        return folder
+    if place := data_dir if kind == "folder" else rest:
+        path = Path(place).resolve()
         digest = hashlib.sha256(str(path).encode(errors="surrogateescape")).hexdigest()
-        return folder / f"{path.name}-{digest[:6]}"  # two folders may have one name
-    return folder if name == pretrained_on.dataset else folder / name
+        return folder / f"{re.sub('[^A-Za-z0-9._-]', '_', path.name)}-{digest[:6]}"  # two folders may have one name
+    return folder / name
 
 
 def _check_encoder(encoder: str) -> None:

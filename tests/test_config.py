@@ -107,7 +107,7 @@ def test_names_are_those_of_the_dicts():
     from simclr_tf.networks import ENCODERS, PROJECTIONS
     from simclr_tf.optimizers.factory import OPTIMIZERS, SCALINGS
 
-    assert set(names.DATASET_NAMES) == set(DATASETS)
+    assert {name.partition(":")[0] for name in names.DATASET_NAMES} == set(DATASETS)
     assert set(names.ENCODER_NAMES) == set(ENCODERS)
     assert set(names.OPTIMIZER_NAMES) == set(OPTIMIZERS)
     assert set(names.PROJECTION_NAMES) == set(PROJECTIONS)

@@ -97,10 +97,9 @@ class TwoViews:
         """
         views = [self.shared] if self.shared else [self.layers, self.second][:number]
         offsets = [len(self.layers) + len(self.second)] if self.shared else [0, len(self.layers)]
-        crops = [next(iter(view), None) for view in views]
-        if all(isinstance(crop, RandomResizedCrop) and crop.cuts_only for crop in crops):
-            return Cuts(self.seed, tuple(zip(crops, offsets, strict=False)))
-        return None
+        first = [view[0] for view in views if view]
+        crops = [layer for layer in first if isinstance(layer, RandomResizedCrop) and layer.cuts_only]
+        return Cuts(self.seed, tuple(zip(crops, offsets, strict=False))) if len(crops) == len(views) else None
 
     def __call__(self, images: tf.Tensor, step: tf.Tensor | int) -> tf.Tensor:
         """Two views of each image.

@@ -27,7 +27,7 @@ def setting(
     Args:
         default: Default value.
         help: One sentence for `--help` and the README.
-        choices: Legal names, empty for any.
+        choices: Legal names, empty for any; one like "records:GLOB" is followed by any words after its colon.
         low: Smallest legal value.
         high: Largest legal value.
         above: Exclusive lower bound.
@@ -62,6 +62,12 @@ class Section:
                 object.__setattr__(self, field.name, os.path.expanduser(value))
 
 
+def is_choice(value: str, choices: tuple[str, ...]) -> bool:
+    """Whether a value is one of the choices of a setting."""
+    name, colon, rest = value.partition(":")
+    return value in choices and not colon or bool(rest) and any(each.startswith(f"{name}:") for each in choices)
+
+
 def _fault(value: Any, field: dataclasses.Field) -> str | None:
     """What is wrong with `value`, as the end of a sentence, or None."""
     rule, kind = field.metadata, field_type(field)
@@ -72,7 +78,7 @@ def _fault(value: Any, field: dataclasses.Field) -> str | None:
     if not isinstance(value, legal) or (isinstance(value, bool) and kind is not bool):
         return f"be {'an' if kind is int else 'a'} {kind.__name__}"
     if rule["choices"]:
-        return None if value in rule["choices"] else f"be one of {', '.join(rule['choices'])}"
+        return None if is_choice(str(value), rule["choices"]) else f"be one of {', '.join(rule['choices'])}"
     if isinstance(value, float) and not math.isfinite(value):
         return "be a finite number"
     if rule["low"] is not None and value < rule["low"]:

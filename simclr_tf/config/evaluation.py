@@ -125,10 +125,10 @@ class Transfer(Trained):
     def __post_init__(self) -> None:
         """Raises ValueError without targets, or for an unknown one."""
         super().__post_init__()
-        names = [target.partition(":")[0] for target in self.each]
-        if not names or not set(names) <= set(DATASET_NAMES):
+        known = {name.partition(":")[0] for name in DATASET_NAMES}
+        if not self.each or not {target.partition(":")[0] for target in self.each} <= known:
             raise ValueError(
-                f"`targets` must be of {', '.join(DATASET_NAMES)}, each with its folder like folder:PATH. "
+                f"`targets` must be of {', '.join(DATASET_NAMES)}, the first four with a folder like folder:PATH. "
                 f"Received: {self.targets}"
             )
 

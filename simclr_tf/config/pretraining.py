@@ -18,7 +18,7 @@ AUGMENTATION_NAMES = (
     "jitter", "noise", "posterize", "rotate", "rotate90", "saturation", "shift", "sobel", "solarize",
 )  # fmt: skip
 PRESET_NAMES = ("autoaugment", "color_only", "crop_only", "simclr", "simclr_blur", "supervised")
-DATASET_NAMES = ("cifar10", "cifar100", "folder", "patterns")
+DATASET_NAMES = ("cifar10", "cifar100", "folder", "patterns", "records:GLOB", "tfds:NAME")
 ENCODER_NAMES = (
     "mobilenet_v2", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet200", "vgg11",
 )  # fmt: skip
@@ -42,7 +42,9 @@ class Data(Section):
 
     dataset: str = setting("cifar10", "Data set to read.", choices=DATASET_NAMES)
     data_dir: str | None = setting(None, "Folder that holds the data; CIFAR is downloaded if not given.", path=True)
-    image_size: int | None = setting(None, "Side of the square images, in pixels; needed for folder.", low=8)
+    image_size: int | None = setting(
+        None, "Side of the square images, in pixels; needed for folder, records and tfds.", low=8
+    )
     validation_fraction: float = setting(
         0.1, "Part of the training images held out for the validation loss; 0 trains on all, as published recipes do.",
         low=0, high=0.5,
@@ -50,6 +52,23 @@ class Data(Section):
     train_fraction: float = setting(
         1.0, "Part of the other training images to learn from, to see what fewer images are worth.", above=0, high=1
     )
+    judge_dataset: str | None = setting(
+        None,
+        "Labeled data for `monitor_every` and for the probes, where `dataset` has no labels.",
+        choices=DATASET_NAMES,
+    )
+    judge_data_dir: str | None = setting(None, "Folder of that data.", path=True)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a folder of data that is not named."""
+        super().__post_init__()
+        if self.judge_data_dir and not self.judge_dataset:
+            raise ValueError("`judge_data_dir` goes with `judge_dataset`. Received: `judge_data_dir` alone")
+
+    @property
+    def judged_on(self) -> tuple[str, str | None]:
+        """Name and folder of the data to judge on."""
+        return (self.judge_dataset, self.judge_data_dir) if self.judge_dataset else (self.dataset, self.data_dir)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,9 +19,9 @@ def load(name: str, data_dir: str | Path | None = None, image_size: int | None =
     """Reads a data set by name.
 
     Args:
-        name: One of `DATASETS`.
-        data_dir: Folder of the files. Needed for `folder`; None downloads CIFAR; `patterns` takes none.
-        image_size: Side of the images in pixels. Needed for `folder`; None for the data set's own size.
+        name: One of `DATASETS`; of those in `NAMED`, with what it says after a colon.
+        data_dir: Folder of the files. Needed for `folder`; None downloads CIFAR; `patterns` and `records` take none.
+        image_size: Side of the images in pixels. Needed where they are `resizable`; else None for their own size.
         seed: Seed that `patterns` is generated from.
 
     Raises:
@@ -29,25 +29,30 @@ def load(name: str, data_dir: str | Path | None = None, image_size: int | None =
         OSError: If the data has to be downloaded and cannot be.
     """
     check(name, data_dir, image_size)
-    return DATASETS[name](name, data_dir, image_size, seed)
+    return DATASETS[name.partition(":")[0]](name, data_dir, image_size, seed)
 
 
 def check(name: str, data_dir: str | Path | None = None, image_size: int | None = None) -> None:
     """Raises ValueError for arguments that `load` would refuse, without reading any image."""
-    if name not in DATASETS:
-        raise ValueError(f"The data set must be one of {sorted(DATASETS)}. Received: {name!r}")
-    if name == "folder":
-        if not data_dir:
-            raise ValueError(f"`dataset=folder` needs `data_dir`, the folder with the images. Received: {data_dir!r}")
+    kind, _, rest = name.partition(":")
+    if kind not in DATASETS or bool(rest) != (kind in NAMED):
+        known = sorted((set(DATASETS) - set(NAMED)) | {f"{kind}:{what}" for kind, what in NAMED.items()})
+        raise ValueError(f"The data set must be one of {known}. Received: {name!r}")
+    if resizable(name):
         if image_size is None or image_size < 1:
             raise ValueError(
-                f"`dataset=folder` needs `image_size`, the side in pixels to resize to. Received: {image_size}"
+                f"`dataset={name}` needs `image_size`, the side in pixels to resize to. Received: {image_size}"
             )
+        if kind == "records" and data_dir:
+            raise ValueError(f"`dataset={name}` says where its files are. Received: `data_dir={data_dir}`")
+    if kind == "folder":
+        if not data_dir:
+            raise ValueError(f"`dataset=folder` needs `data_dir`, the folder with the images. Received: {data_dir!r}")
         if not Path(data_dir).is_dir():
             raise ValueError(f"`data_dir` must be a folder of images. Received: {str(data_dir)!r}, which is no folder")
-    elif image_size not in (None, 32):
+    elif not resizable(name) and image_size not in (None, 32):
         raise ValueError(
-            f"`dataset={name}` has images of 32 x 32 pixels, and only a folder's are resized: leave `image_size` out. "
+            f"`dataset={name}` has images of 32 x 32 pixels, which are not resized: leave `image_size` out. "
             f"Received: {image_size}"
         )
     elif name == "patterns" and data_dir:
@@ -57,6 +62,11 @@ def check(name: str, data_dir: str | Path | None = None, image_size: int | None 
             "`data_dir` must be a folder or an archive, or a new folder to download into. "
             f"Received: {str(data_dir)!r}, in a folder that does not exist"
         )
+
+
+def resizable(name: str) -> bool:
+    """Whether a data set has images of any size, and so needs an `image_size`."""
+    return name.partition(":")[0] in ("folder", *NAMED)
 
 
 def _cifar(name: str, data_dir: str | Path | None, image_size: int | None, seed: int) -> Dataset:
@@ -77,4 +87,19 @@ def _patterns(name: str, data_dir: str | Path | None, image_size: int | None, se
     return load_patterns(seed=seed)
 
 
-DATASETS: dict[str, Loader] = {"cifar10": _cifar, "cifar100": _cifar, "folder": _folder, "patterns": _patterns}
+def _records(name: str, data_dir: str | Path | None, image_size: int, seed: int) -> Dataset:
+    from simclr_tf.data.records import load_records
+
+    return load_records(name, image_size)
+
+
+def _tfds(name: str, data_dir: str | Path | None, image_size: int, seed: int) -> Dataset:
+    from simclr_tf.data.tensorflow_datasets import load_tfds
+
+    return load_tfds(name, str(data_dir) if data_dir else None, image_size)
+
+
+DATASETS: dict[str, Loader] = {
+    "cifar10": _cifar, "cifar100": _cifar, "folder": _folder, "patterns": _patterns, "records": _records, "tfds": _tfds,
+}  # fmt: skip
+NAMED = {"records": "GLOB", "tfds": "NAME"}  # what follows the name and a colon

@@ -88,7 +88,9 @@ def _decode(contents: tf.Tensor) -> tf.Tensor:
 
     def bmp() -> tf.Tensor:  # `decode_bmp` adds and drops no channels
         image = tf.io.decode_bmp(contents)
-        return tf.cond(tf.shape(image)[2] == 1, lambda: tf.image.grayscale_to_rgb(image[..., :1]), lambda: image[..., :3])
+        return tf.cond(
+            tf.shape(image)[2] == 1, lambda: tf.image.grayscale_to_rgb(image[..., :1]), lambda: image[..., :3]
+        )
 
     starts = tf.strings.substr(contents, 0, 2)
     image = tf.case(

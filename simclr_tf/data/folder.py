@@ -11,15 +11,20 @@ import tensorflow as tf
 
 from simclr_tf.data import check
 from simclr_tf.data.manifest import Manifest, cache_file, inspect
-from simclr_tf.data.source import UNDECODABLE, Dataset, EncodedImages, Split, hold_out, on_cpu
+from simclr_tf.data.source import (
+    NAMED_AT_MOST,
+    UNDECODABLE,
+    Dataset,
+    EncodedImages,
+    Split,
+    hold_out_test,
+    in_parallel,
+    on_cpu,
+    part_of_file,
+)
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
-TEST_FRACTION = 0.2
-
 _SPLIT_FOLDERS = {"train", "test", "val", "valid", "validation"}
-# Fixed: with the run's seed, an evaluation with another seed would test on images that were trained on.
-_HOLD_OUT_SEED = 0
-_NAMED_AT_MOST = 10
 
 
 class FileImages(EncodedImages):
@@ -37,14 +42,15 @@ class FileImages(EncodedImages):
 
     Attributes:
         paths: The files.
+        root: That folder.
     """
 
     def __init__(self, files: Manifest, image_size: int, root: str | Path = "", larger: bool | None = None) -> None:
         self.image_shape = image_size, image_size, 3
-        self.paths, self._files, self._root = files.paths, files, root
-        shorter = files.shapes.min(axis=1, initial=2**31 - 1) if len(files.paths) else np.zeros(1)
-        self.larger = bool(shorter.max() > image_size) if larger is None else larger
-        self._paths, self._orientations = on_cpu(np.array([os.fsencode(path) for path in self.paths], object)), on_cpu(files.orientations)
+        self.paths, self.root, self._files = files.paths, root, files
+        self.larger = bool(files.shapes.min(axis=1).max(initial=0) > image_size) if larger is None else larger
+        encoded = np.array([os.fsencode(path) for path in self.paths], object)
+        self._columns = tuple(map(on_cpu, (encoded, files.sizes, files.orientations)))
 
     def __len__(self) -> int:
         """The number of images."""
@@ -52,7 +58,7 @@ class FileImages(EncodedImages):
 
     def fingerprint(self) -> str:
         """SHA-256 of the files' names."""
-        names = (os.path.relpath(path, self._root or None) for path in self.paths)
+        names = (os.path.relpath(path, self.root or None) for path in self.paths)
         return hashlib.sha256("\0".join(names).encode(errors="surrogateescape")).hexdigest()
 
     def stamp(self) -> str:
@@ -62,11 +68,16 @@ class FileImages(EncodedImages):
 
     def take(self, indices: np.ndarray) -> "FileImages":
         """The chosen files."""
-        return FileImages(self._files.take(indices), self.image_shape[0], self._root, self.larger)
+        return FileImages(self._files.take(indices), self.image_shape[0], self.root, self.larger)
 
-    def contents(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Int64 () -> the file's bytes, string (), and its EXIF orientation, int32 ()."""
-        return tf.io.read_file(self._paths[index]), self._orientations[index]
+    def opened(self, rows: tf.data.Dataset) -> tf.data.Dataset:
+        """Rows that begin with an index -> the files' bytes and EXIF orientations, and the rows."""
+
+        def read(index: tf.Tensor, *row: tf.Tensor) -> tf.data.Dataset:
+            path, size, orientation = (column[index] for column in self._columns)
+            return part_of_file(path, size, 0, 0).map(lambda contents: (contents, orientation, index, *row))
+
+        return in_parallel(rows, read)
 
     def name(self, index: int) -> str:
         """The file's path."""
@@ -143,7 +154,7 @@ def load_folder(data_dir: str | Path, image_size: int) -> Dataset:
     if "test" in splits:
         test, _ = _read_split(splits["test"], root, image_size, names or (), notes)
     elif names is not None and len(train) > 1:
-        train, test = hold_out(train, TEST_FRACTION, _HOLD_OUT_SEED)
+        train, test = hold_out_test(train)
         notes.append(f"folder: there is no test folder, so {len(test)} images of {root} were held out as test images")
     if splits and (ignored := [folder.name for folder in _folders(root) if folder not in splits.values()]):
         notes.append(f"folder: beside train and test, these folders are not read: {', '.join(ignored)}")
@@ -185,9 +196,9 @@ def _read_split(
         return Split(FileImages(_readable(root, loose, notes), image_size, root)), None
     names = known or tuple(sorted(classes))
     label_of = {path: label for label, name in enumerate(names) for path in classes.get(name, ())}
-    files = _readable(root, label_of, notes)
-    labels = np.array([label_of[path] for path in files.paths], np.int32)
-    return Split(FileImages(files, image_size, root), labels), names
+    readable = _readable(root, label_of, notes)
+    labels = np.array([label_of[path] for path in readable.paths], np.int32)
+    return Split(FileImages(readable, image_size, root), labels), names
 
 
 def _folders(root: Path) -> list[Path]:
@@ -229,9 +240,9 @@ def _readable(root: Path, paths: Iterable[str], notes: list[str]) -> Manifest:
             f"A folder of images must hold files that end in {', '.join(EXTENSIONS)}. "
             f"Received: {printable('; '.join([f'{root}, with {problem}', *notes]))}"
         )
-    notes += [f"folder: left out an unreadable file in {root}: {line}" for line in broken[:_NAMED_AT_MOST]]
-    if len(broken) > _NAMED_AT_MOST:
-        notes.append(f"folder: left out {len(broken) - _NAMED_AT_MOST} more unreadable files in {root}")
+    notes += [f"folder: left out an unreadable file in {root}: {line}" for line in broken[:NAMED_AT_MOST]]
+    if len(broken) > NAMED_AT_MOST:
+        notes.append(f"folder: left out {len(broken) - NAMED_AT_MOST} more unreadable files in {root}")
     return files.readable()
 
 

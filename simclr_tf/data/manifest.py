@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image
@@ -42,12 +42,14 @@ class Manifest:
 
     Args:
         paths: The files.
+        sizes: Their sizes in bytes, int64 (N,).
         shapes: Height and width of each image as it is to be seen, int32 (N, 2); zeros where the file is damaged.
         orientations: EXIF orientation of each image, int32 (N,).
         faults: What is wrong with each damaged file, by its path.
     """
 
     paths: tuple[str, ...]
+    sizes: np.ndarray
     shapes: np.ndarray
     orientations: np.ndarray
     faults: dict[str, str]
@@ -55,7 +57,7 @@ class Manifest:
     def take(self, indices: np.ndarray) -> "Manifest":
         """The chosen files."""
         paths = tuple(self.paths[index] for index in indices)
-        return Manifest(paths, self.shapes[indices], self.orientations[indices], self.faults)
+        return Manifest(paths, self.sizes[indices], self.shapes[indices], self.orientations[indices], self.faults)
 
     def readable(self) -> "Manifest":
         """The files that are not damaged."""
@@ -74,7 +76,9 @@ def inspect(paths: Sequence[str], cache: Path | None = None) -> Manifest:
     cache = cache if len(paths) >= WORTH_KEEPING else None
     warnings.filterwarnings("ignore", module=r"PIL\.")  # odd metadata and very large images, once for each file
     stats = [_stat(path) for path in paths]
-    sizes, times = (np.array(column, np.int64) for column in zip(*stats, strict=True)) if stats else (np.zeros(0),) * 2
+    sizes, times = (
+        (np.array(column, np.int64) for column in zip(*stats, strict=True)) if stats else (np.zeros(0, np.int64),) * 2
+    )
     shapes, orientations = np.zeros((len(paths), 2), np.int32), np.ones(len(paths), np.int32)
     faults: dict[str, str] = {}
     unknown = np.ones(len(paths), bool)
@@ -97,19 +101,25 @@ def inspect(paths: Sequence[str], cache: Path | None = None) -> Manifest:
                     *shapes[index], orientations[index] = answer
     if cache and len(todo):
         _save(cache, paths, dict(zip(_KEYS, (sizes, times, shapes, orientations), strict=True)), faults)
-    return Manifest(tuple(paths), shapes, orientations, faults)
+    return Manifest(tuple(paths), sizes, shapes, orientations, faults)
+
+
+def cache_folder() -> Path:
+    """Where this user's programs keep what they can make again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "simclr_tf"
 
 
 def cache_file(folder: Path) -> Path:
     """Where the manifest of a folder is kept, for this user."""
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return root / "simclr_tf" / "manifests" / f"{hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]}.npz"
+    return cache_folder() / "manifests" / f"{hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]}.npz"
 
 
-def look(path: str) -> tuple[int, int, int] | str:
-    """Height, width and EXIF orientation of an image file, or what is wrong with it."""
+def look(place: str | IO[bytes]) -> tuple[int, int, int] | str:
+    """Height, width and EXIF orientation of an image file, given by path or open, or what is wrong with it."""
     try:
-        with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(open(place, "rb")) if isinstance(place, str) else place
+            image = stack.enter_context(Image.open(file, formats=FORMATS))
             width, height = image.size
             if width * height > MAX_PIXELS:
                 return f"{width} x {height} pixels, and at most {MAX_PIXELS} are decoded"
@@ -164,7 +174,8 @@ def _load(cache: Path) -> tuple[dict[str, int], dict[str, np.ndarray], dict[str,
 def _save(cache: Path, paths: Sequence[str], columns: dict[str, np.ndarray], faults: dict[str, str]) -> None:
     reasons = [text for pair in faults.items() for text in pair]
     with contextlib.suppress(OSError), replacing(cache) as file:  # a cache: without it, the next start takes longer
-        np.savez(file, version=_VERSION, paths=_join(paths), faults=_join(reasons), **columns)
+        arrays: dict[str, Any] = {"version": _VERSION, "paths": _join(paths), "faults": _join(reasons), **columns}
+        np.savez(file, **arrays)
 
 
 def _join(texts: Sequence[str]) -> np.ndarray:

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from simclr_tf.data import decode
 from simclr_tf.data.damaged import Damaged
-from simclr_tf.data.source import CORES, LOST, EncodedImages, Order, Split, StreamImages, first_without_error, in_parallel, on_cpu
+from simclr_tf.data.source import CORES, LOST, EncodedImages, Order, Split, StreamImages, in_parallel, on_cpu
 
 READ_AHEAD = 2  # batches
 SUBSTITUTES = 100  # images that may take the place of one that cannot be decoded: those after it
@@ -24,8 +24,13 @@ SUBSTITUTES = 100  # images that may take the place of one that cannot be decode
 class Cuts(Protocol):
     """The boxes to cut out of images, for V views of each."""
 
-    views: int
-    validation_step: int  # the step whose boxes are those of validation
+    @property
+    def views(self) -> int:
+        """How many boxes there are for an image, V."""
+
+    @property
+    def validation_step(self) -> int:
+        """The step whose boxes are those of validation."""
 
     def draws(self, step: tf.Tensor | int, count: int) -> tf.Tensor:
         """What decides about the boxes of a global batch in a step, float32 (count, V, K)."""
@@ -130,9 +135,9 @@ def ordered_batches(
         cuts: Boxes to cut out of the original images, if the split has encoded ones: those of validation.
 
     Returns:
-        Batches of uint8 (B, H, W, C), or (B, V, H, W, C) with `cuts`, and labels int32 (B,). With a context, of batch_size / replicas rows, over and
-        over: of a stream that ends, TensorFlow hides the static shape from several workers, in case one of them ends
-        earlier.
+        Batches of uint8 (B, H, W, C), or (B, V, H, W, C) with `cuts`, and labels int32 (B,). With a context, of
+        batch_size / replicas rows, over and over: of a stream that ends, TensorFlow hides the static shape from several
+        workers, in case one of them ends earlier.
 
     Raises:
         ValueError: If `drop_remainder` would leave nothing, the labels asked for are missing, or the batch does not
@@ -215,31 +220,31 @@ def _read(
     return batches.with_options(options).prefetch(READ_AHEAD)
 
 
-def _decode(
-    images: EncodedImages, batches: tf.data.Dataset, cuts: Cuts | None, damaged: Damaged
-) -> tf.data.Dataset:
+def _decode(images: EncodedImages, batches: tf.data.Dataset, cuts: Cuts | None, damaged: Damaged) -> tf.data.Dataset:
     """Indices, int64 (B,), and what decides about their boxes -> pixels, and the indices of the images that they show."""
 
-    def decode_one(index: tf.Tensor, draws: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
-        contents, orientation = images.contents(index)
+    def decode_one(
+        contents: tf.Tensor, orientation: tf.Tensor, index: tf.Tensor, draws: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         side = images.image_shape[0]
         if cuts is None or draws is None:
             return decode.whole(contents, orientation, side), index
         boxes = cuts.boxes(draws, *tf.unstack(decode.shape_of(contents, orientation)))
         return decode.cut(contents, orientation, boxes, side), index
 
-    def substituted(index: tf.Tensor, draws: tf.Tensor | None = None) -> tf.data.Dataset:
-        candidates = (index + tf.range(min(SUBSTITUTES, len(images)), dtype=tf.int64)) % len(images)
+    def substituted(index: tf.Tensor, *draws: tf.Tensor) -> tf.data.Dataset:
+        candidates = tf.data.Dataset.range(min(SUBSTITUTES, len(images)))
+        candidates = candidates.map(lambda more: ((index + more) % len(images), *draws))
         shape = images.image_shape if cuts is None else (cuts.views, *images.image_shape)
         nothing = (tf.zeros(shape, tf.uint8), tf.constant(-1, tf.int64))
-        return first_without_error(candidates, lambda candidate: decode_one(candidate, draws), nothing)
+        return images.first_without_error(candidates, decode_one, nothing)
 
     def decoded(indices: tf.Tensor, *draws: tf.Tensor) -> tf.data.Dataset:
         rows = tf.data.Dataset.from_tensor_slices((indices, *draws))
         size = indices.shape[0] or tf.size(indices, tf.int64)
         # One image that cannot be decoded fails the whole batch, which is then made again with an eye on each image:
         # that is slower, so not the rule.
-        quick = rows.map(decode_one, CORES, deterministic=True).batch(size, drop_remainder=True)
+        quick = images.opened(rows).map(decode_one, CORES, deterministic=True).batch(size, drop_remainder=True)
         careful = in_parallel(rows, substituted).batch(size, drop_remainder=True)
         batch = quick.ignore_errors().concatenate(careful).take(1)
         return batch.map(lambda pixels, used: (pixels, indices, used))

@@ -20,6 +20,7 @@ UNDECODABLE = "its pixels cannot be decoded"
 
 NAMED_AT_MOST = 10  # damaged files, in a message
 
+TEST_FRACTION = 0.2
 CORES = os.cpu_count() or 1  # images that are decoded at a time
 
 Order = tuple[int, tf.Tensor]  # the seed, and the epoch as an int64 scalar
@@ -106,17 +107,24 @@ class EncodedImages(Images):
 
     larger: bool
 
-    def contents(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Int64 () -> the encoded image, string (), and its EXIF orientation, int32 (); by TensorFlow's operations alone."""
+    def take(self, indices: np.ndarray) -> "EncodedImages":
+        """The chosen images, in the order of `indices`, int (M,)."""
+        raise NotImplementedError
+
+    def opened(self, rows: tf.data.Dataset) -> tf.data.Dataset:
+        """Reads images, in order and several at a time, by TensorFlow's operations alone.
+
+        Args:
+            rows: Tuples of an index, int64 (), and anything else.
+
+        Returns:
+            Tuples of the encoded image, string (); its EXIF orientation, int32 (); and what was in the row.
+        """
         raise NotImplementedError
 
     def name(self, index: int) -> str:
         """What to call an image in a message."""
         raise NotImplementedError
-
-    def center(self, index: tf.Tensor) -> tf.Tensor:
-        """Int64 () -> the center square of an image, uint8 (H, W, C)."""
-        return decode.whole(*self.contents(index), self.image_shape[0])
 
     def read(self, indices: tf.Tensor) -> tf.Tensor:
         """Int64 (B,) -> the center squares, uint8 (B, H, W, C), eagerly.
@@ -127,15 +135,18 @@ class EncodedImages(Images):
         chosen = self.take(np.asarray(indices))
         pixels, read = chosen.each()
         if not read.all():
-            raise ValueError(lost([chosen.name(index) for index in np.flatnonzero(~read)]))
+            raise ValueError(lost([chosen.name(int(index)) for index in np.flatnonzero(~read)]))
         return tf.constant(pixels)
 
     def each(self) -> tuple[np.ndarray, np.ndarray]:
         """The center squares of all images, uint8 (N, H, W, C), and whether each could be decoded, bool (N,)."""
         nothing = (tf.zeros(self.image_shape, tf.uint8), False)
 
+        def center(contents: tf.Tensor, orientation: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, bool]:
+            return decode.whole(contents, orientation, self.image_shape[0]), True
+
         def read(index: tf.Tensor) -> tf.data.Dataset:
-            return first_without_error([index], lambda each: (self.center(each), True), nothing)
+            return self.first_without_error(tf.data.Dataset.from_tensors((index,)), center, nothing)
 
         if not len(self):
             return np.zeros((0, *self.image_shape), np.uint8), np.zeros(0, bool)
@@ -143,25 +154,35 @@ class EncodedImages(Images):
         pixels, done = images.batch(len(self)).get_single_element()
         return pixels.numpy(), done.numpy()
 
+    def first_without_error(
+        self, rows: tf.data.Dataset, decode_one: Callable[..., Any], otherwise: Any
+    ) -> tf.data.Dataset:
+        """What `decode_one` makes of the first image that can be read and decoded: a dataset of one element.
 
-def in_parallel(rows: tf.data.Dataset, read: Callable[..., tf.data.Dataset]) -> tf.data.Dataset:
+        Args:
+            rows: Rows of `opened`, to be tried in order.
+            decode_one: Function of what `opened` makes of a row.
+            otherwise: What to yield if all of them fail; of the same structure.
+        """
+        tried = self.opened(rows).map(decode_one).ignore_errors()
+        return tried.concatenate(tf.data.Dataset.from_tensors(otherwise)).take(1)
+
+
+def in_parallel(rows: tf.data.Dataset, read: Callable[..., tf.data.Dataset], at_a_time: int = CORES) -> tf.data.Dataset:
     """The one element of `read` of each row, in order, several at a time.
 
     Not a map that takes the element out of the dataset: it leaves threads behind each time it is made.
     """
-    return rows.interleave(read, CORES, 1, CORES, deterministic=True)
+    return rows.interleave(read, at_a_time, 1, at_a_time, deterministic=True)
 
 
-def first_without_error(candidates: Any, decode_one: Callable[[tf.Tensor], Any], otherwise: Any) -> tf.data.Dataset:
-    """What `decode_one` makes of the first candidate for which it does not fail: a dataset of one element.
+def part_of_file(path: tf.Tensor, length: tf.Tensor, start: tf.Tensor | int, end: tf.Tensor | int) -> tf.data.Dataset:
+    """`length` bytes of a file, between so many at its start and at its end: a dataset of one string.
 
-    Args:
-        candidates: Tensor whose rows to try, in order.
-        decode_one: Function of a row.
-        otherwise: What to return if all fail; of the same structure.
+    Not `tf.io.read_file`: that one has side effects, as TensorFlow sees it, so it runs one at a time where only
+    deterministic kernels are allowed.
     """
-    tried = tf.data.Dataset.from_tensor_slices(candidates).map(decode_one).ignore_errors()
-    return tried.concatenate(tf.data.Dataset.from_tensors(otherwise)).take(1)
+    return tf.data.FixedLengthRecordDataset(path, length, start, end)
 
 
 def lost(names: Sequence[str], limit: int = 0) -> str:
@@ -339,6 +360,12 @@ def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
     for label, count in zip(classes, _held_counts(sizes, fraction), strict=True):
         held[rng.permutation(np.flatnonzero(labels == label))[:count]] = True
     return split.take(np.flatnonzero(~held)), split.take(np.flatnonzero(held))
+
+
+def hold_out_test(split: Split) -> tuple[Split, Split]:
+    """Sets a fifth of every class aside as test images, always the same; (kept, held), both in the order of `split`."""
+    # Fixed: with the run's seed, an evaluation with another seed would test on images that were trained on.
+    return hold_out(split, TEST_FRACTION, 0)
 
 
 def part_of(split: Split, fraction: float, seed: int) -> Split:

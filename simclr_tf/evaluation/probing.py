@@ -49,8 +49,8 @@ def judge_run(
 
 
 def open_data(name: str, data_dir: str | None, config: Config, side: Callable[[], int]) -> Dataset:
-    """The data set to judge on; only a folder's images can be resized, and where the run's were not, to the given side."""
-    size = (config.data.image_size or side()) if name == "folder" else None
+    """The data set to judge on; where its images can be resized and the run's were not, to the given side."""
+    size = (config.data.image_size or side()) if data.resizable(name) else None
     return data.load(name, data_dir, size, config.training.seed)
 
 

@@ -9,7 +9,7 @@ import keras
 from rich.console import Console
 from rich.table import Table
 
-from simclr_tf import encoders, files
+from simclr_tf import data, encoders, files
 from simclr_tf.config import Config, Finetune, Transfer
 from simclr_tf.data.source import Dataset
 from simclr_tf.evaluation.features import extract
@@ -63,9 +63,9 @@ def _side(encoder: keras.Model) -> int:
 
 
 def split_target(target: str) -> tuple[str, str | None]:
-    """Name and folder of `name` or `name:folder`."""
+    """Name and folder of `name`, `name:folder`, or a name that has a colon itself."""
     name, _, folder = target.partition(":")
-    return name, folder or None
+    return (target, None) if name in data.NAMED else (name, folder or None)
 
 
 def _finetuned(

@@ -66,6 +66,16 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
             f"{train.image_shape[1]} pixels. Received: {config.training.resolutions}"
         )
 
+    judge = None
+    if config.data.judge_dataset:
+        size = config.data.image_size if data.resizable(config.data.judge_dataset) else None
+        judge = data.load(*config.data.judged_on, size, config.training.seed)
+        if judge.train.image_shape != train.image_shape:
+            raise ValueError(
+                f"`judge_dataset` must have images of {train.image_shape[0]} x {train.image_shape[1]} pixels, like those "
+                f"to learn from. Received: {judge.train.image_shape[0]} x {judge.train.image_shape[1]}"
+            )
+
     share, parts = config.training.batch_size // strategy.num_replicas_in_sync, config.training.accumulate
     if share % parts or share < 2 * parts:
         raise ValueError(
@@ -80,7 +90,7 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
         model.compile(optimizer, jit_compile=run.whole_step_compiled)
         if config.training.init_from and not run.plan.first_epoch:
             notes.append(take_over(model, config.training.init_from))
-        name = f"{config.data.dataset}-{config.network.encoder.replace(':', '.')}"
+        name = f"{config.data.dataset.partition(':')[0]}-{config.network.encoder.replace(':', '.')}"
         notes += run.open(model, name, {"flags.txt": flagfile}, {"image_shape": list(train.image_shape)})
 
     folder, cuts = run.folder, model.views.cuts() if train.larger else None
@@ -95,8 +105,11 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
         _show_views(model.views, train, cuts, run.log, folder)
     callbacks: list[keras.callbacks.Callback] = [Resolutions(sides, config.training.epochs)] if sides else []
     if every and run.chief:
-        watched, stop = validation or dataset.test or train, config.output.on_collapse == "stop"
-        callbacks.append(monitor.Monitor(watched, train, every, stop, config.objective.temperature, folder, cuts))
+        watched, known = (
+            (judge.test or judge.train, judge.train) if judge else (validation or dataset.test or train, train)
+        )
+        stop = config.output.on_collapse == "stop"
+        callbacks.append(monitor.Monitor(watched, known, every, stop, config.objective.temperature, folder, cuts))
     run.fit(model, callbacks, cuts, cuts)
     if run.chief:
         curves.loss_curves(folder / "metrics.csv", folder / "plots" / "loss.png")
@@ -117,9 +130,7 @@ def build_model(config: Config, image_shape: tuple[int, int, int]) -> SimCLR:
     return SimCLR(encoder, head, views, objective, config.training.accumulate)
 
 
-def _show_views(
-    views: TwoViews, train: Split, cuts: Cuts | None, log: EpochLog, folder: Path, count: int = 12
-) -> None:
+def _show_views(views: TwoViews, train: Split, cuts: Cuts | None, log: EpochLog, folder: Path, count: int = 12) -> None:
     """A picture of what the encoder will see: originals, and the two views of each."""
     shown = np.arange(min(count, len(train)))
     originals = train.take(shown).array()

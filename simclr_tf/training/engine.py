@@ -230,9 +230,7 @@ class Run:
         self, model: keras.Model, callbacks: list[keras.callbacks.Callback], first: int, last: int, step: int = 0
     ) -> None:
         training, plan = self._settings.training, self.plan
-        train = partial(
-            training_batches, self._train, training.batch_size, training.seed, first, step, **self._reading
-        )
+        train = partial(training_batches, self._train, training.batch_size, training.seed, first, step, **self._reading)
         model.fit(
             self._strategy.distribute_datasets_from_function(train),
             steps_per_epoch=plan.steps_per_epoch - step,

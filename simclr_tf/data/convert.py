@@ -1,0 +1,153 @@
+"""A folder of images, as `--dataset=folder` reads it, to TFRecord shards in the layout in which ImageNet is usually kept.
+
+    python -m simclr_tf.data.convert FOLDER RECORDS [--shard_mib=128] [--max_side=512]
+
+RECORDS gets `train-00000-of-00010.tfrecord` and so on, `test-...` where FOLDER has test images, and `shards.json` with the
+SHA-256 of each; `--dataset=records:RECORDS/*` reads it. Files go in as they are, unless `--max_side` is given: then an
+image with a longer side is shrunk and saved as a JPEG of quality 95. The same command continues after an interruption.
+"""
+
+import hashlib
+import io
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageOps
+
+from simclr_tf.data.folder import FileImages, load_folder
+from simclr_tf.data.source import CORES, Dataset, Split
+from simclr_tf.files import replacing, write_json
+from simclr_tf.progress import progress
+
+QUALITY = 95  # of a JPEG that is saved anew
+LIST = "shards.json"
+
+
+def convert(folder: str | Path, records: str | Path, shard_mib: int = 128, max_side: int | None = None) -> list[str]:
+    """Writes the shards that are not there yet; each is written whole or not at all.
+
+    The images of a split are spread over its shards in an order drawn once and for all, so that each shard has images of
+    all classes.
+
+    Args:
+        folder: Folder of images.
+        records: Folder for the shards, created if needed.
+        shard_mib: Size of a shard in MiB, about.
+        max_side: Longer side, in pixels, that no image exceeds; None leaves files as they are.
+
+    Returns:
+        What was left out, one sentence each.
+
+    Raises:
+        ValueError: If the folder has no images, a file cannot be read, or `records` holds shards of something else.
+    """
+    if shard_mib < 1 or (max_side is not None and max_side < 8):
+        raise ValueError(f"A shard has at least 1 MiB, an image 8 pixels. Received: {shard_mib} MiB, {max_side} pixels")
+    dataset, target = load_folder(folder, image_size=8), Path(records)
+    splits = {"train": dataset.train} | ({"test": dataset.test} if dataset.test else {})
+    plan: dict[str, Any] = {"shard_mib": shard_mib, "max_side": max_side}
+    plan |= {name: split.images.stamp() for name, split in splits.items()}
+    done: dict[str, Any] = {"plan": plan, "shards": {}}
+    if (target / LIST).exists():
+        done = json.loads((target / LIST).read_text())
+        if done["plan"] != plan:
+            raise ValueError(
+                f"{target} holds shards of other images or settings: delete it, or name another folder. "
+                f"Received: {plan['shard_mib']} MiB, `max_side={plan['max_side']}`"
+            )
+    elif target.exists() and any(target.iterdir()):
+        raise ValueError(
+            f"Expected a new folder, or one with shards to add to. Received: {target}, which has other files"
+        )
+    for name, split in splits.items():
+        _write_split(name, split, dataset, target, shard_mib, max_side, done)
+    return list(dataset.notes)
+
+
+def _write_split(
+    name: str, split: Split, dataset: Dataset, target: Path, shard_mib: int, max_side: int | None, done: dict[str, Any]
+) -> None:
+    if not isinstance(split.images, FileImages):
+        raise ValueError(f"Expected files. Received: {type(split.images).__name__}")
+    paths, root = split.images.paths, split.images.root
+    order = np.random.RandomState(0).permutation(len(paths))  # NumPy never changes its stream
+    count = max(1, round(sum(Path(path).stat().st_size for path in paths) / 2**20 / shard_mib))
+    parts = np.array_split(order, min(count, len(paths)))
+    labels = split.labels if split.labels is not None else np.full(len(paths), -1)
+    names = dataset.class_names or ()
+    for number, part in enumerate(progress(parts, f"writing {name}", len(parts))):
+        shard = f"{name}-{number:05}-of-{len(parts):05}.tfrecord"
+        if shard in done["shards"] and (target / shard).exists():
+            continue
+        chosen = [(paths[index], os.path.relpath(paths[index], root), int(labels[index])) for index in part]
+        with replacing(target / shard) as file:
+            with tf.io.TFRecordWriter(file.name) as writer:
+                for example in _examples(chosen, names, max_side):
+                    writer.write(example)
+            with open(file.name, "rb") as written:
+                digest = hashlib.file_digest(written, "sha256").hexdigest()
+        done["shards"][shard] = {"images": len(part), "sha256": digest}
+        write_json(target / LIST, done)
+
+
+def _examples(
+    chosen: Sequence[tuple[str, str, int]], names: Sequence[str], max_side: int | None, at_a_time: int = 256
+) -> Iterator[bytes]:
+    """The records of some files."""
+    with ThreadPoolExecutor(CORES) as threads:
+        for start in range(0, len(chosen), at_a_time):
+            yield from threads.map(lambda file: _example(file, names, max_side), chosen[start : start + at_a_time])
+
+
+def _example(file: tuple[str, str, int], names: Sequence[str], max_side: int | None) -> bytes:
+    path, name, label = file
+    contents = Path(path).read_bytes()
+    try:
+        with Image.open(io.BytesIO(contents)) as image:
+            kind, (width, height) = image.format or "", image.size
+            if max_side and max(width, height) > max_side:
+                upright = ImageOps.exif_transpose(image).convert("RGB")
+                upright.thumbnail((max_side, max_side), Image.Resampling.BICUBIC, reducing_gap=None)
+                kind, (width, height), saved = "JPEG", upright.size, io.BytesIO()
+                upright.save(saved, kind, quality=QUALITY)
+                contents = saved.getvalue()
+    except OSError as error:
+        raise ValueError(f"Expected image files. Received: {path} ({error})") from error
+    texts = {"image/encoded": contents, "image/format": kind.encode(), "image/filename": os.fsencode(name)}
+    numbers = {"image/height": height, "image/width": width}
+    if label >= 0:  # counted from 1, as ImageNet's are
+        numbers["image/class/label"], texts["image/class/text"] = label + 1, names[label].encode()
+    feature = {key: tf.train.Feature(bytes_list=tf.train.BytesList(value=[text])) for key, text in texts.items()}
+    feature |= {key: tf.train.Feature(int64_list=tf.train.Int64List(value=[n])) for key, n in numbers.items()}
+    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+
+
+def main(words: Sequence[str]) -> None:
+    """The command."""
+    settings = {
+        name: int(value) for word in words for name, value in re.findall(r"^--(shard_mib|max_side)=(\d+)$", word)
+    }
+    places = [word for word in words if not word.startswith("--")]
+    if len(places) != 2 or len(places) + len(settings) != len(words):
+        usage = "python -m simclr_tf.data.convert FOLDER RECORDS [--shard_mib=128] [--max_side=512]"
+        raise ValueError(f"usage: {usage}. Received: {' '.join(words)}")
+    for note in convert(places[0], places[1], **settings):
+        print(f"note     {note}")
+    print(f"records  {places[1]}: read it with --dataset=records:{places[1]}/*")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except (ValueError, OSError) as error:
+        sys.exit(f"convert: error: {error}".replace("`", ""))
+    except KeyboardInterrupt:
+        sys.exit("convert: interrupted: the same command continues")

@@ -1,0 +1,377 @@
+"""TFRecord shards of encoded images, each record of which can be read at any time.
+
+The shards are read through once, to find out where each record is, its label and its size; that is kept in the user's
+cache. From then on they are what a folder is: any order, any share, exact resume. Images are numbered in the order of
+their file names, so that neither shards nor their number decide about the order of an epoch.
+"""
+
+import contextlib
+import hashlib
+import io
+import os
+import re
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from simclr_tf.data.manifest import cache_folder, look
+from simclr_tf.data.source import (
+    CORES,
+    NAMED_AT_MOST,
+    Dataset,
+    EncodedImages,
+    Split,
+    hold_out_test,
+    in_parallel,
+    on_cpu,
+    part_of_file,
+)
+from simclr_tf.files import replacing
+from simclr_tf.progress import progress
+
+HEADER, FOOTER = 12, 4  # bytes around a record: its length and that one's checksum, and the checksum of its data
+REMOTE = 64  # records that are read at a time from where each takes a while, not a processor
+
+_COMPRESSED = (b"\x1f\x8b", b"\x78\x01", b"\x78\x9c", b"\x78\xda")  # how gzip's and zlib's files begin
+_COLUMNS = ("shards", "starts", "lengths", "labels", "shapes", "orientations", "files")
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The names of a record's features: by default, those in which ImageNet is usually kept."""
+
+    image: str = "image/encoded"
+    label: str | None = "image/class/label"
+    text: str | None = "image/class/text"
+    file: str | None = "image/filename"
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """Where the N images of some shards are, and what they are.
+
+    Args:
+        paths: The shards.
+        sizes: Their sizes in bytes, int64.
+        names: Name of each label that has one.
+        faults: What is wrong with the records that were left out, one line each.
+        shards: The shard of each record, int32 (N,).
+        starts: Where its data begins in it, int64 (N,).
+        lengths: How long they are, int64 (N,).
+        labels: Its label as stored, int64 (N,); -1 where it has none.
+        shapes: Height and width of its image as it is to be seen, int32 (N, 2).
+        orientations: EXIF orientation of its image, int32 (N,).
+        files: Name of its file, bytes (N,); empty where it has none.
+    """
+
+    paths: tuple[str, ...]
+    sizes: np.ndarray
+    names: dict[int, str]
+    faults: tuple[str, ...]
+    shards: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+    labels: np.ndarray
+    shapes: np.ndarray
+    orientations: np.ndarray
+    files: np.ndarray
+
+    def take(self, indices: np.ndarray) -> "Index":
+        """The chosen records."""
+        columns = [getattr(self, name)[indices] for name in _COLUMNS]
+        return Index(self.paths, self.sizes, self.names, self.faults, *columns)
+
+
+class RecordImages(EncodedImages):
+    """Images in TFRecord shards, decoded whenever they are read.
+
+    Args:
+        index: Where the N images are.
+        image_size: Side of the square images, in pixels.
+        keys: Names of the features.
+        larger: Whether to cut views out of the original images; by default, if one of them has a shorter side that is
+            longer than `image_size`.
+    """
+
+    def __init__(self, index: Index, image_size: int, keys: Keys, larger: bool | None = None) -> None:
+        self.image_shape = image_size, image_size, 3
+        self._index, self._keys = index, keys
+        self.larger = bool(index.shapes.min(axis=1).max(initial=0) > image_size) if larger is None else larger
+        self._paths = on_cpu(np.array([os.fsencode(path) for path in index.paths], object))
+        ends = index.sizes[index.shards] - index.starts - index.lengths
+        columns = (index.shards, index.starts, index.lengths, ends, index.orientations)
+        self._columns = tuple(map(on_cpu, columns))
+        self._at_a_time = REMOTE if any("://" in path for path in index.paths) else CORES
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self._index.shards)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the shards' names, and of where the records are in them."""
+        index = self._index
+        digest = hashlib.sha256("\0".join(map(os.path.basename, index.paths)).encode(errors="surrogateescape"))
+        for column in (index.shards, index.starts, index.lengths):
+            digest.update(column.tobytes())
+        return digest.hexdigest()
+
+    def stamp(self) -> str:
+        """SHA-256 of the fingerprint, of the shards' sizes and times of change, and of the side of the images."""
+        stats = [_stat(path) for path in self._index.paths]
+        return hashlib.sha256(repr((self.fingerprint(), stats, self.image_shape[0])).encode()).hexdigest()
+
+    def take(self, indices: np.ndarray) -> "RecordImages":
+        """The chosen images."""
+        return RecordImages(self._index.take(indices), self.image_shape[0], self._keys, self.larger)
+
+    def opened(self, rows: tf.data.Dataset) -> tf.data.Dataset:
+        """Rows that begin with an index -> the encoded images and EXIF orientations, and the rows."""
+        feature = {self._keys.image: tf.io.FixedLenFeature([], tf.string)}
+
+        def read(at: tf.Tensor, *row: tf.Tensor) -> tf.data.Dataset:
+            shard, start, length, end, orientation = (column[at] for column in self._columns)
+            return part_of_file(self._paths[shard], length, start, end).map(
+                lambda data: (tf.io.parse_single_example(data, feature)[self._keys.image], orientation, at, *row)
+            )
+
+        return in_parallel(rows, read, self._at_a_time)
+
+    def name(self, index: int) -> str:
+        """The shard, and the byte at which the record begins in it."""
+        at = int(self._index.starts[index]) - HEADER
+        return f"{self._index.paths[self._index.shards[index]]} at byte {at}"
+
+
+def load_records(name: str, image_size: int) -> Dataset:
+    """Reads the shards that a pattern names.
+
+    Where some files are called `train...`, the training images are in these, and the test images in those called
+    `test...` or else `validation...`. Labels are the classes' numbers in the order of those that are stored, which often
+    begin with 1. Without test images, a fifth of every class is held out.
+
+    Args:
+        name: "records:" and a pattern of files, such as "records:/data/imagenet/*".
+        image_size: Side of the square images, in pixels.
+
+    Raises:
+        ValueError: If there are no such files, one of them is damaged, or a test class has no training images.
+    """
+    pattern = name.partition(":")[2]
+    try:
+        paths = sorted(path for path in tf.io.gfile.glob(pattern) if not tf.io.gfile.isdir(path))
+    except tf.errors.OpError as error:
+        raise ValueError(f"Expected a pattern of files. Received: {pattern} ({error.message})") from error
+    # What lies beside the shards: what `convert` knows of them, and what people write about them.
+    paths = [path for path in paths if not path.endswith((".json", ".md", ".txt", ".csv"))]
+    if not paths:
+        raise ValueError(f"Expected a pattern of TFRecord files. Received: {pattern}, which matches none")
+    kinds = {kind: [p for p in paths if re.match(kind, os.path.basename(p), re.I)] for kind in ("train", "test", "val")}
+    train, test = (kinds["train"], kinds["test"] or kinds["val"]) if kinds["train"] else (paths, [])
+    unread = len(paths) - len(train) - len(test)
+    notes = [f"records: {unread} of {len(paths)} files are neither for training nor for testing"] if unread else []
+    return dataset_of("records", train, test, image_size, Keys(), None, notes)
+
+
+def dataset_of(
+    name: str, train: Sequence[str], test: Sequence[str], image_size: int, keys: Keys,
+    class_names: Sequence[str] | None, notes: Sequence[str] = (),
+) -> Dataset:  # fmt: skip
+    """The data set of some shards.
+
+    Args:
+        name: Name of the data set.
+        train: Shards to learn from.
+        test: Shards to judge on; none to hold out a fifth of the training images, if they have labels.
+        image_size: Side of the square images, in pixels.
+        keys: Names of the features.
+        class_names: Name of each label as stored; None takes the names and numbers that the records have.
+        notes: Notes of the caller.
+
+    Raises:
+        ValueError: If a shard is damaged, there are no images, or a test class has no training images.
+    """
+    notes, held = list(notes), None
+    learned = _index(train, keys, notes, name)
+    stored = np.unique(learned.labels)
+    labeled = bool(stored[0] >= 0)
+    if not labeled and stored[-1] >= 0:
+        notes.append(f"{name}: some records have no label, so none is used")
+    classes = np.arange(len(class_names)) if class_names else stored
+    images = RecordImages(learned, image_size, keys)
+    split = Split(images, np.searchsorted(classes, learned.labels).astype(np.int32) if labeled else None)
+    if test:
+        judged = _index(test, keys, notes, name)
+        if labeled and (strange := np.setdiff1d(judged.labels, classes)).size:
+            raise ValueError(f"Every test label must be one of the training images. Received: {strange.tolist()}")
+        labels = np.searchsorted(classes, judged.labels).astype(np.int32) if labeled else None
+        held = Split(RecordImages(judged, image_size, keys, images.larger), labels)
+    elif labeled and len(split) > 1:
+        split, held = hold_out_test(split)
+        notes.append(f"{name}: there are no test records, so {len(held)} images were held out as test images")
+    texts = class_names or [learned.names.get(label, str(label)) for label in classes.tolist()]
+    return Dataset(name, split, held, tuple(texts) if labeled else None, tuple(notes))
+
+
+def _index(paths: Sequence[str], keys: Keys, notes: list[str], name: str) -> Index:
+    """Where the images of shards are; adds to `notes` what was left out."""
+    index = find(paths, keys)
+    notes += [f"{name}: left out an unreadable image: {fault}" for fault in index.faults[:NAMED_AT_MOST]]
+    if len(index.faults) > NAMED_AT_MOST:
+        notes.append(f"{name}: left out {len(index.faults) - NAMED_AT_MOST} more unreadable images")
+    if not len(index.shards):
+        problem = f"; {index.faults[0]}" if index.faults else ""
+        raise ValueError(f"Expected records with {keys.image!r}. Received: none in {', '.join(paths[:3])}{problem}")
+    return index
+
+
+def find(paths: Sequence[str], keys: Keys) -> Index:
+    """Where the images of shards are, from the user's cache where the shards are as they were.
+
+    Raises:
+        ValueError: If a shard is damaged.
+    """
+    paths = [_unpacked(path) for path in paths]
+    with ThreadPoolExecutor(CORES) as threads:
+        parts = list(progress(threads.map(lambda path: _shard(path, keys), paths), "reading records", len(paths)))
+    columns = [np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS[1:]]
+    shards = np.repeat(np.arange(len(parts), dtype=np.int32), [len(part.starts) for part in parts])
+    names = {label: text for part in parts for label, text in part.names.items()}
+    faults = tuple(fault for part in parts for fault in part.faults)
+    sizes = np.array([part.sizes[0] for part in parts])
+    index = Index(tuple(paths), sizes, names, faults, shards, *columns)
+    # A class before those whose names go on where its own ends, as in a folder.
+    names_in_order = np.char.replace(index.files, b"/", b"\0", 1)
+    return index.take(np.argsort(names_in_order, kind="stable"))
+
+
+def _shard(path: str, keys: Keys) -> Index:
+    """The index of one shard."""
+    size, changed = _stat(path)
+    known = hashlib.sha256(repr((os.path.abspath(path), size, changed, keys)).encode(errors="surrogateescape"))
+    cache = cache_folder() / "records" / f"{known.hexdigest()[:24]}.npz"
+    with contextlib.suppress(Exception), open(cache, "rb") as file, np.load(file, allow_pickle=False) as kept:
+        columns = [kept[name] for name in _COLUMNS]
+        names = dict(zip(kept["numbers"].tolist(), kept["texts"].tolist(), strict=True))
+        return Index((path,), np.array([size]), names, tuple(kept["faults"].tolist()), *columns)
+    index = _read_through(path, size, keys)
+    with contextlib.suppress(OSError), replacing(cache) as new:  # without it, the next start takes as long
+        np.savez(
+            new, **{name: getattr(index, name) for name in _COLUMNS}, numbers=np.array(list(index.names), np.int64),
+            texts=np.array(list(index.names.values()), np.str_), faults=np.array(index.faults, np.str_),
+        )  # fmt: skip
+    return index
+
+
+def _read_through(path: str, size: int, keys: Keys) -> Index:
+    rows: list[tuple[int, ...]] = []
+    files: list[bytes] = []
+    names: dict[int, str] = {}
+    faults: list[str] = []
+    for start, data in _records(path, size):
+        try:
+            features = tf.train.Example.FromString(data).features.feature
+        except Exception:  # protobuf's own error has no public name
+            raise ValueError(f"Expected TFRecords of tf.train.Example. Received: {path}, byte {start}") from None
+        images = features[keys.image].bytes_list.value
+        found = look(io.BytesIO(images[0])) if len(images) == 1 else f"no image in {keys.image!r}"
+        if isinstance(found, str):
+            faults.append(f"{path} at byte {start - HEADER} ({found})")
+            continue
+        labels = features[keys.label].int64_list.value if keys.label else []
+        label = int(labels[0]) if len(labels) == 1 else -1
+        texts = features[keys.text].bytes_list.value if keys.text and label >= 0 else []
+        if texts:
+            names.setdefault(label, texts[0].decode(errors="backslashreplace"))
+        rows.append((start, len(data), label, *found))
+        files.append((features[keys.file].bytes_list.value or [b""])[0] if keys.file else b"")
+    table = np.array(rows, np.int64).reshape(-1, 6)
+    starts, lengths, labels, heights, widths, orientations = table.T.copy()
+    shapes = np.stack([heights, widths], axis=1).astype(np.int32)
+    shards = np.zeros(len(table), np.int32)
+    return Index(
+        (path,), np.array([size]), names, tuple(faults), shards, starts, lengths, labels, shapes,
+        orientations.astype(np.int32), np.array(files, np.bytes_),
+    )  # fmt: skip
+
+
+def _records(path: str, size: int) -> Iterator[tuple[int, bytes]]:
+    """Where the data of each record begins, and the data."""
+    with tf.io.gfile.GFile(path, "rb") as file:
+        at = 0
+        while at < size:
+            header = file.read(HEADER)
+            length, check = struct.unpack("<QI", header) if len(header) == HEADER else (size, 0)
+            # The checksum first: a damaged length could be any number.
+            if check != _masked(header[:8]) or at + HEADER + length + FOOTER > size:
+                raise ValueError(f"Expected TFRecords. Received: {path}, damaged or cut off at byte {at} of {size}")
+            data = file.read(length)
+            file.read(FOOTER)
+            yield at + HEADER, data
+            at += HEADER + length + FOOTER
+
+
+def _masked(data: bytes) -> int:
+    """TFRecord's checksum: CRC-32C, rotated, plus a constant."""
+    crc = crc32c(data)
+    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def crc32c(data: bytes) -> int:
+    """The Castagnoli checksum of a few bytes."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = _TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)
+    return crc ^ 0xFFFFFFFF
+
+
+def _table() -> list[int]:
+    table = []
+    for byte in range(256):
+        for _ in range(8):
+            byte = (byte >> 1) ^ (0x82F63B78 if byte & 1 else 0)
+        table.append(byte)
+    return table
+
+
+_TABLE = _table()
+
+
+def _stat(path: str) -> tuple[int, int]:
+    """Size in bytes and time of change in nanoseconds."""
+    try:
+        found = tf.io.gfile.stat(path)
+    except tf.errors.OpError as error:
+        raise ValueError(f"Expected a shard of TFRecords. Received: {path} ({type(error).__name__})") from error
+    return found.length, found.mtime_nsec
+
+
+def _unpacked(path: str) -> str:
+    """The path of a shard that is not compressed: its own, or that of a copy in the user's cache.
+
+    Of a compressed file, no part can be read without what comes before it.
+    """
+    with tf.io.gfile.GFile(path, "rb") as file:
+        header = file.read(HEADER)
+        # The length of a first record may look like the beginning of a compressed file, but not with its checksum.
+        if header[:2] not in _COMPRESSED or struct.pack("<I", _masked(header[:8])) == header[8:]:
+            return path
+        size, changed = _stat(path)
+        known = hashlib.sha256(repr((path, size, changed)).encode(errors="surrogateescape")).hexdigest()[:24]
+        copy = cache_folder() / "unpacked" / f"{known}-{os.path.basename(path)}"
+        if not copy.exists():
+            file.seek(0)
+            unpack = zlib.decompressobj(wbits=47)  # gzip or zlib, whichever it is
+            try:
+                with replacing(copy) as out:
+                    while part := file.read(2**20):
+                        out.write(unpack.decompress(part))
+            except zlib.error as error:
+                raise ValueError(
+                    f"Expected TFRecords. Received: {path}, a damaged compressed file ({error})"
+                ) from error
+    return str(copy)

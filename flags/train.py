@@ -21,7 +21,12 @@ def main() -> None:
     for group in groups.values():
         define(group)
     absl_flags.DEFINE_bool("preview", False, "Draw the augmentations into --run_dir or preview/ and train nothing.")
-    run(_train, f"{__doc__}\n--preview draws the augmentations into --run_dir or preview/ and trains nothing.", groups)
+    absl_flags.DEFINE_bool("input_report", False, "Measure the input and the step alone, and train nothing.")
+    more = (
+        "--preview draws the augmentations into --run_dir or preview/ and trains nothing.\n"
+        "--input_report measures the input and the step, each alone, says which is the bottleneck, and trains nothing."
+    )
+    run(_train, f"{__doc__}\n{more}", groups)
 
 
 def _train() -> None:
@@ -35,6 +40,12 @@ def _train() -> None:
     preflight.check(config)
     # Imported after everything else was found to be right, because it takes seconds.
     import simclr_tf.quiet  # noqa: F401
+
+    if FLAGS.input_report:
+        from simclr_tf.tasks.input_report import input_report
+
+        print(input_report(config))
+        return
     from simclr_tf.tasks.pretrain import pretrain
 
     pretrain(config, as_flagfile(config))

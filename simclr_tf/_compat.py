@@ -7,12 +7,15 @@ import tensorflow as tf
 # Layers without a name are numbered through the process; there is no public way to start again.
 from keras.src.utils.naming import reset_uids
 from tensorflow.python.client import device_lib
+
+# Deterministic kernels can be asked for publicly; whether they were cannot.
+from tensorflow.python.framework.config import is_op_determinism_enabled
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
 # The format of a trace, which TensorFlow writes and offers no public way to read.
 from tensorflow.tsl.profiler.protobuf.xplane_pb2 import XSpace
 
-__all__ = ["HAS_XLA", "XSpace", "compiled_by_xla", "gpu_memory", "reset_uids"]
+__all__ = ["HAS_XLA", "XSpace", "compiled_by_xla", "gpu_memory", "is_op_determinism_enabled", "reset_uids"]
 
 # TensorFlow's build for TPUs has no XLA for the host's CPU. A TPU compiles the whole step by itself.
 HAS_XLA = not any(importlib.metadata.distributions(name="tensorflow-tpu"))

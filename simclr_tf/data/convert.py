@@ -29,6 +29,7 @@ from simclr_tf.progress import progress
 
 QUALITY = 95  # of a JPEG that is saved anew
 LIST = "shards.json"
+MEBIBYTE = 2**20
 
 
 def convert(folder: str | Path, records: str | Path, shard_mib: int = 128, max_side: int | None = None) -> list[str]:
@@ -79,7 +80,7 @@ def _write_split(
         raise ValueError(f"Expected files. Received: {type(split.images).__name__}")
     paths, root = split.images.paths, split.images.root
     order = np.random.RandomState(0).permutation(len(paths))  # NumPy never changes its stream
-    count = max(1, round(sum(Path(path).stat().st_size for path in paths) / 2**20 / shard_mib))
+    count = max(1, round(sum(Path(path).stat().st_size for path in paths) / MEBIBYTE / shard_mib))
     parts = np.array_split(order, min(count, len(paths)))
     labels = split.labels if split.labels is not None else np.full(len(paths), -1)
     names = dataset.class_names or ()

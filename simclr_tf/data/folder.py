@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from simclr_tf._compat import is_op_determinism_enabled
 from simclr_tf.data import check
 from simclr_tf.data.manifest import Manifest, cache_file, inspect
 from simclr_tf.data.source import (
@@ -18,9 +19,7 @@ from simclr_tf.data.source import (
     EncodedImages,
     Split,
     hold_out_test,
-    in_parallel,
     on_cpu,
-    part_of_file,
 )
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
@@ -49,8 +48,8 @@ class FileImages(EncodedImages):
         self.image_shape = image_size, image_size, 3
         self.paths, self.root, self._files = files.paths, root, files
         self.larger = bool(files.shapes.min(axis=1).max(initial=0) > image_size) if larger is None else larger
-        encoded = np.array([os.fsencode(path) for path in self.paths], object)
-        self._columns = tuple(map(on_cpu, (encoded, files.sizes, files.orientations)))
+        self._encoded = on_cpu(np.array([os.fsencode(path) for path in self.paths], object))
+        self._orientations = on_cpu(files.orientations)
 
     def __len__(self) -> int:
         """The number of images."""
@@ -70,14 +69,18 @@ class FileImages(EncodedImages):
         """The chosen files."""
         return FileImages(self._files.take(indices), self.image_shape[0], self.root, self.larger)
 
-    def opened(self, rows: tf.data.Dataset) -> tf.data.Dataset:
-        """Rows that begin with an index -> the files' bytes and EXIF orientations, and the rows."""
+    @property
+    def decoders(self) -> int | None:
+        """All cores, unless there are only deterministic kernels: reading files has side effects, as TensorFlow sees it."""
+        return None if is_op_determinism_enabled() else super().decoders
 
-        def read(index: tf.Tensor, *row: tf.Tensor) -> tf.data.Dataset:
-            path, size, orientation = (column[index] for column in self._columns)
-            return part_of_file(path, size, 0, 0).map(lambda contents: (contents, orientation, index, *row))
+    def fetched(self, rows: tf.data.Dataset) -> tf.data.Dataset:
+        """Rows that begin with an index -> the files' paths and EXIF orientations, and the rows."""
+        return rows.map(lambda index, *row: (self._encoded[index], self._orientations[index], index, *row))
 
-        return in_parallel(rows, read)
+    def contents(self, fetched: tf.Tensor) -> tf.Tensor:
+        """A path -> the file's bytes."""
+        return tf.io.read_file(fetched)
 
     def name(self, index: int) -> str:
         """The file's path."""

@@ -125,7 +125,9 @@ def look(place: str | IO[bytes]) -> tuple[int, int, int] | str:
                 return f"{width} x {height} pixels, and at most {MAX_PIXELS} are decoded"
             if image.format == "BMP" and image.mode not in ("L", "RGB", "RGBA"):
                 return "a BMP file with a palette, which TensorFlow does not read: save it as PNG"
-            orientation = image.getexif().get(_ORIENTATION, 1)
+            # Of a PNG file without EXIF data before its pixels, Pillow would decode these to look for it behind them.
+            known = image.format != "PNG" or "exif" in image.info
+            orientation = image.getexif().get(_ORIENTATION, 1) if known else 1
             orientation = orientation if orientation in range(1, 9) else 1
             if not _complete(file, image.format or ""):
                 image.load()

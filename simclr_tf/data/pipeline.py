@@ -15,10 +15,10 @@ import tensorflow as tf
 
 from simclr_tf.data import decode
 from simclr_tf.data.damaged import Damaged
-from simclr_tf.data.source import CORES, LOST, EncodedImages, Order, Split, StreamImages, in_parallel, on_cpu
+from simclr_tf.data.source import LOST, EncodedImages, Order, Split, StreamImages, in_parallel, on_cpu
 
 READ_AHEAD = 2  # batches
-SUBSTITUTES = 100  # images that may take the place of one that cannot be decoded: those after it
+SUBSTITUTES = 8  # images that may take the place of one that cannot be decoded: those after it
 
 
 class Cuts(Protocol):
@@ -223,35 +223,44 @@ def _read(
 def _decode(images: EncodedImages, batches: tf.data.Dataset, cuts: Cuts | None, damaged: Damaged) -> tf.data.Dataset:
     """Indices, int64 (B,), and what decides about their boxes -> pixels, and the indices of the images that they show."""
 
+    def fetch(indices: tf.Tensor, *draws: tf.Tensor) -> tf.data.Dataset:
+        rows = tf.data.Dataset.from_tensor_slices((indices, *draws))
+        return images.fetched(rows).batch(_size(indices), drop_remainder=True)
+
     def decode_one(
-        contents: tf.Tensor, orientation: tf.Tensor, index: tf.Tensor, draws: tf.Tensor | None = None
+        fetched: tf.Tensor, orientation: tf.Tensor, index: tf.Tensor, draws: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        side = images.image_shape[0]
+        contents, side = images.contents(fetched), images.image_shape[0]
         if cuts is None or draws is None:
             return decode.whole(contents, orientation, side), index
         boxes = cuts.boxes(draws, *tf.unstack(decode.shape_of(contents, orientation)))
         return decode.cut(contents, orientation, boxes, side), index
 
-    def substituted(index: tf.Tensor, *draws: tf.Tensor) -> tf.data.Dataset:
-        candidates = tf.data.Dataset.range(min(SUBSTITUTES, len(images)))
-        candidates = candidates.map(lambda more: ((index + more) % len(images), *draws))
+    def substituted(fetched: tf.Tensor, orientation: tf.Tensor, index: tf.Tensor, *draws: tf.Tensor) -> tf.data.Dataset:
+        count = min(1 + SUBSTITUTES, len(images))
+        candidates = tf.data.Dataset.range(count).map(lambda more: ((index + more) % len(images), *draws))
         shape = images.image_shape if cuts is None else (cuts.views, *images.image_shape)
         nothing = (tf.zeros(shape, tf.uint8), tf.constant(-1, tf.int64))
-        return images.first_without_error(candidates, decode_one, nothing)
+        return images.first_without_error(candidates, count, decode_one, nothing)
 
-    def decoded(indices: tf.Tensor, *draws: tf.Tensor) -> tf.data.Dataset:
-        rows = tf.data.Dataset.from_tensor_slices((indices, *draws))
-        size = indices.shape[0] or tf.size(indices, tf.int64)
+    def decoded(fetched: tf.Tensor, orientations: tf.Tensor, indices: tf.Tensor, *draws: tf.Tensor) -> tf.data.Dataset:
+        rows = tf.data.Dataset.from_tensor_slices((fetched, orientations, indices, *draws))
         # One image that cannot be decoded fails the whole batch, which is then made again with an eye on each image:
         # that is slower, so not the rule.
-        quick = images.opened(rows).map(decode_one, CORES, deterministic=True).batch(size, drop_remainder=True)
-        careful = in_parallel(rows, substituted).batch(size, drop_remainder=True)
+        quick = rows.map(decode_one, images.decoders, deterministic=images.decoders and True)
+        quick = quick.batch(_size(indices), drop_remainder=True)
+        careful = in_parallel(rows, substituted, images.decoders).batch(_size(indices), drop_remainder=True)
         batch = quick.ignore_errors().concatenate(careful).take(1)
         return batch.map(lambda pixels, used: (pixels, indices, used))
 
     count = batches.cardinality()
-    read = batches.flat_map(decoded).apply(tf.data.experimental.assert_cardinality(count))
-    return read.map(damaged.check)
+    read = batches.flat_map(fetch).prefetch(READ_AHEAD).flat_map(decoded)
+    return read.apply(tf.data.experimental.assert_cardinality(count)).map(damaged.check)
+
+
+def _size(indices: tf.Tensor) -> int | tf.Tensor:
+    """The number of rows, as an integer where it is known."""
+    return indices.shape[0] or tf.size(indices, tf.int64)
 
 
 @contextlib.contextmanager

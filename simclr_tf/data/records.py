@@ -29,7 +29,6 @@ from simclr_tf.data.source import (
     hold_out_test,
     in_parallel,
     on_cpu,
-    part_of_file,
 )
 from simclr_tf.files import replacing
 from simclr_tf.progress import progress
@@ -66,7 +65,7 @@ class Index:
         labels: Its label as stored, int64 (N,); -1 where it has none.
         shapes: Height and width of its image as it is to be seen, int32 (N, 2).
         orientations: EXIF orientation of its image, int32 (N,).
-        files: Name of its file, bytes (N,); empty where it has none.
+        files: What to sort the images by, from the names of their files, bytes (N,); empty where they have none.
     """
 
     paths: tuple[str, ...]
@@ -129,17 +128,21 @@ class RecordImages(EncodedImages):
         """The chosen images."""
         return RecordImages(self._index.take(indices), self.image_shape[0], self._keys, self.larger)
 
-    def opened(self, rows: tf.data.Dataset) -> tf.data.Dataset:
-        """Rows that begin with an index -> the encoded images and EXIF orientations, and the rows."""
-        feature = {self._keys.image: tf.io.FixedLenFeature([], tf.string)}
+    def fetched(self, rows: tf.data.Dataset) -> tf.data.Dataset:
+        """Rows that begin with an index -> the records and EXIF orientations, and the rows."""
 
         def read(at: tf.Tensor, *row: tf.Tensor) -> tf.data.Dataset:
             shard, start, length, end, orientation = (column[at] for column in self._columns)
-            return part_of_file(self._paths[shard], length, start, end).map(
-                lambda data: (tf.io.parse_single_example(data, feature)[self._keys.image], orientation, at, *row)
-            )
+            # The one dataset that reads a part of a file, from any file system.
+            record = tf.data.FixedLengthRecordDataset(self._paths[shard], length, start, end)
+            return record.map(lambda data: (data, orientation, at, *row))
 
         return in_parallel(rows, read, self._at_a_time)
+
+    def contents(self, fetched: tf.Tensor) -> tf.Tensor:
+        """A record -> the encoded image in it."""
+        feature = {self._keys.image: tf.io.FixedLenFeature([], tf.string)}
+        return tf.io.parse_single_example(fetched, feature)[self._keys.image]
 
     def name(self, index: int) -> str:
         """The shard, and the byte at which the record begins in it."""
@@ -244,9 +247,7 @@ def find(paths: Sequence[str], keys: Keys) -> Index:
     faults = tuple(fault for part in parts for fault in part.faults)
     sizes = np.array([part.sizes[0] for part in parts])
     index = Index(tuple(paths), sizes, names, faults, shards, *columns)
-    # A class before those whose names go on where its own ends, as in a folder.
-    names_in_order = np.char.replace(index.files, b"/", b"\0", 1)
-    return index.take(np.argsort(names_in_order, kind="stable"))
+    return index.take(np.argsort(index.files, kind="stable"))
 
 
 def _shard(path: str, keys: Keys) -> Index:
@@ -288,7 +289,9 @@ def _read_through(path: str, size: int, keys: Keys) -> Index:
         if texts:
             names.setdefault(label, texts[0].decode(errors="backslashreplace"))
         rows.append((start, len(data), label, *found))
-        files.append((features[keys.file].bytes_list.value or [b""])[0] if keys.file else b"")
+        file = (features[keys.file].bytes_list.value or [b""])[0] if keys.file else b""
+        # A class comes before those whose names go on where its own ends, as in a folder.
+        files.append(file.replace(b"/", b"\1", 1))
     table = np.array(rows, np.int64).reshape(-1, 6)
     starts, lengths, labels, heights, widths, orientations = table.T.copy()
     shapes = np.stack([heights, widths], axis=1).astype(np.int32)

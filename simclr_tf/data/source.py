@@ -107,19 +107,28 @@ class EncodedImages(Images):
 
     larger: bool
 
+    @property
+    def decoders(self) -> int | None:
+        """How many images to decode at a time; None for one after another."""
+        return CORES
+
     def take(self, indices: np.ndarray) -> "EncodedImages":
         """The chosen images, in the order of `indices`, int (M,)."""
         raise NotImplementedError
 
-    def opened(self, rows: tf.data.Dataset) -> tf.data.Dataset:
-        """Reads images, in order and several at a time, by TensorFlow's operations alone.
+    def fetched(self, rows: tf.data.Dataset) -> tf.data.Dataset:
+        """Fetches images, in order and several at a time, by TensorFlow's operations alone.
 
         Args:
             rows: Tuples of an index, int64 (), and anything else.
 
         Returns:
-            Tuples of the encoded image, string (); its EXIF orientation, int32 (); and what was in the row.
+            Tuples of what `contents` takes, string (); the EXIF orientation, int32 (); and what was in the row.
         """
+        raise NotImplementedError
+
+    def contents(self, fetched: tf.Tensor) -> tf.Tensor:
+        """What was fetched -> the encoded image, string (), inside a tf.data map, where a failure is this image's alone."""
         raise NotImplementedError
 
     def name(self, index: int) -> str:
@@ -142,47 +151,43 @@ class EncodedImages(Images):
         """The center squares of all images, uint8 (N, H, W, C), and whether each could be decoded, bool (N,)."""
         nothing = (tf.zeros(self.image_shape, tf.uint8), False)
 
-        def center(contents: tf.Tensor, orientation: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, bool]:
-            return decode.whole(contents, orientation, self.image_shape[0]), True
+        def center(fetched: tf.Tensor, orientation: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, bool]:
+            return decode.whole(self.contents(fetched), orientation, self.image_shape[0]), True
 
         def read(index: tf.Tensor) -> tf.data.Dataset:
-            return self.first_without_error(tf.data.Dataset.from_tensors((index,)), center, nothing)
+            return self.first_without_error(tf.data.Dataset.from_tensors((index,)), 1, center, nothing)
 
         if not len(self):
             return np.zeros((0, *self.image_shape), np.uint8), np.zeros(0, bool)
-        images = in_parallel(tf.data.Dataset.range(len(self)), read)
+        images = in_parallel(tf.data.Dataset.range(len(self)), read, self.decoders)
         pixels, done = images.batch(len(self)).get_single_element()
         return pixels.numpy(), done.numpy()
 
     def first_without_error(
-        self, rows: tf.data.Dataset, decode_one: Callable[..., Any], otherwise: Any
+        self, rows: tf.data.Dataset, count: int, decode_one: Callable[..., Any], otherwise: Any
     ) -> tf.data.Dataset:
-        """What `decode_one` makes of the first image that can be read and decoded: a dataset of one element.
+        """What `decode_one` makes of the first image that can be decoded: a dataset of one element.
 
         Args:
-            rows: Rows of `opened`, to be tried in order.
-            decode_one: Function of what `opened` makes of a row.
+            rows: Rows of `fetched`, to be tried in order.
+            count: How many there are.
+            decode_one: Function of what `fetched` makes of a row.
             otherwise: What to yield if all of them fail; of the same structure.
         """
-        tried = self.opened(rows).map(decode_one).ignore_errors()
+        # Fetched together, out of reach of `ignore_errors`: a file that cannot be opened fails for ever.
+        fetched = self.fetched(rows).batch(count, drop_remainder=True)
+        tried = fetched.flat_map(lambda *rows: tf.data.Dataset.from_tensor_slices(rows).map(decode_one).ignore_errors())
         return tried.concatenate(tf.data.Dataset.from_tensors(otherwise)).take(1)
 
 
-def in_parallel(rows: tf.data.Dataset, read: Callable[..., tf.data.Dataset], at_a_time: int = CORES) -> tf.data.Dataset:
-    """The one element of `read` of each row, in order, several at a time.
+def in_parallel(rows: tf.data.Dataset, read: Callable[..., tf.data.Dataset], at_a_time: int | None) -> tf.data.Dataset:
+    """The one element of `read` of each row, in order, several at a time; one after another where that is None.
 
     Not a map that takes the element out of the dataset: it leaves threads behind each time it is made.
     """
+    if at_a_time is None:
+        return rows.flat_map(read)
     return rows.interleave(read, at_a_time, 1, at_a_time, deterministic=True)
-
-
-def part_of_file(path: tf.Tensor, length: tf.Tensor, start: tf.Tensor | int, end: tf.Tensor | int) -> tf.data.Dataset:
-    """`length` bytes of a file, between so many at its start and at its end: a dataset of one string.
-
-    Not `tf.io.read_file`: that one has side effects, as TensorFlow sees it, so it runs one at a time where only
-    deterministic kernels are allowed.
-    """
-    return tf.data.FixedLengthRecordDataset(path, length, start, end)
 
 
 def lost(names: Sequence[str], limit: int = 0) -> str:

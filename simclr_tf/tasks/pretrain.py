@@ -10,7 +10,7 @@ from simclr_tf import data, distribution, encoders, figures, preflight
 from simclr_tf.augment import TwoViews, make_views
 from simclr_tf.config import Config
 from simclr_tf.data.pipeline import Cuts, read_batch
-from simclr_tf.data.source import Split, hold_out, part_of
+from simclr_tf.data.source import Dataset, Split, hold_out, part_of
 from simclr_tf.inspect import curves
 from simclr_tf.inspect.summary import summary
 from simclr_tf.objectives import make_objective
@@ -52,13 +52,7 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
         notes = [f"precision={precision}: {reason}"]
         config = config.replace("training", precision=precision)
         flagfile = flagfile.replace("--precision=auto", f"--precision={precision}")
-    dataset = data.load(config.data.dataset, config.data.data_dir, config.data.image_size, config.training.seed)
-    train, validation = dataset.train, None
-    if config.data.validation_fraction:
-        train, validation = hold_out(train, config.data.validation_fraction, config.training.seed)
-    if config.data.train_fraction < 1:
-        train = part_of(train, config.data.train_fraction, config.training.seed)
-
+    dataset, train, validation = images_of(config)
     sides = config.training.sides
     if sides and (sides[-1], sides[-1]) != train.image_shape[:2]:
         raise ValueError(
@@ -117,6 +111,22 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
         print(f"done     encoder in {exported}, loss curve in {folder / 'plots' / 'loss.png'}", flush=True)
     run.close()
     return folder
+
+
+def images_of(config: Config) -> tuple[Dataset, Split, Split | None]:
+    """The data set of a run, the images that it learns from, and those held out for the validation loss, if any.
+
+    Raises:
+        ValueError: If they cannot be read.
+    """
+    settings, seed = config.data, config.training.seed
+    dataset = data.load(settings.dataset, settings.data_dir, settings.image_size, seed)
+    train, validation = dataset.train, None
+    if settings.validation_fraction:
+        train, validation = hold_out(train, settings.validation_fraction, seed)
+    if settings.train_fraction < 1:
+        train = part_of(train, settings.train_fraction, seed)
+    return dataset, train, validation
 
 
 def build_model(config: Config, image_shape: tuple[int, int, int]) -> SimCLR:

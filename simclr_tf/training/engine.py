@@ -70,6 +70,15 @@ def start(training: Training, hardware: Hardware) -> tf.distribute.Strategy:
     return strategy
 
 
+def whole_step_compiled(strategy: tf.distribute.Strategy) -> bool:
+    """Whether XLA should compile the whole step.
+
+    One GPU gains from that. A CPU loses, since its convolutions are faster without, and several replicas cannot: their
+    parts are compiled around the collectives.
+    """
+    return strategy.num_replicas_in_sync == 1 and bool(tf.config.list_physical_devices("GPU"))
+
+
 class Run:
     """One run of a training, from its plan to its end.
 
@@ -115,9 +124,7 @@ class Run:
         self._position = Position(self.plan.first_epoch, self.plan.first_step)
         what = {name: section for name, section in settings.to_dict().items() if name not in PLACES}
         distribution.require_agreement(strategy, f"{self._position}, {len(train)} images, {what}")
-        # One GPU gains from XLA for the whole step. A CPU loses, since its convolutions are faster without, and several
-        # replicas cannot: their parts are compiled around the collectives.
-        self.whole_step_compiled = strategy.num_replicas_in_sync == 1 and bool(tf.config.list_physical_devices("GPU"))
+        self.whole_step_compiled = whole_step_compiled(strategy)
 
     @contextlib.contextmanager
     def building(self) -> Iterator[None]:

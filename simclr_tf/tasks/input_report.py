@@ -1,0 +1,100 @@
+"""Is the input or the step the bottleneck? `python train.py --input_report` measures each alone; nothing is kept."""
+
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import tensorflow as tf
+
+from simclr_tf import distribution, preflight
+from simclr_tf.config import Config
+from simclr_tf.data.pipeline import naming_lost_images, training_batches
+from simclr_tf.data.source import EncodedImages, Split
+from simclr_tf.optimizers import make_optimizer
+from simclr_tf.tasks.pretrain import build_model, images_of
+from simclr_tf.training import engine
+from simclr_tf.training.plan import make_plan
+
+SECONDS = 10.0  # that the input is measured for, and the step at least
+AHEAD = 1.2  # how much faster the input should be: on a CPU, it shares the processors with the step
+
+
+@naming_lost_images()
+def input_report(config: Config, seconds: float = SECONDS) -> str:
+    """Measures images a second of the input alone and of the train step alone, on this machine.
+
+    With several workers, start it on one of them without TF_CONFIG: each reads and computes its share.
+
+    Args:
+        config: Settings of the run.
+        seconds: How long to measure the input for; the step takes as long or three times.
+
+    Returns:
+        A line about each, and what they mean.
+
+    Raises:
+        ValueError: If the settings do not fit the data or the machine.
+    """
+    preflight.check(config)
+    strategy = engine.start(config.training, config.hardware)
+    if config.training.precision == "auto":
+        config = config.replace("training", precision=distribution.best_precision(strategy)[0])
+    training = config.training
+    _, train, _ = images_of(config)
+    plan = make_plan(training, config.optimization, len(train), 0, strategy.num_replicas_in_sync)
+    with strategy.scope():
+        model = build_model(config, train.image_shape)
+        optimizer = make_optimizer(config.optimization, plan.rate, model.trainable_variables, training.precision)
+        model.compile(optimizer, jit_compile=engine.whole_step_compiled(strategy))
+    cuts = model.views.cuts() if train.larger else None
+    batches = iter(training_batches(train, training.batch_size, training.seed, cuts=cuts))
+    first = next(batches)
+    read = _rate(lambda: next(batches), training.batch_size, seconds)
+    share = first[: training.batch_size // strategy.num_replicas_in_sync]
+    repeated = strategy.distribute_datasets_from_function(lambda context: tf.data.Dataset.from_tensors(share).repeat())
+    fit = partial(model.fit, repeated, shuffle=False, verbose=0)
+    fit(steps_per_epoch=1)  # which traces and compiles
+    steps = 3
+    done = _seconds(partial(fit, steps_per_epoch=steps))
+    if done < seconds:
+        steps = max(steps, round(steps * seconds / done))
+        done = _seconds(partial(fit, steps_per_epoch=steps))
+    computed = steps * training.batch_size / done
+    side = train.image_shape[0]
+    what = (
+        f"two views of {side} x {side} pixels, cut out of the originals"
+        if cuts
+        else f"images of {side} x {side} pixels"
+    )
+    return "\n".join([
+        f"input    {read:.0f} images/s alone: {what}, {os.cpu_count()} processors",
+        f"step     {computed:.0f} images/s alone: {distribution.describe(strategy)}, {training.precision}",
+        f"verdict  {verdict(read / computed, train)}",
+    ])  # fmt: skip
+
+
+def verdict(ratio: float, train: Split) -> str:
+    """What it means that the input is `ratio` times as fast as the step, and what to do."""
+    if ratio >= AHEAD:
+        return f"the step is the bottleneck: the input is {ratio:.1f} times as fast, and needs nothing"
+    advice = ["use more processors, or more workers, each of which reads its share only"]
+    if isinstance(train.images, EncodedImages):
+        advice.append("shrink large files by python -m simclr_tf.data.convert FOLDER RECORDS --max_side=...")
+    return f"the input is the bottleneck, {ratio:.2f} times as fast as the step: {'; or '.join(advice)}"
+
+
+def _rate(do: Callable[[], Any], images: int, seconds: float) -> float:
+    do()
+    count, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds or count < 3:
+        do()
+        count += 1
+    return count * images / (time.perf_counter() - start)
+
+
+def _seconds(do: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    do()
+    return time.perf_counter() - start

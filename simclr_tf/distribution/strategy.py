@@ -7,6 +7,7 @@ import socket
 import tensorflow as tf
 
 from simclr_tf.config import Hardware
+from simclr_tf.distribution import slurm
 from simclr_tf.distribution.workers import num_workers
 
 TPU_PORT = 8470
@@ -17,7 +18,7 @@ def make_strategy(hardware: Hardware) -> tf.distribute.Strategy:
     """Splits the CPU if required and makes the strategy. Call it before TensorFlow initializes its devices.
 
     Raises:
-        ValueError: If the machine lacks what the strategy needs, or TF_CONFIG is malformed.
+        ValueError: If the machine lacks what the strategy needs, or TF_CONFIG or SLURM's variables are malformed.
         ConnectionError: If the workers cannot reach each other.
     """
     if hardware.logical_cpus > 1:
@@ -38,9 +39,11 @@ def describe(strategy: tf.distribute.Strategy) -> str:
 
 def notes(strategy: tf.distribute.Strategy, hardware: Hardware) -> list[str]:
     """What may surprise a user about the devices of a run, one sentence each."""
-    if hardware.strategy == "multiworker" and not strategy.cluster_resolver.task_type:
+    if hardware.strategy != "multiworker":
+        return []
+    if not strategy.cluster_resolver.task_type:
         return ["this process is the only worker: TF_CONFIG is not set"]
-    return []
+    return slurm.notes(os.environ)
 
 
 def devices(strategy: tf.distribute.Strategy) -> list[str]:
@@ -91,6 +94,8 @@ def _mirrored(hardware: Hardware) -> tf.distribute.Strategy:
 
 
 def _multiworker(hardware: Hardware) -> tf.distribute.Strategy:
+    if "TF_CONFIG" not in os.environ and (config := slurm.tf_config(os.environ)):
+        os.environ["TF_CONFIG"] = config  # for TensorFlow, which asks other kinds of resolvers for the number of GPUs
     if "TF_CONFIG" in os.environ:  # without it this process is the only worker, see `notes`
         _check_tf_config(os.environ["TF_CONFIG"])
     if hardware.communication == "nccl" and not tf.config.list_physical_devices("GPU"):

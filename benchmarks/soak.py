@@ -8,19 +8,14 @@
     python -m benchmarks.soak memory --minutes=60
     python -m benchmarks.soak saving                 # what a step waits for a checkpoint; idle, it is a timing
 
-prints a line of JSON and exits with 1 where a promise was broken. A training is a fork of this process, which has
-imported everything and computed nothing: it starts in seconds, and is killed like any other. Its steps are counted in
-memory that it shares with this process.
+prints a line of JSON and exits with 1 where a promise was broken. `benchmarks/soak_runs.py` starts and compares the runs.
 """
 
 import contextlib
 import json
-import mmap
-import os
 import random
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import tempfile
@@ -30,200 +25,25 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import simclr_tf.quiet  # noqa: F401
-
-# isort: split
 import numpy as np
 
 from benchmarks import harness
+from benchmarks.soak_runs import (
+    FLAGS,
+    SAVE_EVERY,
+    Child,
+    Workers,
+    differences,
+    finish,
+    moment,
+    newest,
+    saved_steps,
+    struck,
+    wait,
+)
 from flags.train import main as train_main
-from simclr_tf.tasks import pretrain  # noqa: F401  imported before the fork
 from simclr_tf.training import callbacks, checkpoints
 from simclr_tf.training.metrics import read_rows
-
-SAVE_EVERY = 5  # steps
-# 14 steps an epoch, 140 in all; deterministic, so that a run that was resumed must end in the same bits.
-FLAGS = [
-    "--dataset=patterns", "--encoder=resnet18", "--width=0.0625", "--batch_size=32", "--train_fraction=0.1",
-    "--epochs=10", "--warmup_epochs=1", "--checkpoint_epochs=1", f"--save_every={SAVE_EVERY}steps", "--deterministic",
-    "--resume",
-]  # fmt: skip
-SLOW = 0.002  # seconds that each write of a checkpoint waits on the slow disk
-
-
-class Child:
-    """A training in a fork of this process."""
-
-    def __init__(self, folder: Path, slow_disk: bool = False, flags: list[str] = FLAGS):
-        self._shared = mmap.mmap(-1, 16)
-        self.log = folder.with_suffix(".log")
-        self.pid = os.fork()
-        if not self.pid:
-            self._train(folder, slow_disk, flags)
-
-    def _train(self, folder: Path, slow_disk: bool, flags: list[str]) -> None:
-        code = 70
-        try:
-            log = os.open(self.log, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
-            os.dup2(log, 1)
-            os.dup2(log, 2)
-            self._count_steps()
-            if slow_disk:
-                self._slow_down()
-            sys.argv = ["train.py", *flags, f"--run_dir={folder}"]
-            train_main()
-        except SystemExit as error:
-            code = int(error.code or 0)
-        finally:
-            sys.stdout.flush()
-            os._exit(code)
-
-    def _count_steps(self) -> None:
-        counted = callbacks.SaveCheckpoints.on_train_batch_end
-
-        def count(callback, batch, logs=None):
-            counted(callback, batch, logs)
-            self._shared[:8] = struct.pack("q", callback.position.epoch * callback._steps + callback.position.step)
-
-        callbacks.SaveCheckpoints.on_train_batch_end = count
-
-    def _slow_down(self) -> None:
-        replacing, shared = checkpoints.replacing, self._shared
-
-        class Slowly:
-            def __init__(self, file):
-                self._file = file
-
-            def __getattr__(self, name):
-                return getattr(self._file, name)
-
-            def write(self, content):
-                time.sleep(SLOW)
-                return self._file.write(content)
-
-        @contextlib.contextmanager
-        def slowly(path):
-            with replacing(path) as file:
-                shared[8:] = struct.pack("q", 1)
-                yield Slowly(file)
-            shared[8:] = struct.pack("q", 0)
-
-        checkpoints.replacing = slowly
-
-    @property
-    def steps(self) -> int:
-        """Steps done, 0 before the first of this process."""
-        return struct.unpack("q", self._shared[:8])[0]
-
-    @property
-    def saving(self) -> bool:
-        """Whether a checkpoint is being written, on the slow disk."""
-        return bool(struct.unpack("q", self._shared[8:])[0])
-
-    def wait(self, until: Callable[[], bool] = lambda: False, seconds: float = 600) -> int | None:
-        """The exit code as a shell has it, or None if something else comes first."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and not until():
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                code = os.waitstatus_to_exitcode(status)
-                return code if code >= 0 else 128 - code
-            time.sleep(0.002)
-        return None
-
-    def kill(self, number: int) -> None:
-        """Sends a signal."""
-        os.kill(self.pid, number)
-
-
-def finish(folder: Path) -> None:
-    """Trains to the end; RuntimeError with the log if that fails."""
-    child = Child(folder)
-    if code := child.wait():
-        raise RuntimeError(f"exit code {code}: {child.log.read_text()[-2000:]}")
-
-
-def differences(run: Path, reference: Path) -> list[str]:
-    """What differs in the end: weights, optimizer, statistics, metrics.csv, and TensorBoard's tags and steps."""
-    ours, theirs = newest(run), newest(reference)
-    found = [name for name in theirs.variables if not np.array_equal(ours.variables.get(name), theirs.variables[name])]
-    rows, expected = (
-        [{name: value for name, value in row.items() if name != "images_per_second"} for row in read_rows(folder)]
-        for folder in (run / "metrics.csv", reference / "metrics.csv")
-    )
-    return found + ["metrics.csv"] * (rows != expected) + ["tensorboard"] * (events(run) != events(reference))
-
-
-def events(run: Path) -> Counter:
-    """How often TensorBoard has each tag at each step."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    found: Counter = Counter()
-    for path in (run / "tensorboard").glob("events*"):
-        accumulator = EventAccumulator(str(path), size_guidance={"tensors": 0})
-        accumulator.Reload()
-        for tag in accumulator.Tags()["tensors"]:
-            if tag != "images_per_second":  # which an epoch does not have that was resumed for its last step
-                found.update((tag, event.step) for event in accumulator.Tensors(tag))
-    return found
-
-
-def newest(folder: Path) -> checkpoints.Checkpoint:
-    """The newest checkpoint of a run that has one."""
-    found = checkpoints.newest(folder / "checkpoints")
-    if found is None:
-        raise RuntimeError(f"{folder} has no checkpoint")
-    return found
-
-
-def saved_steps(folder: Path) -> int:
-    """The step of the newest whole checkpoint."""
-    found = checkpoints.newest(folder / "checkpoints")
-    return found.meta["step"] if found else 0
-
-
-def moment(child: Child, number: int, rng: random.Random) -> int | None:
-    """Waits for a random moment: one of the first ten seconds, or, every other time, of the four after the first step."""
-    if number % 2:
-        code = child.wait(lambda: child.steps > 0)
-        return child.wait(seconds=rng.uniform(0, 4)) if code is None else code
-    return child.wait(seconds=rng.uniform(0, 10))
-
-
-def struck(
-    count: int, work: Path, moment_of: Callable[[Child, int], int | None], strike: Callable[[Child, int], None],
-    slow_disk: Callable[[int], bool] = lambda number: False,
-) -> tuple[list[int], int, list[str]]:  # fmt: skip
-    """Trainings that are struck at so many moments, each time continued, and again and again to the end.
-
-    Args:
-        count: Number of strikes.
-        work: Folder of the runs.
-        moment_of: Waits for the moment of a strike; the exit code where the training ends before it.
-        strike: Ends a training, of a number counted from 0.
-        slow_disk: Whether the disk is slow in that of a number.
-
-    Returns:
-        Steps that each strike cost, the number of runs, and what differs from a run that nothing befell.
-    """
-    reference, lost, runs, different = work / "reference", [], 1, []
-    finish(reference)
-    folder = work / "run-1"
-    while len(lost) < count:
-        number = len(lost)
-        before, child = saved_steps(folder), Child(folder, slow_disk=slow_disk(number))
-        code = moment_of(child, number)
-        if code is None:
-            strike(child, number)
-            lost.append(max(child.steps, before) - saved_steps(folder))
-            continue
-        if code:
-            raise RuntimeError(f"exit code {code}: {child.log.read_text()[-2000:]}")
-        different += differences(folder, reference)
-        runs += 1
-        folder = work / f"run-{runs}"
-    finish(folder)
-    return lost, runs, different + differences(folder, reference)
 
 
 def kills(count: int, rng: random.Random, work: Path) -> dict[str, Any]:
@@ -235,14 +55,17 @@ def kills(count: int, rng: random.Random, work: Path) -> dict[str, Any]:
     def moment_of(child: Child, number: int) -> int | None:
         if not in_save(number):
             return moment(child, number, rng)
-        code = child.wait(lambda: child.saving)
-        return child.wait(seconds=rng.uniform(0, 0.2)) if code is None else code
+        code = wait(child, lambda: child.saving)
+        return wait(child, seconds=rng.uniform(0, 0.2)) if code is None else code
 
     def strike(child: Child, number: int) -> None:
         child.kill(signal.SIGKILL)
-        child.wait()
+        wait(child)
 
-    lost, runs, different = struck(count, work, moment_of, strike, in_save)
+    def start(folder: Path, number: int) -> Child:
+        return Child(folder, slow_disk=in_save(number))
+
+    lost, runs, different = struck(count, work, start, moment_of, strike)
     saving = [steps for number, steps in enumerate(lost) if in_save(number)]
     others = [steps for number, steps in enumerate(lost) if not in_save(number)]
     return {
@@ -261,10 +84,13 @@ def signals(count: int, rng: random.Random, work: Path) -> dict[str, Any]:
     def strike(child: Child, number: int) -> None:
         start = time.monotonic()
         child.kill(signal.SIGTERM)
-        codes[child.wait()] += 1
+        codes[wait(child)] += 1
         seconds.append(time.monotonic() - start)
 
-    lost, runs, different = struck(count, work, lambda child, number: moment(child, number, rng), strike)
+    def start(folder: Path, number: int) -> Child:
+        return Child(folder)
+
+    lost, runs, different = struck(count, work, start, lambda child, number: moment(child, number, rng), strike)
     ok = not different and not max(lost) and set(codes) == {143} and max(seconds) <= 10
     return {
         "SIGTERMs": count, "exit codes": dict(codes), "runs": runs, "runs that differ": different,
@@ -273,58 +99,55 @@ def signals(count: int, rng: random.Random, work: Path) -> dict[str, Any]:
 
 
 def workers(count: int, rng: random.Random, work: Path) -> dict[str, Any]:
-    """Some of two, three or changing numbers of workers killed at random moments, all started again.
+    """SIGKILLs of one of two, three or changing numbers of workers at random moments, all started again.
 
-    Two and three are held against as many that nothing befell. Rounding depends on the number of workers and grows from
-    step to step, so a run of changing numbers is held against the loss of the last epoch only.
+    Two and three must end in the bits of as many that nothing befell. Rounding depends on the number of workers, and
+    training amplifies it, so a run of changing numbers is held against the loss of the last epoch of two.
     """
-    flags = [flag for flag in FLAGS if not flag.startswith(("--deterministic", "--batch_size", "--epochs"))]
-    flags += ["--batch_size=36", "--strategy=multiworker", "--communication=ring", "--epochs=4"]
-    killed, largest = 0, {}
+    flags = [flag for flag in FLAGS if not flag.startswith(("--batch_size", "--epochs"))]
+    flags += ["--batch_size=36", "--epochs=4", "--strategy=multiworker", "--communication=ring"]
+    exits: Counter[str] = Counter()
+    found, ok = {}, True
+
+    def strike(running: Workers, number: int) -> None:
+        training = "training" if running.steps else "before their first step"
+        exits.update(f"{training}: {code}" for code in running.lose(rng.randrange(len(running.children))))
+
     for turn, numbers in enumerate(((2,), (3,), (2, 3, 1))):
-        folder, starts, wanted = work / f"run-{turn}", 0, -(-(count - killed) // (3 - turn))
-        reference = work / f"reference-{numbers[0]}"
-        if not reference.exists() and _launch(numbers[0], flags, reference).wait():
-            raise RuntimeError(reference.with_suffix(".log").read_text()[-2000:])
-        while True:
-            launched = _launch(numbers[starts % len(numbers)], flags, folder)
-            starts += 1
-            if starts <= wanted:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    launched.wait(rng.uniform(12, 30))
-                if launched.poll() is None:
-                    pids = subprocess.run(["pgrep", "-P", str(launched.pid)], capture_output=True, text=True).stdout
-                    os.kill(int(rng.choice(pids.split())), signal.SIGKILL)
-                    killed += 1
-                    launched.wait()
-                    continue
-            if launched.wait():
-                raise RuntimeError(folder.with_suffix(".log").read_text()[-2000:])
-            break
-        losses = [read_rows(each / "metrics.csv")[-1]["loss"] or 0.0 for each in (folder, reference)]
-        same = {"variables": _distance(folder, reference)} if len(numbers) == 1 else {}
-        largest[" then ".join(map(str, numbers))] = {**same, "loss": abs(losses[0] / losses[1] - 1)}
-    ok = all(found.get("variables", 0.0) < 1e-6 and found["loss"] < 0.02 for found in largest.values())
-    return {"SIGKILLs": killed, "largest relative differences": largest, "ok": ok}
+        begun: list[int] = []  # saved steps at each start
+        losses: list[float] = []
 
+        def start(folder: Path, number: int, numbers: tuple[int, ...] = numbers, begun: list[int] = begun) -> Workers:
+            begun.append(saved_steps(folder))
+            return Workers(folder, numbers[number % len(numbers)], flags)
 
-def _launch(number: int, flags: list[str], folder: Path) -> subprocess.Popen:
-    command = [sys.executable, "-m", "flags.launch", f"--workers={number}", "--grace=30", "--", "train.py", *flags]
-    with folder.with_suffix(".log").open("a") as log:
-        return subprocess.Popen([*command, f"--run_dir={folder}"], stdout=log, stderr=log)
+        def moment_of(
+            running: Workers, number: int, changing: bool = len(numbers) > 1, begun: list[int] = begun
+        ) -> int | None:
+            if number % 3 == 0 and not changing:
+                return wait(running, seconds=rng.uniform(0, 10))
+            step = begun[-1] + rng.randint(1, 3 * SAVE_EVERY)
+            return wait(running, lambda: running.steps >= step)
 
+        def compare(run: Path, reference: Path, losses: list[float] = losses) -> list[str]:
+            ours, theirs = (read_rows(folder / "metrics.csv")[-1]["loss"] or 0.0 for folder in (run, reference))
+            losses.append(abs(ours / theirs - 1))
+            return ["loss"] * (losses[-1] > 0.02)
 
-def _distance(run: Path, reference: Path) -> float:
-    ours, theirs = newest(run), newest(reference)
-    return max(
-        float(np.abs(ours.variables[name] - array).max() / max(np.abs(array).max(), 1e-6))
-        for name, array in theirs.variables.items()
-    )
+        name = " then ".join(map(str, numbers))
+        lost, runs, different = struck(
+            count * (turn + 1) // 3 - count * turn // 3, work / name.replace(" ", "-"), start, moment_of, strike,
+            compare if len(numbers) > 1 else differences,
+        )  # fmt: skip
+        found[name] = {"runs": runs, "continued from": begun[2:], "most steps lost": max(lost), "differ": different}
+        found[name] |= {"loss, relative": max(losses)} if losses else {}
+        ok = ok and not different
+    return {"SIGKILLs": count, "exit codes of the others": dict(exits), "workers": found, "ok": ok}
 
 
 def mutations(count: int, rng: random.Random, work: Path) -> dict[str, Any]:
     """The newest checkpoint truncated, or a byte or a block of it changed, in turn over all of its regions."""
-    finish(work / "run")
+    finish(Child(work / "run"))
     folder = work / "run" / "checkpoints"
     good = newest(work / "run")
     whole, outcomes = good.path.read_bytes(), Counter()
@@ -355,7 +178,7 @@ def mutations(count: int, rng: random.Random, work: Path) -> dict[str, Any]:
 
 def disk(count: int, rng: random.Random, work: Path) -> dict[str, Any]:
     """A file system that is full at a random offset within a save."""
-    finish(work / "run")
+    finish(Child(work / "run"))
     good = newest(work / "run")
     size, mount = good.path.stat().st_size, work / "small"
     mount.mkdir()
@@ -391,7 +214,7 @@ def memory(minutes: int, work: Path) -> dict[str, Any]:
     samples: list[tuple[float, int, int, int]] = []
     start = time.monotonic()
     while time.monotonic() - start < 60 * minutes:
-        if child.wait(seconds=10) is not None:
+        if wait(child, seconds=10) is not None:
             raise RuntimeError(child.log.read_text()[-2000:])
         proc = Path("/proc", str(child.pid))
         kib = next(int(line.split()[1]) for line in (proc / "status").read_text().splitlines() if "VmRSS" in line)
@@ -399,16 +222,20 @@ def memory(minutes: int, work: Path) -> dict[str, Any]:
         samples.append((time.monotonic() - start, kib, *counts))
     steps = child.steps
     child.kill(signal.SIGTERM)
-    code = child.wait()
-    third = next(sample for sample in samples if sample[0] >= min(180, 30 * minutes))
-    last = samples[-1]
+    code = wait(child)
+    at = next(index for index, sample in enumerate(samples) if sample[0] >= min(180, 30 * minutes))
+    # A checkpoint that is being written has its file open, so the fewest of two minutes count.
+    early, late = (
+        [min(sample[field] for sample in window) for field in (2, 3)]
+        for window in (samples[at : at + 12], samples[-12:])
+    )
     quarters = [samples[len(samples) * quarter // 4 - 1][1] // 1024 for quarter in (1, 2, 3, 4)]
-    growth = last[1] / third[1] - 1
+    growth = samples[-1][1] / samples[at][1] - 1
     return {
-        "minutes": minutes, "steps": steps, "MiB after the third minute": third[1] // 1024,
-        "by quarter": quarters, "growth, %": round(100 * growth, 2), "open files": [third[2], last[2]],
-        "threads": [third[3], last[3]], "exit code": code,
-        "ok": growth < 0.02 and third[2:] == last[2:],
+        "minutes": minutes, "steps": steps, "MiB after the third minute": samples[at][1] // 1024,
+        "by quarter": quarters, "growth, %": round(100 * growth, 2), "open files": [early[0], late[0]],
+        "threads": [early[1], late[1]], "exit code": code,
+        "ok": growth < 0.02 and early == late,
     }  # fmt: skip
 
 

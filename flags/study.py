@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from simclr_tf import data
+from simclr_tf import data, files
 from simclr_tf.config import MODES, Config, Probe, Section
 from simclr_tf.config.base import setting
 from simclr_tf.studies import STUDIES, estimate, execution, transfer
@@ -111,10 +111,14 @@ def _commands(trial: Trial) -> dict[str, list[str]]:
 
 def _run(study: Study, planned: Callable[[], list[Trial]], places: Sequence[execution.Environment], stem: Path) -> int:
     """Runs what is left and reports after each trial; returns how many are not done."""
-    from simclr_tf.studies import results  # imports matplotlib, which a refused command line need not wait for
-
     trials = planned()
     folder, command = trials[0].folder.parent, f"simclr-study {shlex.join(sys.argv[1:])}"
+    if not files.claim(folder):
+        raise ValueError(
+            "Another process is running this study in this `runs_dir`: wait for it or name another folder. "
+            f"Received: {folder.parent}"
+        )
+    from simclr_tf.studies import results  # imports matplotlib, which a refused command line need not wait for
 
     def done() -> int:
         return sum(trial.state() == "done" for trial in trials)

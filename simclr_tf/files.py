@@ -11,6 +11,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+LOCK = ".lock"  # the file in a folder that belongs to a process
+_HELD: dict[Path, int] = {}  # the locks of this process
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
@@ -57,6 +60,23 @@ def _alone_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def claim(folder: Path) -> bool:
+    """Takes a folder, which is created, for as long as this process lives; False where another process has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if folder.resolve() in _HELD and (folder / LOCK).exists():
+        return True
+    file = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        return False
+    except OSError:
+        pass  # a file system without locks
+    _HELD[folder.resolve()] = file
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

@@ -71,7 +71,7 @@ def naming_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
         resolver = strategy.cluster_resolver
         others = set(re.findall(r"/job:(\w+)/(?:replica:\d+/)?task:(\d+)", str(error)))
         others -= {(resolver.task_type, str(resolver.task_id))}
-        names = " ".join(sorted(f"{job} {task}" for job, task in others)) or "another worker"
+        names = " and ".join(sorted(f"{job} {task}" for job, task in others)) or "another worker"
         raise ConnectionError(
             f"Lost {names}, so this worker stops as well. Find out why, then start all workers again: with `resume` they "
             f"continue from the newest checkpoint. Received: {type(error).__name__}"

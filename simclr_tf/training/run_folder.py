@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime
-import fcntl
 import importlib.metadata
 import itertools
 import json
@@ -14,12 +13,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from simclr_tf import files
 from simclr_tf.config import PLACES
 
 PACKAGES = ("tensorflow", "keras", "keras-cv", "numpy", "tensorboard")
-
-_LOCK = ".lock"
-_HELD: dict[Path, int] = {}  # the locks of this process
 
 _GIT_TIMEOUT = 5.0  # seconds; a repository on a slow network drive must not hold up a run
 
@@ -40,8 +37,11 @@ def open_run_dir(path: str | None, name: str, overwrite: bool, resume: bool) -> 
         return _new_run_dir(name)
     folder = Path(path)
     check(folder, overwrite, resume)
-    folder.mkdir(parents=True, exist_ok=True)
-    _lock(folder)
+    if not files.claim(folder):
+        raise ValueError(
+            f"Another process is training in this `run_dir`: wait for it or name another folder. Received: {folder}"
+        )
+    check(folder, overwrite, resume)  # again, since another process may have been in it until now
     if overwrite:
         _empty(folder)
     return folder
@@ -71,24 +71,7 @@ def require(folder: Path) -> None:
 
 
 def _children(folder: Path) -> list[Path]:
-    return [child for child in folder.iterdir() if child.name != _LOCK] if folder.exists() else []
-
-
-def _lock(folder: Path) -> None:
-    """Keeps other processes out of the folder for as long as this one lives; raises ValueError if one is in it."""
-    if folder.resolve() in _HELD and (folder / _LOCK).exists():
-        return
-    file = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(file)
-        raise ValueError(
-            f"Another process is training in this `run_dir`: wait for it or name another folder. Received: {folder}"
-        ) from error
-    except OSError:
-        pass  # a file system without locks
-    _HELD[folder.resolve()] = file
+    return [child for child in folder.iterdir() if child.name != files.LOCK] if folder.exists() else []
 
 
 def _new_run_dir(name: str) -> Path:

@@ -8,15 +8,16 @@ import pytest
 
 from simclr_tf.config.pretraining import LOSS_NAMES, PROJECTION_NAMES
 
-SCRIPT = Path(__file__).with_name("three_steps.py")
+SCRIPT = Path(__file__).with_name("twelve_steps.py")
 CASES = [
     "resnet18", "head linear", "head none", "loss decoupled", "loss margin_triplet", "loss nt_logistic",
     "loss nt_xent", "semi-hard", "learned similarity",
 ]  # fmt: skip
 FOUR = ["learned similarity"]  # a graph of four replicas takes long to trace
-# Relative to the largest element. Variables are float64; the representation h, the projection z and the means that fit
-# reports are float32. An error of principle, such as batch statistics of one replica only, is 1e-2 and more.
-TOLERANCE, TOLERANCE_LOGS = 1e-12, 5e-7
+# By step, relative to the largest element; training amplifies rounding. The means that fit reports are float32. An error of
+# principle, such as batch statistics of one replica only, is 1e-2 and more.
+TOLERANCE = {1: 1e-12, 3: 1e-12, 12: 1e-10}
+TOLERANCE_LOGS = 5e-7
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def test_every_case_is_there(states):
     assert {f"head {head}" for head in PROJECTION_NAMES} <= names | {"head nonlinear"}
 
 
-@pytest.mark.parametrize("step", [1, 3])
+@pytest.mark.parametrize("step", TOLERANCE)
 @pytest.mark.parametrize("case, replicas", [*((case, 2) for case in CASES), *((case, 4) for case in FOUR)])
 def test_same_as_one_replica(states, case, replicas, step):
     """Losses, validation losses, gradients, variables, moving statistics and optimizer slots."""
@@ -53,7 +54,7 @@ def test_same_as_one_replica(states, case, replicas, step):
     assert all(any(kind in key for key in expected) for kind in kinds)
     for key, value in expected.items():
         scale = max(np.abs(value).max(), 1e-9)
-        tolerance = TOLERANCE_LOGS if "/logs/" in key else TOLERANCE
+        tolerance = TOLERANCE_LOGS if "/logs/" in key else TOLERANCE[step]
         np.testing.assert_allclose(states[replicas][key] / scale, value / scale, atol=tolerance, rtol=0, err_msg=key)
 
 
@@ -62,7 +63,7 @@ def test_a_resnet_on_four_replicas(states, run_python, tmp_path):
     done = run_python(SCRIPT, 4, tmp_path / "4.npz", "resnet18")
     assert done.returncode == 0, done.stderr
     with np.load(tmp_path / "4.npz") as four:
-        test_same_as_one_replica({1: states[1], 4: dict(four)}, "resnet18", 4, 3)
+        test_same_as_one_replica({1: states[1], 4: dict(four)}, "resnet18", 4, 12)
 
 
 @pytest.mark.parametrize("case", CASES)

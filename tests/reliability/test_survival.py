@@ -75,7 +75,7 @@ def test_a_disk_that_is_full_within_a_save(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("trial", "count"), [("kills", 6), ("signals", 4), ("mutations", 60)])
+@pytest.mark.parametrize(("trial", "count"), [("kills", 6), ("signals", 4), ("workers", 3), ("mutations", 60)])
 def test_whole_runs(run_python, trial, count):
     done = run_python("-m", "benchmarks.soak", trial, f"--count={count}")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -12,6 +12,7 @@ from absl import flags as absl_flags
 
 from flags import RECIPES, config_from_flags, define, given, pretraining_groups
 from flags import study as command
+from simclr_tf import files
 from simclr_tf.studies import STUDIES
 from simclr_tf.studies.study import Judgment, Trial
 from tests.conftest import ROOT
@@ -37,6 +38,18 @@ def refused(run_python, without_tensorflow, tmp_path):
         return line
 
     return run
+
+
+def test_two_processes_do_not_run_a_study_in_one_folder(run_python, without_tensorflow, tmp_path):
+    """The second is refused and changes nothing."""
+    assert files.claim(tmp_path / "loss")
+    study = ["-m", "flags.study", "loss", "--dataset=patterns", f"--runs_dir={tmp_path}"]
+    result = run_python(*study, PYTHONPATH=str(without_tensorflow))
+    assert result.returncode == 1 and result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("study.py: error: Another process is running this study in this --runs_dir")
+    assert f"Received: {tmp_path} " in line
+    assert [path.name for path in (tmp_path / "loss").iterdir()] == [files.LOCK]
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
-"""Writes the states of three float64 steps on a global batch of 8 images, shared by some number of replicas.
+"""Writes the states of twelve float64 steps on a global batch of 8 images, shared by some number of replicas.
 
-    python three_steps.py REPLICAS OUTPUT.npz CASE ...
+    python twelve_steps.py REPLICAS OUTPUT.npz CASE ...
 
 A script, because a process can have only one strategy. Each case trains through `fit`, with augmentation, LARS and weight
-decay; the state is recorded after each step, with the gradients that the optimizer saw.
+decay; the state is recorded after some of the steps, with the gradients that the optimizer saw. The networks are float64
+from end to end: the float32 of h and z would erase what is smaller than its rounding.
 """
 
 import sys
@@ -27,7 +28,8 @@ from simclr_tf.optimizers import LARS
 from simclr_tf.tasks.simclr import SimCLR
 from simclr_tf.training.checkpoints import collect
 
-BATCH, SIZE, STEPS, DTYPE = 8, 16, 3, "float64"
+BATCH, SIZE, STEPS, DTYPE = 8, 16, 12, "float64"
+RECORDED = (1, 3, STEPS)
 # name: encoder, head, objective
 CASES = {
     "resnet18": ("resnet18", "nonlinear", c.Loss()),
@@ -59,9 +61,20 @@ class Record(keras.callbacks.Callback):
         self.states = {}
 
     def on_epoch_end(self, epoch, logs=None):
+        if epoch + 1 not in RECORDED:
+            return
         state = collect([*self.model.weights, *self.model.optimizer.variables])
         self.states |= {f"{epoch + 1}/{path}": array for path, array in state.items()}
         self.states |= {f"{epoch + 1}/logs/{name}": np.float64(value) for name, value in logs.items()}
+
+
+def in_float64(model):
+    """The same network, with its float32 layers in float64 as well."""
+    return keras.models.clone_model(
+        model,
+        keras.Input(model.input_shape[1:], dtype=DTYPE),
+        clone_function=lambda layer: type(layer).from_config(layer.get_config() | {"dtype": DTYPE}),
+    )
 
 
 def small_encoder():
@@ -82,6 +95,7 @@ def train(case, strategy, views, split):
     with strategy.scope():
         encoder = small_encoder() if name == "small" else resnet(name, (SIZE, SIZE, 3), 1 / 8, dtype=DTYPE)
         g = projection_head(head, encoder.output_shape[-1], 8, dtype=DTYPE)
+        encoder, g = in_float64(encoder), in_float64(g)
         objective = Objective(**vars(settings), dtype=DTYPE)
         objective.build(g.output_shape)
         model = SimCLR(encoder, g, views, objective)

@@ -7,6 +7,10 @@ SHA-256 of each; `--dataset=records:RECORDS/*` reads it. Files go in as they are
 image with a longer side is shrunk and saved as a JPEG of quality 95. The same command continues after an interruption.
 """
 
+# isort: off
+import simclr_tf.quiet  # noqa: F401  # before TensorFlow
+# isort: on
+
 import hashlib
 import io
 import json

@@ -102,8 +102,7 @@ class RecordImages(EncodedImages):
         self._index, self._keys = index, keys
         self.larger = bool(index.shapes.min(axis=1).max(initial=0) > image_size) if larger is None else larger
         self._paths = on_cpu(np.array([os.fsencode(path) for path in index.paths], object))
-        ends = index.sizes[index.shards] - index.starts - index.lengths
-        columns = (index.shards, index.starts, index.lengths, ends, index.orientations)
+        columns = (index.shards, index.starts, index.lengths, index.orientations)
         self._columns = tuple(map(on_cpu, columns))
         self._at_a_time = REMOTE if any("://" in path for path in index.paths) else CORES
 
@@ -132,9 +131,13 @@ class RecordImages(EncodedImages):
         """Rows that begin with an index -> the records and EXIF orientations, and the rows."""
 
         def read(at: tf.Tensor, *row: tf.Tensor) -> tf.data.Dataset:
-            shard, start, length, end, orientation = (column[at] for column in self._columns)
-            # The one dataset that reads a part of a file, from any file system.
-            record = tf.data.FixedLengthRecordDataset(self._paths[shard], length, start, end)
+            shard, start, length, orientation = (column[at] for column in self._columns)
+            # Of all that reads files in a graph, this alone can begin anywhere; it checks the checksum, too.
+            records = tf.raw_ops.TFRecordDatasetV2(
+                filenames=[self._paths[shard]], compression_type="", buffer_size=HEADER + length + FOOTER,
+                byte_offsets=[start - HEADER], metadata="",
+            )  # fmt: skip
+            record = tf.data.experimental.from_variant(records, tf.TensorSpec([], tf.string)).take(1)
             return record.map(lambda data: (data, orientation, at, *row))
 
         return in_parallel(rows, read, self._at_a_time)

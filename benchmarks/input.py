@@ -1,8 +1,8 @@
-"""Times the input alone: images a second, two views of each, from a folder and from records, beside torchvision's.
+r"""Times the input alone: images a second, two views of each, from a folder and from records, beside torchvision's.
 
     python -m benchmarks.photographs PHOTOS --count=20000
     python -m simclr_tf.data.convert PHOTOS RECORDS
-    python -m benchmarks.input --folder=PHOTOS --records='RECORDS/*' \\
+    python -m benchmarks.input --folder=PHOTOS --records='RECORDS/*' \
         --peer_python=PYTHON --peer_script=benchmarks/torch_loader.py
 
 Every way decodes each image once, cuts two boxes out of it and resizes these to 224 x 224 pixels, uint8; the peer does so

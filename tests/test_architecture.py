@@ -36,7 +36,7 @@ def within(room, names=MODULES):
     return {name for name in names if name == full or name.startswith(f"{full}.")}
 
 
-READERS = {f"simclr_tf.data.{reader}" for reader in ("cifar", "folder", "patterns")}
+READERS = {f"simclr_tf.data.{reader}" for reader in ("cifar", "folder", "patterns", "records", "tensorflow_datasets")}
 WINGS = ("augment", "networks", "objectives", "optimizers")
 PROTOCOLS = ("export", "knn", "linear", "linear_sgd")
 
@@ -51,7 +51,7 @@ FORBIDDEN = [
         for above in ("training", "tasks", "evaluation", "encoders", "inspect", "studies")
     ],
     *[("training", above) for above in ("tasks", "evaluation", "encoders", "inspect", "studies", *WINGS[:3])],
-    *[("training", f"data.{reader}") for reader in ("cifar", "folder", "patterns")],
+    *[("training", f"data.{reader}") for reader in ("cifar", "folder", "patterns", "records", "tensorflow_datasets")],
     ("evaluation", "tasks"),
     ("evaluation", "protocols"),
     ("tasks", "protocols"),

@@ -39,20 +39,19 @@ class Cuts:
         ]
         return tf.transpose(tf.stack(drawn), [2, 0, 1])
 
-    def boxes(self, draws: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
-        """The boxes of one image.
+    def boxes(self, draws: tf.Tensor, shapes: tf.Tensor) -> tf.Tensor:
+        """The boxes of images.
 
         Args:
-            draws: Its row of `draws`, float32 (V, 4).
-            rows: Height of the image in pixels, a scalar.
-            columns: Width of the image in pixels, a scalar.
+            draws: Their rows of `draws`, float32 (..., V, 4).
+            shapes: Their heights and widths in pixels, int32 (..., 2).
 
         Returns:
-            `top`, `left`, `height`, `width` in pixels, int32 (V, 4).
+            `top`, `left`, `height`, `width` in pixels, int32 (..., V, 4).
         """
-        shape = (tf.cast(rows, tf.float32), tf.cast(columns, tf.float32), 3)
+        rows, columns = tf.unstack(tf.cast(shapes, tf.float32), axis=-1)
         boxes = []
-        for (crop, _), u in zip(self.crops, tf.unstack(draws), strict=True):
-            box = crop.parameters(u, shape)
-            boxes.append(tf.stack([box[name] for name in ("top", "left", "height", "width")]))
-        return tf.cast(tf.stack(boxes), tf.int32)
+        for (crop, _), u in zip(self.crops, tf.unstack(draws, axis=-2), strict=True):
+            box = crop.parameters(tf.unstack(u, axis=-1), (rows, columns, 3))
+            boxes.append(tf.stack([box[name] for name in ("top", "left", "height", "width")], axis=-1))
+        return tf.cast(tf.stack(boxes, axis=-2), tf.int32)

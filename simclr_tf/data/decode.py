@@ -15,14 +15,25 @@ _DCT = "INTEGER_ACCURATE"
 UPRIGHT = 1  # EXIF's orientation of an image that is stored as it is to be seen; 2 to 8 are mirrored or turned
 
 
-def shape_of(contents: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Height and width of an image as it is to be seen, int32 (2,)."""
-    shape = tf.cond(
-        tf.io.is_jpeg(contents),
-        lambda: tf.io.extract_jpeg_shape(contents)[:2],
-        lambda: tf.shape(_decode(contents))[:2],
-    )
-    return tf.where(_turned(orientation), shape[::-1], shape)
+def as_stored(boxes: tf.Tensor, orientations: tf.Tensor, shapes: tf.Tensor) -> tf.Tensor:
+    """Boxes in images as they are to be seen -> the same in the images as they are stored.
+
+    Args:
+        boxes: `top`, `left`, `height` and `width` in pixels, int32 (..., V, 4).
+        orientations: EXIF orientations, int32 (...), 1 to 8.
+        shapes: Heights and widths of the images as they are to be seen, int32 (..., 2).
+
+    Returns:
+        Int32 (..., V, 4).
+    """
+    down, across = (tf.expand_dims(mirrored, -1) for mirrored in _mirrored(orientations))
+    rows, columns = shapes[..., 0, tf.newaxis], shapes[..., 1, tf.newaxis]
+    top, left, height, width = tf.unstack(boxes, axis=-1)
+    top = tf.where(down, rows - top - height, top)
+    left = tf.where(across, columns - left - width, left)
+    turned = tf.stack([left, top, width, height], axis=-1)
+    upright = tf.stack([top, left, height, width], axis=-1)
+    return tf.where(_turned(orientations)[..., tf.newaxis, tf.newaxis], turned, upright)
 
 
 def cut(contents: tf.Tensor, orientation: tf.Tensor, boxes: tf.Tensor, size: int) -> tf.Tensor:
@@ -31,28 +42,25 @@ def cut(contents: tf.Tensor, orientation: tf.Tensor, boxes: tf.Tensor, size: int
     Args:
         contents: The encoded image, string ().
         orientation: Its EXIF orientation, int32 (), 1 to 8.
-        boxes: `top`, `left`, `height` and `width` in pixels of the image as it is to be seen, int32 (V, 4).
+        boxes: `top`, `left`, `height` and `width` in pixels of the image as it is stored, int32 (V, 4).
         size: Side of the output, in pixels.
 
     Returns:
-        uint8 (V, size, size, 3).
+        uint8 (V, size, size, 3), as they are to be seen.
     """
-    stored = _as_stored(boxes, orientation, shape_of(contents, orientation))
-    top_left = tf.reduce_min(stored[:, :2], axis=0)
-    bottom_right = tf.reduce_max(stored[:, :2] + stored[:, 2:], axis=0)
+    start = tf.reduce_min(boxes[:, :2], axis=0)
+    extent = tf.reduce_max(boxes[:, :2] + boxes[:, 2:], axis=0) - start
     # Of a JPEG, only what some view needs is decoded; decoding for each view would go through the bits of it twice.
     part = tf.cond(
         tf.io.is_jpeg(contents),
-        lambda: tf.io.decode_and_crop_jpeg(
-            contents, tf.concat([top_left, bottom_right - top_left], 0), channels=3, dct_method=_DCT
-        ),
-        lambda: _decode(contents)[top_left[0] : bottom_right[0], top_left[1] : bottom_right[1]],
+        lambda: tf.io.decode_and_crop_jpeg(contents, tf.concat([start, extent], 0), channels=3, dct_method=_DCT),
+        lambda: tf.slice(_decode(contents), tf.pad(start, [[0, 1]]), tf.concat([extent, [3]], 0)),
     )
-    views = []
-    for top, left, height, width in map(tf.unstack, tf.unstack(stored - tf.concat([top_left, [0, 0]], 0))):
-        view = _resize(part[top : top + height, left : left + width], tf.constant([size, size]))
-        views.append(_upright(view, orientation))
-    return tf.ensure_shape(tf.stack(views), (boxes.shape[0], size, size, 3))
+    views = [
+        _resize(tf.slice(part, tf.pad(box[:2] - start, [[0, 1]]), tf.concat([box[2:], [3]], 0)), [size, size])
+        for box in tf.unstack(boxes)
+    ]
+    return tf.ensure_shape(_upright(tf.stack(views), orientation), (boxes.shape[0], size, size, 3))
 
 
 def whole(contents: tf.Tensor, orientation: tf.Tensor, size: int) -> tf.Tensor:
@@ -75,8 +83,8 @@ def whole(contents: tf.Tensor, orientation: tf.Tensor, size: int) -> tf.Tensor:
     target = tf.where(shorter > size, tf.cast(round(size / CENTER), tf.float64), tf.cast(size, tf.float64))
     image = _resize(image, tf.cast(tf.maximum(tf.round(sides * target / shorter), size), tf.int32))
     start = (tf.shape(image)[:2] - size) // 2
-    center = _upright(image[start[0] : start[0] + size, start[1] : start[1] + size], orientation)
-    return tf.ensure_shape(center, (size, size, 3))
+    center = image[start[0] : start[0] + size, start[1] : start[1] + size]
+    return tf.ensure_shape(_upright(center[tf.newaxis], orientation)[0], (size, size, 3))
 
 
 def _decode(contents: tf.Tensor) -> tf.Tensor:
@@ -104,8 +112,8 @@ def _decode(contents: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(image, (None, None, 3))
 
 
-def _resize(image: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Uint8 (H, W, 3) -> uint8 of the size, int32 (2,)."""
+def _resize(image: tf.Tensor, size: tf.Tensor | list[int]) -> tf.Tensor:
+    """Uint8 (H, W, 3) -> uint8 of the size (2,)."""
     shape = tf.shape(image)[:2]
 
     def resized() -> tf.Tensor:
@@ -125,30 +133,20 @@ def _turned(orientation: tf.Tensor) -> tf.Tensor:
     return orientation >= 5
 
 
-def _upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Turns a stored image, square or not, as its orientation says."""
+def _upright(images: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    """Turns stored square images (V, H, H, 3) as their orientation says."""
 
     def turn() -> tf.Tensor:
-        turned = tf.cond(_turned(orientation), lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
+        turned = tf.cond(_turned(orientation), lambda: tf.transpose(images, [0, 2, 1, 3]), lambda: images)
         down, across = _mirrored(orientation)
-        turned = tf.cond(down, lambda: turned[::-1], lambda: turned)
-        return tf.cond(across, lambda: turned[:, ::-1], lambda: turned)
+        turned = tf.cond(down, lambda: turned[:, ::-1], lambda: turned)
+        return tf.cond(across, lambda: turned[:, :, ::-1], lambda: turned)
 
-    return tf.cond(tf.equal(orientation, UPRIGHT), lambda: image, turn)
+    return tf.cond(tf.equal(orientation, UPRIGHT), lambda: images, turn)
 
 
-def _mirrored(orientation: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Whether, once rows and columns are exchanged if they have to be, the image is upside down, and left to right."""
-    down = tf.reduce_any(orientation == [3, 4, 7, 8])
-    across = tf.reduce_any(orientation == [2, 3, 6, 7])
+def _mirrored(orientations: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Whether, once rows and columns are exchanged if they have to be, images are upside down, and left to right."""
+    down = tf.reduce_any(orientations[..., tf.newaxis] == [3, 4, 7, 8], axis=-1)
+    across = tf.reduce_any(orientations[..., tf.newaxis] == [2, 3, 6, 7], axis=-1)
     return down, across
-
-
-def _as_stored(boxes: tf.Tensor, orientation: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
-    """Boxes in an image as it is to be seen, of height and width `shape` -> the same in the image as stored."""
-    down, across = _mirrored(orientation)
-    top, left, height, width = tf.unstack(boxes, axis=1)
-    top = tf.where(down, shape[0] - top - height, top)
-    left = tf.where(across, shape[1] - left - width, left)
-    turned = tf.stack([left, top, width, height], axis=1)
-    return tf.where(_turned(orientation), turned, tf.stack([top, left, height, width], axis=1))

@@ -49,7 +49,7 @@ class FileImages(EncodedImages):
         self.paths, self.root, self._files = files.paths, root, files
         self.larger = bool(files.shapes.min(axis=1).max(initial=0) > image_size) if larger is None else larger
         self._encoded = on_cpu(np.array([os.fsencode(path) for path in self.paths], object))
-        self._orientations = on_cpu(files.orientations)
+        self.shapes, self.orientations = on_cpu(files.shapes), on_cpu(files.orientations)
 
     def __len__(self) -> int:
         """The number of images."""
@@ -76,7 +76,7 @@ class FileImages(EncodedImages):
 
     def fetched(self, rows: tf.data.Dataset) -> tf.data.Dataset:
         """Rows that begin with an index -> the files' paths and EXIF orientations, and the rows."""
-        return rows.map(lambda index, *row: (self._encoded[index], self._orientations[index], index, *row))
+        return rows.map(lambda index, *row: (self._encoded[index], self.orientations[index], index, *row))
 
     def contents(self, fetched: tf.Tensor) -> tf.Tensor:
         """A path -> the file's bytes."""

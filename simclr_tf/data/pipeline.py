@@ -35,8 +35,8 @@ class Cuts(Protocol):
     def draws(self, step: tf.Tensor | int, count: int) -> tf.Tensor:
         """What decides about the boxes of a global batch in a step, float32 (count, V, K)."""
 
-    def boxes(self, draws: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
-        """Float32 (V, K), and the size of an image -> `top`, `left`, `height`, `width` in pixels, int32 (V, 4)."""
+    def boxes(self, draws: tf.Tensor, shapes: tf.Tensor) -> tf.Tensor:
+        """Float32 (..., V, K), and heights and widths, int32 (..., 2) -> `top`, `left`, `height`, `width`, (..., V, 4)."""
 
 
 def training_batches(
@@ -223,28 +223,35 @@ def _read(
 def _decode(images: EncodedImages, batches: tf.data.Dataset, cuts: Cuts | None, damaged: Damaged) -> tf.data.Dataset:
     """Indices, int64 (B,), and what decides about their boxes -> pixels, and the indices of the images that they show."""
 
-    def fetch(indices: tf.Tensor, *draws: tf.Tensor) -> tf.data.Dataset:
-        rows = tf.data.Dataset.from_tensor_slices((indices, *draws))
+    def placed(indices: tf.Tensor, *draws: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """Adds the boxes, as the images are stored; for a batch at once, because each small operation costs as much."""
+        if cuts is None:
+            return (indices,)
+        shapes = tf.gather(images.shapes, indices)
+        boxes = decode.as_stored(cuts.boxes(draws[0], shapes), tf.gather(images.orientations, indices), shapes)
+        return indices, boxes, draws[0]
+
+    def fetch(indices: tf.Tensor, *row: tf.Tensor) -> tf.data.Dataset:
+        rows = tf.data.Dataset.from_tensor_slices((indices, *row))
         return images.fetched(rows).batch(_size(indices), drop_remainder=True)
 
     def decode_one(
-        fetched: tf.Tensor, orientation: tf.Tensor, index: tf.Tensor, draws: tf.Tensor | None = None
+        fetched: tf.Tensor, orientation: tf.Tensor, index: tf.Tensor, boxes: tf.Tensor | None = None, *_: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         contents, side = images.contents(fetched), images.image_shape[0]
-        if cuts is None or draws is None:
+        if boxes is None:
             return decode.whole(contents, orientation, side), index
-        boxes = cuts.boxes(draws, *tf.unstack(decode.shape_of(contents, orientation)))
         return decode.cut(contents, orientation, boxes, side), index
 
-    def substituted(fetched: tf.Tensor, orientation: tf.Tensor, index: tf.Tensor, *draws: tf.Tensor) -> tf.data.Dataset:
+    def substituted(fetched: tf.Tensor, orientation: tf.Tensor, index: tf.Tensor, *row: tf.Tensor) -> tf.data.Dataset:
         count = min(1 + SUBSTITUTES, len(images))
-        candidates = tf.data.Dataset.range(count).map(lambda more: ((index + more) % len(images), *draws))
+        candidates = tf.data.Dataset.range(count).map(lambda more: placed((index + more) % len(images), *row[1:]))
         shape = images.image_shape if cuts is None else (cuts.views, *images.image_shape)
         nothing = (tf.zeros(shape, tf.uint8), tf.constant(-1, tf.int64))
         return images.first_without_error(candidates, count, decode_one, nothing)
 
-    def decoded(fetched: tf.Tensor, orientations: tf.Tensor, indices: tf.Tensor, *draws: tf.Tensor) -> tf.data.Dataset:
-        rows = tf.data.Dataset.from_tensor_slices((fetched, orientations, indices, *draws))
+    def decoded(fetched: tf.Tensor, orientations: tf.Tensor, indices: tf.Tensor, *row: tf.Tensor) -> tf.data.Dataset:
+        rows = tf.data.Dataset.from_tensor_slices((fetched, orientations, indices, *row))
         # One image that cannot be decoded fails the whole batch, which is then made again with an eye on each image:
         # that is slower, so not the rule.
         quick = rows.map(decode_one, images.decoders, deterministic=images.decoders and True)
@@ -254,7 +261,7 @@ def _decode(images: EncodedImages, batches: tf.data.Dataset, cuts: Cuts | None, 
         return batch.map(lambda pixels, used: (pixels, indices, used))
 
     count = batches.cardinality()
-    read = batches.flat_map(fetch).prefetch(READ_AHEAD).flat_map(decoded)
+    read = batches.map(placed).flat_map(fetch).prefetch(READ_AHEAD).flat_map(decoded)
     return read.apply(tf.data.experimental.assert_cardinality(count)).map(damaged.check)
 
 

@@ -102,8 +102,8 @@ class RecordImages(EncodedImages):
         self._index, self._keys = index, keys
         self.larger = bool(index.shapes.min(axis=1).max(initial=0) > image_size) if larger is None else larger
         self._paths = on_cpu(np.array([os.fsencode(path) for path in index.paths], object))
-        columns = (index.shards, index.starts, index.lengths, index.orientations)
-        self._columns = tuple(map(on_cpu, columns))
+        self.shapes, self.orientations = on_cpu(index.shapes), on_cpu(index.orientations)
+        self._columns = tuple(map(on_cpu, (index.shards, index.starts, index.lengths)))
         self._at_a_time = REMOTE if any("://" in path for path in index.paths) else CORES
 
     def __len__(self) -> int:
@@ -131,14 +131,14 @@ class RecordImages(EncodedImages):
         """Rows that begin with an index -> the records and EXIF orientations, and the rows."""
 
         def read(at: tf.Tensor, *row: tf.Tensor) -> tf.data.Dataset:
-            shard, start, length, orientation = (column[at] for column in self._columns)
+            shard, start, length = (column[at] for column in self._columns)
             # Of all that reads files in a graph, this alone can begin anywhere; it checks the checksum, too.
             records = tf.raw_ops.TFRecordDatasetV2(
                 filenames=[self._paths[shard]], compression_type="", buffer_size=HEADER + length + FOOTER,
                 byte_offsets=[start - HEADER], metadata="",
             )  # fmt: skip
             record = tf.data.experimental.from_variant(records, tf.TensorSpec([], tf.string)).take(1)
-            return record.map(lambda data: (data, orientation, at, *row))
+            return record.map(lambda data: (data, self.orientations[at], at, *row))
 
         return in_parallel(rows, read, self._at_a_time)
 

@@ -103,9 +103,13 @@ class EncodedImages(Images):
 
     Attributes:
         larger: Whether views should be cut out of the original images, because these are larger than `image_shape`.
+        shapes: Height and width of each image as it is to be seen, int32 (N, 2).
+        orientations: EXIF orientation of each image, int32 (N,).
     """
 
     larger: bool
+    shapes: tf.Tensor
+    orientations: tf.Tensor
 
     @property
     def decoders(self) -> int | None:

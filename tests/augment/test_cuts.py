@@ -14,9 +14,7 @@ COUNT = 10_000
 def boxes(views, step=3, count=COUNT, size=(375, 500), number=2):
     """Int (count, V, 4)."""
     cuts = views.cuts(number)
-    draws = cuts.draws(step, count)
-    sides = tf.constant(size)
-    return tf.map_fn(lambda u: cuts.boxes(u, *tf.unstack(sides)), draws, fn_output_signature=tf.int32).numpy()
+    return cuts.boxes(cuts.draws(step, count), tf.constant([size] * count)).numpy()
 
 
 @pytest.mark.parametrize("law", ["paper", "google"])

@@ -37,7 +37,9 @@ def upright(contents):
 
 
 def cut(contents, boxes, size, orientation=1):
-    return decode.cut(tf.constant(contents), tf.constant(orientation), tf.constant(boxes), size).numpy()
+    shape, orientation = tf.constant(upright(contents).shape[:2]), tf.constant(orientation)
+    stored = decode.as_stored(tf.constant(boxes), orientation, shape)
+    return decode.cut(tf.constant(contents), orientation, stored, size).numpy()
 
 
 def whole(contents, size, orientation=1):
@@ -84,8 +86,6 @@ def test_every_format_and_mode_has_pillow_s_pixels(pixels, kind, mode):
 def test_every_orientation_is_turned_upright(pixels, kind, orientation):
     contents = encoded(pixels, kind, orientation=orientation, **({"subsampling": 0} if kind == "JPEG" else {}))
     expected = upright(contents)
-    shape = decode.shape_of(tf.constant(contents), tf.constant(orientation)).numpy()
-    assert tuple(shape) == expected.shape[:2]
     got = cut(contents, [[5, 3, 20, 20], [1, 2, 20, 20]], 20, orientation)
     np.testing.assert_array_equal(got, [expected[5:25, 3:23], expected[1:21, 2:22]])
     center = whole(contents, 54, orientation)
@@ -122,6 +122,14 @@ def test_an_image_that_is_no_larger_fills_the_square(pixels, size):
     left = (width - size) // 2
     expected = resized(pixels, (size, width))[:, left : left + size]
     assert np.abs(whole(encoded(pixels), size) - expected).max() <= 0.5 + 1e-3
+
+
+def test_boxes_of_several_images_are_turned_at_once():
+    orientations, shapes = tf.range(1, 9), tf.constant([[30, 40]] * 8)
+    boxes = tf.constant([[[5, 3, 20, 24], [1, 2, 11, 21]]] * 8)
+    together = decode.as_stored(boxes, orientations, shapes)
+    alone = [decode.as_stored(boxes[0], orientation, shapes[0]) for orientation in orientations]
+    np.testing.assert_array_equal(together, alone)
 
 
 def test_an_image_of_the_size_stays_as_it_is(pixels):

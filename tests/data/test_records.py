@@ -235,3 +235,40 @@ def test_the_command_says_what_is_wrong_in_a_line(tmp_path, words):
         [sys.executable, "-m", "simclr_tf.data.convert", *words], capture_output=True, text=True, cwd=tmp_path
     )
     assert result.returncode == 1 and "Received: " in result.stderr.splitlines()[-1] and not list(tmp_path.glob("b*"))
+
+
+def test_tensorflow_datasets_are_read_from_their_shards(tmp_path):
+    tfds = pytest.importorskip("tensorflow_datasets")
+    pytest.importorskip("importlib_resources")
+    pixels = np.random.default_rng(0).integers(0, 256, (10, SIZE, SIZE, 3), np.uint8)
+
+    class Squares(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            features = {
+                "image": tfds.features.Image(shape=(SIZE, SIZE, 3)),
+                "label": tfds.features.ClassLabel(names=["b", "a"]),
+            }
+            return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, manager):
+            return {"train": self._generate_examples(range(8)), "test": self._generate_examples(range(8, 10))}
+
+        def _generate_examples(self, indices):
+            for index in indices:
+                yield index, {"image": pixels[index], "label": index % 2}
+
+    Squares(data_dir=str(tmp_path)).download_and_prepare()
+    dataset = load("tfds:squares", str(tmp_path), SIZE)
+    assert dataset.class_names == ("b", "a") and (len(dataset.train), len(dataset.test)) == (8, 2)
+    numbers = {image.tobytes(): index for index, image in enumerate(pixels)}
+    for split in (dataset.train, dataset.test):
+        found = [numbers[image.tobytes()] for image in split.array()]
+        assert [index % 2 for index in found] == split.labels.tolist()
+
+
+def test_an_unknown_tensorflow_dataset_is_named(tmp_path):
+    pytest.importorskip("importlib_resources")
+    with pytest.raises(ValueError, match="^`dataset=tfds:nonsense_xyz` could not be prepared. Received: "):
+        load("tfds:nonsense_xyz", str(tmp_path), SIZE)

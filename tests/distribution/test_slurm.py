@@ -184,25 +184,39 @@ def test_the_script_asks_for_what_it_relies_on():
     assert len(options) == sum(line.startswith("#SBATCH") for line in before)
 
 
-def test_an_interrupted_and_requeued_job_trains_like_the_launcher(submit, tmp_path, run_python):
-    interrupt, run_dir = tmp_path / "interrupt", tmp_path / "run"
-    interrupt.touch()
-    first, calls = submit(SRUN, *FLAGS, INTERRUPT=str(interrupt))
-    assert (first.returncode, calls) == (143, ["requeue 4711"]), first.stderr
-    assert "SIGUSR1: finishing the step, then saving" in first.stderr
-    assert "2 replicas on CPU of 2 workers" in first.stdout
-    assert "the workers are the 2 tasks of SLURM's job 4711 on localhost,localhost, from port" in first.stdout
-    stopped = newest(run_dir / "checkpoints")
-
-    again, calls = submit(SRUN, *FLAGS, INTERRUPT=str(interrupt))
-    assert (again.returncode, calls) == (0, ["requeue 4711"]), again.stderr
-
-    launched = tmp_path / "launched"
-    command = ["train.py", "--strategy=multiworker", f"--run_dir={launched}", *FLAGS]
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory, run_python):
+    """What two workers of the launcher end with."""
+    folder = tmp_path_factory.mktemp("launched") / "run"
+    command = ["train.py", "--strategy=multiworker", f"--run_dir={folder}", *FLAGS]
     done = run_python("-m", "flags.launch", "--workers=2", "--", *command, CUDA_VISIBLE_DEVICES="-1")
     assert done.returncode == 0, done.stderr
-    found, expected = (newest(folder / "checkpoints") for folder in (run_dir, launched))
-    assert stopped.position < found.position == expected.position
+    return newest(folder / "checkpoints")
+
+
+def assert_trained_alike(found, expected):
+    assert found.position == expected.position
     assert found.variables.keys() == expected.variables.keys()
     for name, value in expected.variables.items():
         np.testing.assert_allclose(found.variables[name], value, rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+def test_a_job_trains_like_the_launcher(submit, launched, tmp_path):
+    done, calls = submit(SRUN, *FLAGS, INTERRUPT=str(tmp_path / "never"))
+    assert (done.returncode, calls) == (0, []), done.stderr
+    assert "2 replicas on CPU of 2 workers" in done.stdout
+    assert "the workers are the 2 tasks of SLURM's job 4711 on localhost,localhost, from port" in done.stdout
+    assert_trained_alike(newest(tmp_path / "run" / "checkpoints"), launched)
+
+
+@pytest.mark.slow
+def test_an_interrupted_and_requeued_job_trains_like_the_launcher(submit, launched, tmp_path):
+    interrupt, checkpoints = tmp_path / "interrupt", tmp_path / "run" / "checkpoints"
+    interrupt.touch()
+    done, calls = submit(SRUN, *FLAGS, INTERRUPT=str(interrupt))
+    assert (done.returncode, calls) == (143, ["requeue 4711"]), done.stderr
+    assert "SIGUSR1: finishing the step, then saving" in done.stderr
+    assert newest(checkpoints).position < launched.position
+    done, calls = submit(SRUN, *FLAGS, INTERRUPT=str(interrupt))
+    assert (done.returncode, calls) == (0, ["requeue 4711"]), done.stderr
+    assert_trained_alike(newest(checkpoints), launched)

@@ -136,8 +136,15 @@ def _turned(orientation: tf.Tensor) -> tf.Tensor:
 def _upright(images: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     """Turns stored square images (V, H, H, 3) as their orientation says."""
 
+    def transposed() -> tf.Tensor:
+        # By `tf.transpose` of bytes, TensorFlow would complain that oneDNN does not do that on every processor.
+        side = tf.shape(images)[1]
+        places = side * tf.range(side) + tf.range(side)[:, tf.newaxis]  # of (row, column): that of (column, row)
+        pixels = tf.gather(tf.reshape(images, [-1, side * side, 3]), tf.reshape(places, [-1]), axis=1)
+        return tf.reshape(pixels, tf.shape(images))
+
     def turn() -> tf.Tensor:
-        turned = tf.cond(_turned(orientation), lambda: tf.transpose(images, [0, 2, 1, 3]), lambda: images)
+        turned = tf.cond(_turned(orientation), transposed, lambda: images)
         down, across = _mirrored(orientation)
         turned = tf.cond(down, lambda: turned[:, ::-1], lambda: turned)
         return tf.cond(across, lambda: turned[:, :, ::-1], lambda: turned)

@@ -12,7 +12,8 @@ from simclr_tf import augment, data, figures
 from simclr_tf.augment import TwoViews, make_views
 from simclr_tf.augment.base import Augmentation, to_float
 from simclr_tf.config import Config
-from simclr_tf.data.source import Dataset
+from simclr_tf.data.pipeline import read_batch
+from simclr_tf.data.source import Dataset, Split
 
 # An operator of strength t in (0, 1], and one number used for all draws of an image; None draws them at random.
 _Row = tuple[Callable[[float], Augmentation], float | None]
@@ -57,30 +58,31 @@ def preview(config: Config, folder: str | Path = "preview") -> list[Path]:
     """
     folder, settings = Path(folder), config.data
     dataset = data.load(settings.dataset, settings.data_dir, settings.image_size, config.training.seed)
-    images = some_images(dataset, 12)
+    shown = some_images(dataset, 12)
+    images = shown.array()
     scale = max(1, 96 // images.shape[1])
     # Not compiled: for a dozen images, compiling takes longer than it saves.
     views = make_views(**dataclasses.asdict(config.augmentation), seed=config.training.seed, compiled=False)
     cropped, distorted = (make_views(names, compiled=False) for names in ("crop", "crop,jitter"))
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / name for name in ("views.png", "operators.png", "histograms.png")]
-    draw_views(views, images, paths[0], scale)
+    draw_views(views, shown, paths[0], scale)
     draw_operators(images[: 2 if scale > 1 else 1], paths[1], scale)
     draw_histograms(images[:3], cropped, distorted, paths[2])
     return paths
 
 
-def some_images(dataset: Dataset, count: int) -> np.ndarray:
-    """Training images evenly spaced through the data set, uint8 (count, H, W, C)."""
+def some_images(dataset: Dataset, count: int) -> Split:
+    """Training images evenly spaced through the data set."""
     indices = np.linspace(0, len(dataset.train) - 1, min(count, len(dataset.train))).astype(np.int64)
-    return dataset.train.take(indices).array()
+    return dataset.train.take(indices)
 
 
-def draw_views(views: TwoViews, images: np.ndarray, out: Path, scale: int) -> None:
-    """Draws originals, uint8 (n, H, W, C), and the pairs of views of each at two steps."""
-    rows = [images]
+def draw_views(views: TwoViews, images: Split, out: Path, scale: int) -> None:
+    """Draws a few originals, and the pairs of views of each at two steps."""
+    rows, cuts = [images.array()], views.cuts() if images.larger else None
     for step in range(2):
-        rows += np.split(_to_bytes(views(tf.constant(images), step)), 2)
+        rows += np.split(_to_bytes(views(read_batch(images, np.arange(len(images)), step, cuts), step)), 2)
     figures.image_grid(rows, ["image", "view 1", "view 2", "view 1, later", "view 2, later"], out, scale)
 
 

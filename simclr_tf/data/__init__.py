@@ -38,17 +38,16 @@ def check(name: str, data_dir: str | Path | None = None, image_size: int | None 
     if kind not in DATASETS or bool(rest) != (kind in NAMED):
         known = sorted((set(DATASETS) - set(NAMED)) | {f"{kind}:{what}" for kind, what in NAMED.items()})
         raise ValueError(f"The data set must be one of {known}. Received: {name!r}")
-    if resizable(name):
-        if image_size is None or image_size < 1:
-            raise ValueError(
-                f"`dataset={name}` needs `image_size`, the side in pixels to resize to. Received: {image_size}"
-            )
-        if kind == "records" and data_dir:
-            raise ValueError(f"`dataset={name}` says where its files are. Received: `data_dir={data_dir}`")
+    if kind == "folder" and not data_dir:
+        raise ValueError(f"`dataset=folder` needs `data_dir`, the folder with the images. Received: {data_dir!r}")
+    if kind == "records" and data_dir:
+        raise ValueError(f"`dataset={name}` says where its files are. Received: `data_dir={data_dir}`")
+    if resizable(name) and (image_size is None or image_size < 1):
+        raise ValueError(
+            f"`dataset={name}` needs `image_size`, the side in pixels to resize to. Received: {image_size}"
+        )
     if kind == "folder":
-        if not data_dir:
-            raise ValueError(f"`dataset=folder` needs `data_dir`, the folder with the images. Received: {data_dir!r}")
-        if not Path(data_dir).is_dir():
+        if not Path(str(data_dir)).is_dir():
             raise ValueError(f"`data_dir` must be a folder of images. Received: {str(data_dir)!r}, which is no folder")
     elif not resizable(name) and image_size not in (None, 32):
         raise ValueError(

@@ -42,14 +42,12 @@ class Manifest:
 
     Args:
         paths: The files.
-        sizes: Their sizes in bytes, int64 (N,).
         shapes: Height and width of each image as it is to be seen, int32 (N, 2); zeros where the file is damaged.
         orientations: EXIF orientation of each image, int32 (N,).
         faults: What is wrong with each damaged file, by its path.
     """
 
     paths: tuple[str, ...]
-    sizes: np.ndarray
     shapes: np.ndarray
     orientations: np.ndarray
     faults: dict[str, str]
@@ -57,7 +55,7 @@ class Manifest:
     def take(self, indices: np.ndarray) -> "Manifest":
         """The chosen files."""
         paths = tuple(self.paths[index] for index in indices)
-        return Manifest(paths, self.sizes[indices], self.shapes[indices], self.orientations[indices], self.faults)
+        return Manifest(paths, self.shapes[indices], self.orientations[indices], self.faults)
 
     def readable(self) -> "Manifest":
         """The files that are not damaged."""
@@ -101,7 +99,7 @@ def inspect(paths: Sequence[str], cache: Path | None = None) -> Manifest:
                     *shapes[index], orientations[index] = answer
     if cache and len(todo):
         _save(cache, paths, dict(zip(_KEYS, (sizes, times, shapes, orientations), strict=True)), faults)
-    return Manifest(tuple(paths), sizes, shapes, orientations, faults)
+    return Manifest(tuple(paths), shapes, orientations, faults)
 
 
 def cache_folder() -> Path:

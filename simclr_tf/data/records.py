@@ -56,7 +56,6 @@ class Index:
 
     Args:
         paths: The shards.
-        sizes: Their sizes in bytes, int64.
         names: Name of each label that has one.
         faults: What is wrong with the records that were left out, one line each.
         shards: The shard of each record, int32 (N,).
@@ -69,7 +68,6 @@ class Index:
     """
 
     paths: tuple[str, ...]
-    sizes: np.ndarray
     names: dict[int, str]
     faults: tuple[str, ...]
     shards: np.ndarray
@@ -83,7 +81,7 @@ class Index:
     def take(self, indices: np.ndarray) -> "Index":
         """The chosen records."""
         columns = [getattr(self, name)[indices] for name in _COLUMNS]
-        return Index(self.paths, self.sizes, self.names, self.faults, *columns)
+        return Index(self.paths, self.names, self.faults, *columns)
 
 
 class RecordImages(EncodedImages):
@@ -248,8 +246,7 @@ def find(paths: Sequence[str], keys: Keys) -> Index:
     shards = np.repeat(np.arange(len(parts), dtype=np.int32), [len(part.starts) for part in parts])
     names = {label: text for part in parts for label, text in part.names.items()}
     faults = tuple(fault for part in parts for fault in part.faults)
-    sizes = np.array([part.sizes[0] for part in parts])
-    index = Index(tuple(paths), sizes, names, faults, shards, *columns)
+    index = Index(tuple(paths), names, faults, shards, *columns)
     return index.take(np.argsort(index.files, kind="stable"))
 
 
@@ -261,7 +258,7 @@ def _shard(path: str, keys: Keys) -> Index:
     with contextlib.suppress(Exception), open(cache, "rb") as file, np.load(file, allow_pickle=False) as kept:
         columns = [kept[name] for name in _COLUMNS]
         names = dict(zip(kept["numbers"].tolist(), kept["texts"].tolist(), strict=True))
-        return Index((path,), np.array([size]), names, tuple(kept["faults"].tolist()), *columns)
+        return Index((path,), names, tuple(kept["faults"].tolist()), *columns)
     index = _read_through(path, size, keys)
     with contextlib.suppress(OSError), replacing(cache) as new:  # without it, the next start takes as long
         np.savez(
@@ -300,7 +297,7 @@ def _read_through(path: str, size: int, keys: Keys) -> Index:
     shapes = np.stack([heights, widths], axis=1).astype(np.int32)
     shards = np.zeros(len(table), np.int32)
     return Index(
-        (path,), np.array([size]), names, tuple(faults), shards, starts, lengths, labels, shapes,
+        (path,), names, tuple(faults), shards, starts, lengths, labels, shapes,
         orientations.astype(np.int32), np.array(files, np.bytes_),
     )  # fmt: skip
 

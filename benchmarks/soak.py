@@ -101,10 +101,8 @@ def signals(count: int, rng: random.Random, work: Path) -> dict[str, Any]:
 def workers(count: int, rng: random.Random, work: Path) -> dict[str, Any]:
     """SIGKILLs of one of two, three or changing numbers of workers at random moments, all started again.
 
-    Two and three must end in the bits of as many that nothing befell, except for the means of an epoch that was resumed
-    within: several workers save those from what they display (`simclr_tf/training/means.py`), so the last bit may differ.
-    Rounding depends on the number of workers, and training amplifies it, so a run of changing numbers is held against
-    the loss of the last epoch of two.
+    Two and three must end in the bits of as many that nothing befell. Rounding depends on the number of workers, and
+    training amplifies it, so a run of changing numbers is held against the loss of the last epoch of two.
     """
     exits: Counter[str] = Counter()
     found = {}
@@ -141,7 +139,7 @@ def _lost_workers(
 
     def compare(run: Path, reference: Path) -> list[str]:
         if not changing:
-            return differences(run, reference, rounding=1e-6)
+            return differences(run, reference)
         ours, theirs = (read_rows(folder / "metrics.csv")[-1]["loss"] or 0.0 for folder in (run, reference))
         losses.append(abs(ours / theirs - 1))
         return ["loss"] * (losses[-1] > 0.02)

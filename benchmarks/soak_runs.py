@@ -5,7 +5,6 @@ process. It counts its steps in memory that it shares with this one.
 """
 
 import contextlib
-import math
 import mmap
 import os
 import random
@@ -205,31 +204,15 @@ def moment(running: Running, number: int, rng: random.Random) -> int | None:
     return wait(running, seconds=rng.uniform(0, 10))
 
 
-def differences(run: Path, reference: Path, rounding: float = 0.0) -> list[str]:
-    """What differs in the end: weights, optimizer, statistics, metrics.csv, and TensorBoard's tags and steps.
-
-    Args:
-        run: Folder of a run.
-        reference: That of the one to compare it with.
-        rounding: By how much numbers in metrics.csv may differ, relatively; all else must be the same bits.
-    """
+def differences(run: Path, reference: Path) -> list[str]:
+    """What differs in the end, in any bit: weights, optimizer, statistics, metrics.csv, and TensorBoard's tags and steps."""
     ours, theirs = newest(run), newest(reference)
     found = [name for name in theirs.variables if not np.array_equal(ours.variables.get(name), theirs.variables[name])]
     rows, expected = (
         [{name: value for name, value in row.items() if name != "images_per_second"} for row in read_rows(folder)]
         for folder in (run / "metrics.csv", reference / "metrics.csv")
     )
-    same = len(rows) == len(expected) and all(
-        row.keys() == wanted.keys() and all(_close(row[name], wanted[name], rounding) for name in wanted)
-        for row, wanted in zip(rows, expected, strict=True)
-    )
-    return found + ["metrics.csv"] * (not same) + ["tensorboard"] * (events(run) != events(reference))
-
-
-def _close(value: float | None, wanted: float | None, rounding: float) -> bool:
-    if value is None or wanted is None:
-        return value is wanted
-    return math.isclose(value, wanted, rel_tol=rounding)
+    return found + ["metrics.csv"] * (rows != expected) + ["tensorboard"] * (events(run) != events(reference))
 
 
 def events(run: Path) -> Counter:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from simclr_tf.distribution import all_sum, num_replicas
 from simclr_tf.training.divergence import SKIPPED
 
 
@@ -26,9 +27,18 @@ class Learner(keras.Model):
         return list(self.means.values())
 
     def record(self, measured: Sequence[tf.Tensor], finite: tf.Tensor | bool = True) -> dict[str, tf.Tensor]:
-        """Adds a step, scalars in the order of the names, to the means, unless it was not finite; returns the means."""
+        """Adds a step to the means, unless it was not finite.
+
+        Args:
+            measured: What this replica measured, scalars in the order of the names.
+            finite: Whether to count the step, the same on all replicas.
+
+        Returns:
+            The means by name, the same on all replicas: so each of them has all of what a checkpoint keeps.
+        """
         weight = tf.cast(finite, tf.float32)
-        for metric, value in zip(self.metrics, measured, strict=False):
+        everywhere = tf.unstack(all_sum(tf.stack(measured)) / num_replicas())
+        for metric, value in zip(self.metrics, everywhere, strict=False):
             metric.update_state(tf.where(finite, value, tf.zeros_like(value)), weight)
         self.means[SKIPPED].update_state(1.0 - weight)
         shape = [1] if isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy) else []

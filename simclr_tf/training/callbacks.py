@@ -45,10 +45,9 @@ class SaveCheckpoints(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Saves every few steps or minutes, and where the run ends within an epoch."""
         self.position = Position(self.position.epoch, self.position.step + 1)
-        self._logs = logs
         if self.position.step == self._steps:  # kept now, because validation uses the means for its own
             logs = {name: scalar(value) for name, value in (logs or {}).items()}
-            self._epoch = {"means": means.collect(self.model, logs, self._steps), "logs": logs}
+            self._epoch = {"means": means.collect(self.model), "logs": logs}
         number = self.position.epoch * self._steps + self.position.step
         minutes = self._settings.save_minutes
         if (
@@ -79,7 +78,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
         if self.position.step == self._steps:
             meta |= self._epoch
         elif self.position.step:
-            meta["means"] = means.collect(self.model, self._logs, self.position.step)
+            meta["means"] = means.collect(self.model)
         best = self._best and self._best[1]
         self._writing = self._thread.submit(
             _write, self._folder, self.position, arrays, meta, self._settings.keep_checkpoints, best

@@ -1,34 +1,29 @@
 """The means that an epoch reports, saved within the epoch and restored."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import keras
 import tensorflow as tf
 
-from simclr_tf.training.epoch_log import scalar
-
-Means = Mapping[str, list[float]]  # the values of each metric's variables, that of one replica on average
+Means = Mapping[str, list[float]]  # the values of each metric's variables, the same on all replicas
 
 
-def collect(model: keras.Model, logs: Mapping[str, Any] | None, steps: int) -> Means:
-    """The state of a model's means after so many steps of an epoch.
-
-    Several workers would have to read the variables together, which a signal to one of them does not allow: there, the
-    state is made of the logs, and right to rounding.
-    """
-    strategy = model.distribute_strategy
-    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        return {name: [scalar(value) * steps, float(steps)] for name, value in (logs or {}).items()}
-    replicas = strategy.num_replicas_in_sync
+def collect(model: keras.Model) -> Means:
+    """The state of a model's means, as the first replica of this worker has it; all have the same (`Learner.record`)."""
     return {
-        metric.name: [float(variable.numpy()) / replicas for variable in metric.variables] for metric in model.metrics
+        metric.name: [float(_replicas(model, variable)[0].numpy()) for variable in metric.variables]
+        for metric in model.metrics
     }
 
 
 def restore(model: keras.Model, means: Means) -> None:
     """Gives a model's means the state that `collect` found, perhaps of a model with another number of replicas."""
-    replicas = model.distribute_strategy.num_replicas_in_sync
     for metric in model.metrics:
         for variable, value in zip(metric.variables, means.get(metric.name, []), strict=False):
-            variable.assign(value * replicas)  # the strategy divides it among the replicas
+            for replica in _replicas(model, variable):
+                replica.assign(value)
+
+
+def _replicas(model: keras.Model, variable: keras.Variable) -> tuple[tf.Variable, ...]:
+    """A variable of each replica of this worker: to read or assign the whole takes all workers at once."""
+    return model.distribute_strategy.experimental_local_results(variable.value)

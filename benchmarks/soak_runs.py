@@ -205,7 +205,7 @@ def moment(running: Running, number: int, rng: random.Random) -> int | None:
 
 
 def differences(run: Path, reference: Path) -> list[str]:
-    """What differs in the end, in any bit: weights, optimizer, statistics, metrics.csv, and TensorBoard's tags and steps."""
+    """What differs in the end in any bit: weights, optimizer, statistics, metrics.csv, TensorBoard's tags and steps."""
     ours, theirs = newest(run), newest(reference)
     found = [name for name in theirs.variables if not np.array_equal(ours.variables.get(name), theirs.variables[name])]
     rows, expected = (

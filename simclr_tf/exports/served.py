@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_tf.augment.base import to_float
+from simclr_tf.networks.convolution import Conv2D
 from simclr_tf.networks.normalization import SyncBatchNormalization
 
 
@@ -78,9 +79,11 @@ class Served(tf.Module):
 
 
 def of_stock_layers(encoder: keras.Model) -> keras.Model:
-    """The same function, with Keras' own batch norm in place of ours, so that Keras alone can load it."""
+    """The same function, with Keras' own layers in place of ours, so that Keras alone can load it."""
 
     def clone(layer: keras.Layer) -> keras.Layer:
+        if isinstance(layer, Conv2D):
+            return keras.layers.Conv2D.from_config(layer.get_config())
         if not isinstance(layer, SyncBatchNormalization):
             return layer.__class__.from_config(layer.get_config())
         return keras.layers.BatchNormalization(

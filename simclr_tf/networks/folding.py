@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from simclr_tf.networks.convolution import Conv2D
 from simclr_tf.networks.normalization import SyncBatchNormalization
 
 
@@ -53,7 +54,7 @@ def _pairs(model: keras.Model) -> dict[keras.Layer, keras.Layer]:
     """Layers with a kernel and no activation whose output goes into a batch norm and nowhere else, and that norm."""
     if not isinstance(model, keras.Sequential) and type(model).__name__ != "Functional":
         return {}
-    kinds = (keras.layers.Conv2D, keras.layers.Dense)
+    kinds = (Conv2D, keras.layers.Conv2D, keras.layers.Dense)
     sources = {
         id(layer.output): layer
         for layer in model.layers

@@ -8,6 +8,7 @@ shape changes, max-pooling pads both sides equally, and kernels are drawn from H
 
 import keras
 
+from simclr_tf.networks.convolution import Conv2D
 from simclr_tf.networks.normalization import SyncBatchNormalization
 
 # name: (blocks in each of the four stages, whether they are bottlenecks)
@@ -100,7 +101,7 @@ def convolution(x, filters, kernel, stride, name, dtype, relu=True, gamma="ones"
     elif stride > 1:
         x = keras.layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad", dtype=dtype)(x)
         padding = "valid"
-    x = keras.layers.Conv2D(
+    x = Conv2D(
         filters, kernel, stride, padding, use_bias=False, kernel_initializer="he_normal",
         name=f"{name}_conv", dtype=dtype,
     )(x)  # fmt: skip

@@ -1,0 +1,87 @@
+"""A convolution that learns faster in bfloat16 on a CPU."""
+
+import keras
+import tensorflow as tf
+
+from simclr_tf._compat import compiled_by_xla
+
+# Measured with oneDNN 3 on AMD Zen 4 (docs/results/speed.md): on larger maps or fewer channels its own kernel is faster.
+LARGEST_MAP = 64  # pixels of the output
+FEWEST_CHANNELS = 32
+
+
+@keras.saving.register_keras_serializable("simclr_tf")
+class Conv2D(keras.layers.Conv2D):
+    """Keras' 2D convolution; in bfloat16 on a CPU, the gradient of its weights is computed as a convolution.
+
+    oneDNN's kernel for that gradient takes up to six times as long as the forward pass where maps are small. The gradient
+
+        dW[i, j, c, k] = sum over n, h, w of x[n, s h + i, s w + j, c] dy[n, h, w, k]
+
+    is also a convolution of x with the kernel dy, dilated by the stride s, in which images and channels have exchanged
+    their roles. All else is as in Keras.
+    """
+
+    def convolution_op(self, inputs, kernel):
+        """Convolves inputs (B, H, W, C) with a kernel (kh, kw, C, K)."""
+        inputs, kernel = tf.convert_to_tensor(inputs), tf.convert_to_tensor(kernel)
+        if not self._exchanges(inputs, kernel):
+            return super().convolution_op(inputs, kernel)
+        return convolve(inputs, kernel, self.strides[0], self.padding.upper())
+
+    def _exchanges(self, inputs, kernel) -> bool:
+        if inputs.dtype != tf.bfloat16 or self.data_format != "channels_last" or self.groups > 1:
+            return False
+        if (
+            self.strides[0] != self.strides[1]
+            or self.dilation_rate != (1, 1)
+            or min(kernel.shape[2:]) < FEWEST_CHANNELS
+        ):
+            return False
+        _, height, width, _ = self.compute_output_shape(inputs.shape)
+        return (
+            max(self.kernel_size) > 1 and None not in (height, width) and height * width <= LARGEST_MAP
+            and not compiled_by_xla() and all(device.device_type == "CPU" for device in tf.config.list_logical_devices())
+        )  # fmt: skip
+
+
+def convolve(x: tf.Tensor, kernel: tf.Tensor, stride: int, padding: str) -> tf.Tensor:
+    """`tf.nn.conv2d` whose gradient for the kernel is computed by exchanged roles.
+
+    Args:
+        x: Feature maps, (B, H, W, C).
+        kernel: Weights, (kh, kw, C, K).
+        stride: Stride in both directions, in pixels.
+        padding: "SAME" or "VALID".
+
+    Returns:
+        A tensor (B, H', W', K).
+    """
+
+    @tf.custom_gradient
+    def forward(x, kernel):
+        def gradient(dy):
+            dx = tf.nn.conv2d_transpose(dy, kernel, tf.shape(x), stride, padding)
+            return dx, kernel_gradient(x, dy, kernel.shape[:2], stride, padding)
+
+        return tf.nn.conv2d(x, kernel, stride, padding), gradient
+
+    return forward(x, kernel)
+
+
+def kernel_gradient(x: tf.Tensor, dy: tf.Tensor, size: tuple[int, int], stride: int, padding: str) -> tf.Tensor:
+    """The gradient (kh, kw, C, K) for a kernel of that size, of inputs x (B, H, W, C) and an output's gradient dy."""
+    pads = []
+    # Rows that the last step of the kernel does not reach have no part in it, so those after it are cut or padded.
+    for side, steps, taps in zip(x.shape[1:3], dy.shape[1:3], size, strict=True):
+        reached = (steps - 1) * stride + taps
+        before = max(reached - side, 0) // 2 if padding == "SAME" else 0
+        pads.append((before, reached - side - before))
+    (top, bottom), (left, right) = pads
+    x = x[:, : x.shape[1] + min(bottom, 0), : x.shape[2] + min(right, 0)]
+    images_last = tf.transpose(x, [3, 1, 2, 0])  # images as channels, channels as images
+    exchanged = tf.nn.conv2d(
+        images_last, tf.transpose(dy, [1, 2, 0, 3]), 1,
+        [[0, 0], [top, max(bottom, 0)], [left, max(right, 0)], [0, 0]], dilations=stride,
+    )  # fmt: skip
+    return tf.transpose(exchanged, [1, 2, 0, 3])

@@ -3,6 +3,8 @@
 # make check       format, lint and types alone: half a minute
 # make test-slow   the tests that take longer
 # make test-tpu-stack   the tests on TensorFlow's build for TPUs, which needs none
+# make bench       all timings of the step, on an idle machine: PEER=.peer/bin/python adds lightly's
+# make bench-quick whether the step is as fast as it was, in ratios: CI runs it too, under two minutes
 # make format      format the code
 
 PYTHON ?= python3
@@ -11,7 +13,7 @@ RUN ?= runs/demo
 PY := $(VENV)/bin/python
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check test-slow test-tpu-stack format clean
+.PHONY: demo test check test-slow test-tpu-stack bench bench-quick format clean
 
 demo: $(VENV)/.installed
 	$(PY) train.py --flagfile=recipe:demo --run_dir=$(RUN) --overwrite
@@ -38,6 +40,12 @@ $(VENV)-tpu/.installed: requirements-tpu.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)-tpu
 	$(VENV)-tpu/bin/python $(PIP_INSTALL) -r requirements-tpu.txt pytest pytest-xdist scipy
 	@touch $@
+
+bench: $(VENV)/.installed-dev
+	$(PY) -m benchmarks.bench --out=runs/bench --peer_python="$(PEER)"
+
+bench-quick: $(VENV)/.installed-dev
+	$(PY) -m benchmarks.quick
 
 format: $(VENV)/.installed-dev
 	$(PY) -m ruff check --fix .

@@ -29,17 +29,18 @@ def measure(call: Callable[[], object], runs: int) -> Result:
         `first` (seconds of the first call, which compiles), `best` and `median` (seconds of the `runs` calls after it),
         and `extra_peak_mib` (growth of the process's peak memory since before the first call).
     """
-    before, times = _peak_mib(), []
+    before, times = peak_mib(), []
     for _ in range(runs + 1):
         start = time.perf_counter()
         call()
         times.append(time.perf_counter() - start)
     first, *later = times
-    memory = _peak_mib() - before
+    memory = peak_mib() - before
     return {"first": first, "best": min(later), "median": statistics.median(later), "extra_peak_mib": memory}
 
 
-def _peak_mib() -> float:
+def peak_mib() -> float:
+    """The most memory that this process has had, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -62,13 +63,19 @@ def peer(args: argparse.Namespace, *words: object) -> Result:
     return run(args.peer_python, args.peer_script, *words)
 
 
-def in_turns(measurements: Mapping[str, Callable[[], Result]], key: str, turns: int) -> dict[str, float]:
-    """The median of one value of each measurement; all are taken in turn, `turns` times."""
-    found: dict[str, list[float]] = {name: [] for name in measurements}
+def taken(measurements: Mapping[str, Callable[[], Result]], turns: int) -> dict[str, list[Result]]:
+    """The results of each measurement; all are taken in turn, `turns` times."""
+    found: dict[str, list[Result]] = {name: [] for name in measurements}
     for _ in range(turns):
         for name, measurement in measurements.items():
-            found[name].append(measurement()[key])
-    return {name: statistics.median(values) for name, values in found.items()}
+            found[name].append(measurement())
+    return found
+
+
+def in_turns(measurements: Mapping[str, Callable[[], Result]], key: str, turns: int) -> dict[str, float]:
+    """The median of one value of each measurement; all are taken in turn, `turns` times."""
+    results = taken(measurements, turns)
+    return {name: statistics.median(result[key] for result in found) for name, found in results.items()}
 
 
 def arguments(doc: str | None, argv: Sequence[str] | None = None, **defaults: Any) -> argparse.Namespace:

@@ -1,19 +1,24 @@
-"""Times the complete train step: views, networks, loss and LARS; beside lightly's, if its script is given.
+"""Times the complete train step: views, networks, loss and LARS; beside lightly's, if its environment is given.
 
     python -m benchmarks.step --encoder=resnet50 --batch_size=32
-    python -m benchmarks.step --peer_python=.peer/bin/python --peer_script=lightly_bench.py
+    python -m benchmarks.step --width=0.25 --batch_size=256 --precision=bfloat16 --peer_python=.peer/bin/python
 
-The peer's script is called as `script step --depth 50 --batch 32 --runs 5 [--channels_last]` and prints a line of JSON
-with `seconds_per_step`. All are started in turns, `--turns` times; each takes the median of `--runs` steps.
+All are started in turns, `--turns` times; each takes the median of `--runs` steps. The peer is
+`benchmarks/lightly_step.py`. Beside the step stand its parts, each timed alone: the views, the forward pass, and the
+convolutions as TensorFlow computes them (`benchmarks/kernels.py`).
 """
 
+import statistics
+from collections.abc import Mapping
 from functools import partial
 
-from benchmarks import harness
+from benchmarks import harness, kernels
+
+PEER_LAYOUTS = {"lightly, NCHW": (), "lightly, channels last": ("--channels_last",)}
 
 
-def measure(encoder: str, batch_size: int, runs: int) -> harness.Result:
-    """Median seconds of a step on random CIFAR-sized images."""
+def measure(encoder: str, batch_size: int, runs: int, width: float = 1.0, precision: str = "float32") -> harness.Result:
+    """Seconds of a step on random CIFAR-sized images and of its parts, peak memory, and operations of the convolutions."""
     import simclr_tf.quiet  # noqa: F401, I001
     import numpy as np
     import tensorflow as tf
@@ -22,36 +27,68 @@ def measure(encoder: str, batch_size: int, runs: int) -> harness.Result:
     from simclr_tf.optimizers import make_optimizer
     from simclr_tf.tasks.pretrain import build_model
 
-    config = Config.of(encoder=encoder, batch_size=batch_size)
+    policy = "float32" if precision == "float32" else f"mixed_{precision}"
+    config = Config.of(encoder=encoder, width=width, batch_size=batch_size, precision=policy)
     model = build_model(config, (32, 32, 3))
-    model.compile(make_optimizer(config.optimization, 0.1, model.trainable_variables))
+    model.compile(make_optimizer(config.optimization, 0.1, model.trainable_variables, policy))
     images = tf.constant(np.random.default_rng(0).integers(0, 256, (batch_size, 32, 32, 3), dtype=np.uint8))
     step = tf.function(model.train_step)
-    return {"seconds_per_step": harness.measure(lambda: float(step(images)["loss"]), runs)["median"]}
+    found = harness.measure(lambda: float(step(images)["loss"]), runs)
+    views = tf.function(lambda images: model.views(images, 0))
+    forward = tf.function(lambda views: model.objective(model(views, training=True)).loss)
+    given = views(images)
+    return {
+        "seconds_per_step": found["median"],
+        "peak_mib": harness.peak_mib(),
+        "views": harness.measure(lambda: float(views(images)[0, 0, 0, 0]), runs)["median"],
+        "forward": harness.measure(lambda: float(forward(given)), runs)["median"],
+        "convolutions": kernels.seconds(model.encoder, 2 * batch_size, precision, runs),
+        "flops": kernels.flops(model.encoder, 2 * batch_size),
+    }
+
+
+def in_turns(peer_python: str, turns: int, **settings) -> dict[str, harness.Result]:
+    """Medians of all measurements of ours and, in an environment with lightly, of the peer in both layouts."""
+    measurements = {"this project": partial(harness.own, measure, **settings)}
+    if peer_python:
+        words = [f"--{name}={value}" for name, value in settings.items()]
+        peer = partial(harness.run, peer_python, "-m", "benchmarks.lightly_step", *words)
+        measurements |= {name: partial(peer, *layout) for name, layout in PEER_LAYOUTS.items()}
+    results = harness.taken(measurements, turns)
+    return {
+        name: {key: statistics.median(result[key] for result in found) for key in found[0]}
+        for name, found in results.items()
+    }
+
+
+def row(name: str, found: Mapping[str, harness.Result], batch_size: int, peak: float) -> harness.Result:
+    """What a table says of one implementation; `peak` is in operations a second."""
+    mine, ours = found[name], found["this project"]
+    seconds = mine["seconds_per_step"]
+    return {
+        "": name, "seconds a step": seconds, "images/s": batch_size / seconds, "MiB": mine["peak_mib"],
+        "ours is faster by": seconds / ours["seconds_per_step"], "share of the peak": ours["flops"] / seconds / peak,
+        "share of convolutions": ours["convolutions"] / seconds,
+    } | ({"of three forward passes": seconds / (3 * ours["forward"])} if mine is ours else {})  # fmt: skip
+
+
+COLUMNS = {
+    "": "", "seconds a step": ".3f", "images/s": ".0f", "MiB": ".0f", "ours is faster by": ".2f",
+    "share of the peak": ".0%", "share of convolutions": ".0%", "of three forward passes": ".2f",
+}  # fmt: skip
 
 
 def main() -> None:
     """Prints a table with a row for each implementation."""
-    args = harness.arguments(__doc__, encoder="resnet50", batch_size=32, runs=5, turns=2, **harness.PEER)
-    settings = {"encoder": args.encoder, "batch_size": args.batch_size, "runs": args.runs}
-    measurements = {"this project": partial(harness.own, measure, **settings)}
-    if args.peer_script:
-        words = ("--depth", args.encoder.removeprefix("resnet"), "--batch", args.batch_size, "--runs", args.runs)
-        peer = partial(harness.peer, args, "step", *words)
-        measurements |= {"lightly, NCHW": peer, "lightly, channels last": partial(peer, "--channels_last")}
-    found = harness.in_turns(measurements, "seconds_per_step", args.turns)
-    rows = [
-        {
-            "": name,
-            "seconds a step": seconds,
-            "images/s": args.batch_size / seconds,
-            "times as fast as ours": found["this project"] / seconds,
-        }
-        for name, seconds in found.items()
-    ]
-    columns = {"": "", "seconds a step": ".2f", "images/s": ".1f", "times as fast as ours": ".2f"}
-    title = f"train step, {args.encoder}, batch {args.batch_size}, 32 x 32, float32, CPU"
-    harness.show(title, columns, rows, args.json)
+    args = harness.arguments(
+        __doc__, encoder="resnet50", width=1.0, batch_size=32, precision="float32", runs=5, turns=2, peer_python=""
+    )
+    settings = {name: getattr(args, name) for name in ("encoder", "width", "batch_size", "precision", "runs")}
+    found = in_turns(args.peer_python, args.turns, **settings)
+    peak = harness.own(kernels.peak, precision=args.precision)["flops"]
+    rows = [row(name, found, args.batch_size, peak) for name in found]
+    title = f"train step, {args.encoder} x {args.width:g}, batch {args.batch_size}, 32 x 32, {args.precision}, CPU"
+    harness.show(title, COLUMNS, rows, args.json)
 
 
 if __name__ == "__main__":

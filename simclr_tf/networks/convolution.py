@@ -79,9 +79,10 @@ def kernel_gradient(x: tf.Tensor, dy: tf.Tensor, size: tuple[int, int], stride: 
         pads.append((before, reached - side - before))
     (top, bottom), (left, right) = pads
     x = x[:, : x.shape[1] + min(bottom, 0), : x.shape[2] + min(right, 0)]
-    images_last = tf.transpose(x, [3, 1, 2, 0])  # images as channels, channels as images
-    exchanged = tf.nn.conv2d(
-        images_last, tf.transpose(dy, [1, 2, 0, 3]), 1,
-        [[0, 0], [top, max(bottom, 0)], [left, max(right, 0)], [0, 0]], dilations=stride,
-    )  # fmt: skip
-    return tf.transpose(exchanged, [1, 2, 0, 3])
+    with tf.name_scope("weight_gradient"):  # by which `training/profile.py` knows it
+        images_last = tf.transpose(x, [3, 1, 2, 0])  # images as channels, channels as images
+        exchanged = tf.nn.conv2d(
+            images_last, tf.transpose(dy, [1, 2, 0, 3]), 1,
+            [[0, 0], [top, max(bottom, 0)], [left, max(right, 0)], [0, 0]], dilations=stride,
+        )  # fmt: skip
+        return tf.transpose(exchanged, [1, 2, 0, 3])

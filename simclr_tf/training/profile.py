@@ -14,7 +14,7 @@ from simclr_tf._compat import XSpace
 WARM_UP, STEPS = 5, 10  # steps of the process that are left out, as the first one compiles, and steps that are traced
 # From what a kernel is to its name in TensorFlow. The first that fits counts.
 KINDS = {
-    "weight gradients of convolutions": "Conv.*BackpropFilter",
+    "weight gradients of convolutions": "Conv.*BackpropFilter|weight_gradient",
     "input gradients of convolutions": "Conv.*BackpropInput",
     "convolutions": "Conv",
     "batch norm": "BatchNorm",

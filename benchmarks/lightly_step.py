@@ -19,7 +19,7 @@ DEPTHS = {"resnet18": ("BasicBlock", (2, 2, 2, 2)), "resnet50": ("Bottleneck", (
 
 
 def encoder(name: str, width: float) -> tuple[Any, int]:
-    """A ResNet of torchvision with CIFAR's stem and without the last layer, channels times `width`; its number of features."""
+    """A ResNet of torchvision with CIFAR's stem, channels times `width`, without the last layer; its features."""
     from torch import nn
 
     torchvision()

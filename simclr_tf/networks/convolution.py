@@ -5,9 +5,9 @@ import tensorflow as tf
 
 from simclr_tf._compat import compiled_by_xla
 
-# Measured with oneDNN 3 on AMD Zen 4 (docs/results/speed.md): on larger maps or fewer channels its own kernel is faster.
-LARGEST_MAP = 64  # pixels of the output
-FEWEST_CHANNELS = 32
+# Where the exchange pays, as measured on AMD Zen 4 (docs/results/speed.md); elsewhere oneDNN's own kernel is faster.
+FEWEST_FILTERS = 32
+PIXELS_A_FILTER = 2 / 3  # at most, of the output
 
 
 @keras.saving.register_keras_serializable("simclr_tf")
@@ -25,24 +25,18 @@ class Conv2D(keras.layers.Conv2D):
     def convolution_op(self, inputs, kernel):
         """Convolves inputs (B, H, W, C) with a kernel (kh, kw, C, K)."""
         inputs, kernel = tf.convert_to_tensor(inputs), tf.convert_to_tensor(kernel)
-        if not self._exchanges(inputs, kernel):
+        if not self._exchanges(inputs):
             return super().convolution_op(inputs, kernel)
         return convolve(inputs, kernel, self.strides[0], self.padding.upper())
 
-    def _exchanges(self, inputs, kernel) -> bool:
-        if inputs.dtype != tf.bfloat16 or self.data_format != "channels_last" or self.groups > 1:
-            return False
-        if (
-            self.strides[0] != self.strides[1]
-            or self.dilation_rate != (1, 1)
-            or min(kernel.shape[2:]) < FEWEST_CHANNELS
-        ):
+    def _exchanges(self, inputs) -> bool:
+        plain = self.data_format == "channels_last" and self.groups == 1 and self.dilation_rate == (1, 1)
+        if inputs.dtype != tf.bfloat16 or not plain or self.strides[0] != self.strides[1] or max(self.kernel_size) == 1:
             return False
         _, height, width, _ = self.compute_output_shape(inputs.shape)
-        return (
-            max(self.kernel_size) > 1 and None not in (height, width) and height * width <= LARGEST_MAP
-            and not compiled_by_xla() and all(device.device_type == "CPU" for device in tf.config.list_logical_devices())
-        )  # fmt: skip
+        if None in (height, width) or height * width > PIXELS_A_FILTER * self.filters or self.filters < FEWEST_FILTERS:
+            return False
+        return not compiled_by_xla() and all(device.device_type == "CPU" for device in tf.config.list_logical_devices())
 
 
 def convolve(x: tf.Tensor, kernel: tf.Tensor, stride: int, padding: str) -> tf.Tensor:

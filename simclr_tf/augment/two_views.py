@@ -208,7 +208,7 @@ def _step(views: TwoViews, segment: Segment) -> Callable:
         def augment(*arguments):
             return views._augment(segment, *arguments)
 
-        program = tf.function(augment, jit_compile=HAS_XLA) if views.compiled else augment
+        program = tf.function(augment, jit_compile=HAS_XLA, autograph=False) if views.compiled else augment
         # TensorFlow interleaves the channels, outside the program: on a CPU, XLA would fuse the transpose with the
         # arithmetic before it, which then no longer vectorizes.
         return lambda *arguments: tf.transpose(program(*arguments), [0, 2, 3, 1])

@@ -144,6 +144,7 @@ def _show_views(views: TwoViews, train: Split, cuts: Cuts | None, log: EpochLog,
     """A picture of what the encoder will see: originals, and the two views of each."""
     shown = np.arange(min(count, len(train)))
     originals = train.take(shown).array()
+    views = TwoViews.from_config(views.get_config() | {"compiled": False})  # to compile them takes seconds
     both = np.asarray(views(read_batch(train, shown, 0, cuts), 0) * 255.0).round().astype(np.uint8)
     rows = [originals, *np.split(both, 2)]
     figures.image_grid(rows, ["image", "view 1", "view 2"], folder / "plots" / "views.png")

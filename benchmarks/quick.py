@@ -1,6 +1,6 @@
 """Whether the step is as fast as it was: in ratios to TensorFlow's own convolutions, taken in turns in one process.
 
-    python -m benchmarks.quick                  # what CI runs; exit code 1 if a ratio is above its bound
+    python -m benchmarks.quick                  # what CI runs; exit code 1 if a ratio is above its bound in all attempts
     python -m benchmarks.quick --slower=1.3     # makes everything so much slower on purpose: it must fail
 
 A ratio is that of the best time of a whole step, or of the views in it, to the best times of the step's convolutions
@@ -83,18 +83,29 @@ def rows(found: Mapping[str, Mapping[str, float]], bounds: Mapping[str, Mapping[
     ]  # fmt: skip
 
 
+def above(table: list[harness.Result]) -> bool:
+    """Whether a ratio is above its bound."""
+    return any(row["verdict"].startswith("ABOVE") for row in table)
+
+
 def main() -> None:
     """Prints a table; exits with 1 if a ratio is above its bound."""
-    args = harness.arguments(__doc__, runs=15, slower=1.0)
-    kept = json.loads(BOUNDS.read_text())
-    bounds = kept.get(processor(), {})
+    args = harness.arguments(__doc__, runs=15, slower=1.0, attempts=3)
+    bounds = json.loads(BOUNDS.read_text()).get(processor(), {})
     precisions = ("float32", "bfloat16") if "avx512_bf16" in Path("/proc/cpuinfo").read_text() else ("float32",)
-    found = {one: harness.own(measure, precision=one, runs=args.runs, slower=args.slower) for one in precisions}
-    table = rows(found, bounds)
+    found: dict[str, dict[str, float]] = {}
+    for _ in range(args.attempts):
+        for one in precisions:
+            now = harness.own(measure, precision=one, runs=args.runs, slower=args.slower)
+            # What else the machine does slows a step down more than a convolution, so the best attempt counts.
+            found[one] = {name: min(ratio, found.get(one, now)[name]) for name, ratio in now.items()}
+        table = rows(found, bounds)
+        if not above(table):
+            break
     harness.show(
         f"ratios to the convolutions, {processor()}", {"": "", "ratio": ".3f", "verdict": ""}, table, args.json
     )
-    sys.exit(any(row["verdict"].startswith("ABOVE") for row in table))
+    sys.exit(above(table))
 
 
 if __name__ == "__main__":

@@ -67,13 +67,13 @@ def row(name: str, found: Mapping[str, harness.Result], batch_size: int, peak: f
     seconds = mine["seconds_per_step"]
     return {
         "": name, "seconds a step": seconds, "images/s": batch_size / seconds, "MiB": mine["peak_mib"],
-        "ours is faster by": seconds / ours["seconds_per_step"], "share of the peak": ours["flops"] / seconds / peak,
+        "times ours": seconds / ours["seconds_per_step"], "share of the peak": ours["flops"] / seconds / peak,
         "share of convolutions": ours["convolutions"] / seconds,
     } | ({"of three forward passes": seconds / (3 * ours["forward"])} if mine is ours else {})  # fmt: skip
 
 
 COLUMNS = {
-    "": "", "seconds a step": ".3f", "images/s": ".0f", "MiB": ".0f", "ours is faster by": ".2f",
+    "": "", "seconds a step": ".3f", "images/s": ".0f", "MiB": ".0f", "times ours": ".2f",
     "share of the peak": ".0%", "share of convolutions": ".0%", "of three forward passes": ".2f",
 }  # fmt: skip
 

@@ -9,6 +9,7 @@ A ratio is that of the best time of a whole step, or of the views in it, to the 
 """
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -19,7 +20,6 @@ from benchmarks import harness, kernels
 BOUNDS = Path(__file__).with_suffix(".json")
 BATCH = 64
 WIDTH = 0.25
-NOT_JUDGED = float("inf")
 
 
 def measure(precision: str, runs: int, slower: float) -> harness.Result:
@@ -52,7 +52,7 @@ def measure(precision: str, runs: int, slower: float) -> harness.Result:
             for convolution, number in kernels.convolutions(model.encoder).items()
         ],
     }
-    best = {name: [NOT_JUDGED] * len(group) for name, group in calls.items()}
+    best = {name: [math.inf] * len(group) for name, group in calls.items()}
     for turn in range(runs + 1):
         for name, group in calls.items():
             for index, (number, call) in enumerate(group):

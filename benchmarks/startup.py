@@ -1,7 +1,9 @@
 """Seconds from the start of `train.py` to the end of its first step, and to the stages before it.
 
-python -m benchmarks.startup                       # recipe:cifar10_cpu on the patterns
-python -m benchmarks.startup --turns=3 --precision=float32
+    python -m benchmarks.startup                       # recipe:cifar10_cpu on the embedded images
+    python -m benchmarks.startup --turns=3 --precision=float32
+
+Each turn is a process of its own; the median counts.
 """
 
 import os

@@ -5,15 +5,15 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
-Means = Mapping[str, list[float]]  # the values of each metric's variables, the same on all replicas
+Means = Mapping[str, list[float]]  # the values of each metric's variables, those of one replica
 
 
 def collect(model: keras.Model) -> Means:
-    """The state of a model's means, as the first replica of this worker has it; all have the same (`Learner.record`)."""
-    return {
-        metric.name: [float(_replicas(model, variable)[0].numpy()) for variable in metric.variables]
-        for metric in model.metrics
-    }
+    """The state of a model's means: that of all its replicas, where it is the same (`Learner.record`), else the average.
+
+    Only the replicas of this worker are asked, since to read a variable as a whole takes all workers at once.
+    """
+    return {metric.name: [_average(model, variable) for variable in metric.variables] for metric in model.metrics}
 
 
 def restore(model: keras.Model, means: Means) -> None:
@@ -24,6 +24,10 @@ def restore(model: keras.Model, means: Means) -> None:
                 replica.assign(value)
 
 
+def _average(model: keras.Model, variable: keras.Variable) -> float:
+    values = [float(replica.numpy()) for replica in _replicas(model, variable)]
+    return sum(values) / len(values)  # in float64, so equal ones keep their bits
+
+
 def _replicas(model: keras.Model, variable: keras.Variable) -> tuple[tf.Variable, ...]:
-    """A variable of each replica of this worker: to read or assign the whole takes all workers at once."""
     return model.distribute_strategy.experimental_local_results(variable.value)

@@ -51,11 +51,11 @@ def _features(encoder, paths: list[str], size: int, max_bad_files: int) -> tuple
 def _draw(rows: list[tuple[str, list[tuple[str, float]]]], out: Path) -> None:
     """A row for each query: the query, then its neighbors; white where there are fewer."""
     width = 1 + max(len(near) for _, near in rows)
-    picture = np.full((len(rows), width, SIDE, SIDE, 3), 255, np.uint8)
-    for row, (query, near) in enumerate(rows):
-        for column, name in enumerate([query, *(name for name, _ in near)]):
-            for _, images, _ in decoded([name], SIDE, 1):
-                if len(images):
-                    picture[row, column] = images[0]
+    names = [[query, *(name for name, _ in near)] for query, near in rows]
+    images: dict[str, np.ndarray] = {}
+    for done, pixels, _ in decoded(sorted(set().union(*names)), SIDE, 64):
+        images |= zip(done, pixels, strict=True)
+    blank = np.full((SIDE, SIDE, 3), 255, np.uint8)
+    picture = [np.stack([images.get(name, blank) for name in row] + [blank] * (width - len(row))) for row in names]
     titles = ["query", *map(str, range(1, width))]
-    figures.image_grid(list(picture), [Path(query).name[:24] for query, _ in rows], out, 1, titles)
+    figures.image_grid(picture, [Path(query).name[:24] for query, _ in rows], out, 1, titles)

@@ -1,6 +1,8 @@
 """What a step has to compute whoever computes it: TensorFlow's convolutions of an encoder, each by itself.
 
-python -m benchmarks.harness benchmarks.kernels:peak '{"precision": "bfloat16"}'
+    python -m benchmarks.harness benchmarks.kernels:peak '{"precision": "bfloat16"}'
+
+prints the operations a second of a large matrix product, of which a step has a share.
 """
 
 from collections import Counter

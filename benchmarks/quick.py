@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks import harness, kernels
+from benchmarks.step import build
 
 BOUNDS = Path(__file__).with_suffix(".json")
 BATCH = 64
@@ -24,19 +25,9 @@ WIDTH = 0.25
 
 def measure(precision: str, runs: int, slower: float) -> harness.Result:
     """Ratios of the step and the views of a narrow ResNet-18 on random images."""
-    import simclr_tf.quiet  # noqa: F401, I001
-    import numpy as np
+    model, images = build("resnet18", WIDTH, BATCH, precision)
     import tensorflow as tf
 
-    from simclr_tf.config import Config
-    from simclr_tf.optimizers import make_optimizer
-    from simclr_tf.tasks.pretrain import build_model
-
-    policy = "float32" if precision == "float32" else f"mixed_{precision}"
-    config = Config.of(encoder="resnet18", width=WIDTH, batch_size=BATCH, precision=policy)
-    model = build_model(config, (32, 32, 3))
-    model.compile(make_optimizer(config.optimization, 0.1, model.trainable_variables, policy))
-    images = tf.constant(np.random.default_rng(0).integers(0, 256, (BATCH, 32, 32, 3), dtype=np.uint8))
     step, views = tf.function(model.train_step), tf.function(lambda images: model.views(images, 0)[0, 0, 0, 0])
 
     def delayed(call: Callable[[], object]) -> None:

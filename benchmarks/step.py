@@ -11,14 +11,15 @@ convolutions as TensorFlow computes them (`benchmarks/kernels.py`).
 import statistics
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from benchmarks import harness, kernels
 
 PEER_LAYOUTS = {"lightly, NCHW": (), "lightly, channels last": ("--channels_last",)}
 
 
-def measure(encoder: str, batch_size: int, runs: int, width: float = 1.0, precision: str = "float32") -> harness.Result:
-    """Seconds of a step on random CIFAR-sized images and of its parts, peak memory, and operations of the convolutions."""
+def build(encoder: str, width: float, batch_size: int, precision: str) -> tuple[Any, Any]:
+    """A compiled model, and random CIFAR-sized images to learn from."""
     import simclr_tf.quiet  # noqa: F401, I001
     import numpy as np
     import tensorflow as tf
@@ -31,15 +32,33 @@ def measure(encoder: str, batch_size: int, runs: int, width: float = 1.0, precis
     config = Config.of(encoder=encoder, width=width, batch_size=batch_size, precision=policy)
     model = build_model(config, (32, 32, 3))
     model.compile(make_optimizer(config.optimization, 0.1, model.trainable_variables, policy))
-    images = tf.constant(np.random.default_rng(0).integers(0, 256, (batch_size, 32, 32, 3), dtype=np.uint8))
+    return model, tf.constant(np.random.default_rng(0).integers(0, 256, (batch_size, 32, 32, 3), dtype=np.uint8))
+
+
+def measure(encoder: str, batch_size: int, runs: int) -> harness.Result:
+    """Median seconds of a step in float32."""
+    return _timed(*build(encoder, 1.0, batch_size, "float32"), runs)
+
+
+def _timed(model: Any, images: Any, runs: int) -> harness.Result:
+    import tensorflow as tf
+
     step = tf.function(model.train_step)
-    found = harness.measure(lambda: float(step(images)["loss"]), runs)
+    seconds = harness.measure(lambda: float(step(images)["loss"]), runs)["median"]
+    return {"seconds_per_step": seconds, "peak_mib": harness.peak_mib()}
+
+
+def measure_parts(encoder: str, width: float, batch_size: int, precision: str, runs: int) -> harness.Result:
+    """Median seconds of a step and of its parts, peak memory, and operations of the convolutions."""
+    model, images = build(encoder, width, batch_size, precision)
+    import tensorflow as tf
+
+    found = _timed(model, images, runs)
     views = tf.function(lambda images: model.views(images, 0))
     forward = tf.function(lambda views: model.objective(model(views, training=True)).loss)
     given = views(images)
     return {
-        "seconds_per_step": found["median"],
-        "peak_mib": harness.peak_mib(),
+        **found,
         "views": harness.measure(lambda: float(views(images)[0, 0, 0, 0]), runs)["median"],
         "forward": harness.measure(lambda: float(forward(given)), runs)["median"],
         "convolutions": kernels.seconds(model.encoder, 2 * batch_size, precision, runs),
@@ -49,7 +68,7 @@ def measure(encoder: str, batch_size: int, runs: int, width: float = 1.0, precis
 
 def in_turns(peer_python: str, turns: int, **settings) -> dict[str, harness.Result]:
     """Medians of all measurements of ours and, in an environment with lightly, of the peer in both layouts."""
-    measurements = {"this project": partial(harness.own, measure, **settings)}
+    measurements = {"this project": partial(harness.own, measure_parts, **settings)}
     if peer_python:
         words = [f"--{name}={value}" for name, value in settings.items()]
         peer = partial(harness.run, peer_python, "-m", "benchmarks.lightly_step", *words)
@@ -69,12 +88,13 @@ def row(name: str, found: Mapping[str, harness.Result], batch_size: int, peak: f
         "": name, "seconds a step": seconds, "images/s": batch_size / seconds, "MiB": mine["peak_mib"],
         "times ours": seconds / ours["seconds_per_step"], "share of the peak": ours["flops"] / seconds / peak,
         "share of convolutions": ours["convolutions"] / seconds,
-    } | ({"of three forward passes": seconds / (3 * ours["forward"])} if mine is ours else {})  # fmt: skip
+    } | ({"of three forward passes": seconds / (3 * ours["forward"]), "views": ours["views"] / seconds}
+         if mine is ours else {})  # fmt: skip
 
 
 COLUMNS = {
     "": "", "seconds a step": ".3f", "images/s": ".0f", "MiB": ".0f", "times ours": ".2f",
-    "share of the peak": ".0%", "share of convolutions": ".0%", "of three forward passes": ".2f",
+    "share of the peak": ".0%", "share of convolutions": ".0%", "of three forward passes": ".2f", "views": ".1%",
 }  # fmt: skip
 
 

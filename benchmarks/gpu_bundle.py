@@ -38,18 +38,16 @@ def lower(bundle: Path, words: list[str]) -> None:
     import tensorflow as tf
 
     from flags import FLAGS, config_from_flags, define, pretraining_groups
-    from simclr_tf import data, files
-    from simclr_tf.data.source import hold_out
+    from simclr_tf import files
+    from simclr_tf.tasks.pretrain import images_of
 
     for group in pretraining_groups().values():
         define(group)
     FLAGS(["train.py", *words])
     config = config_from_flags()
-    settings = config.data
-    train = data.load(settings.dataset, settings.data_dir, settings.image_size, config.training.seed).train
-    if settings.validation_fraction:
-        train, _ = hold_out(train, settings.validation_fraction, config.training.seed)
-    images = train.array()
+    if config.training.precision == "auto":
+        sys.exit("gpu_bundle: error: --precision=auto cannot see the GPU: name one. Received: --precision=auto")
+    images = images_of(config)[1].array()
     files.write_json(bundle / "config.json", config.to_dict())
     np.save(bundle / "images.npy", images)
     for side in config.training.sides or (None,):

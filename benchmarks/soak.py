@@ -1,4 +1,4 @@
-"""Runs that are killed, interrupted, damaged and starved of disk, held against the run that nothing befell.
+"""Runs that are killed, interrupted, damaged and starved of disk, compared with an undisturbed run.
 
     python -m benchmarks.soak kills --count=100
     python -m benchmarks.soak signals --count=30
@@ -16,6 +16,7 @@ import json
 import random
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -101,8 +102,8 @@ def signals(count: int, rng: random.Random, work: Path) -> dict[str, Any]:
 def workers(count: int, rng: random.Random, work: Path) -> dict[str, Any]:
     """SIGKILLs of one of two, three or changing numbers of workers at random moments, all started again.
 
-    Two and three must end in the bits of as many that nothing befell. Rounding depends on the number of workers, and
-    training amplifies it, so a run of changing numbers is held against the loss of the last epoch of two.
+    Two and three must end bit for bit like an undisturbed run of as many. Rounding depends on the number of workers, and
+    training amplifies it, so with changing numbers only the last epoch's loss is compared, with that of two workers.
     """
     exits: Counter[str] = Counter()
     found = {}
@@ -228,15 +229,17 @@ def memory(minutes: int, work: Path) -> dict[str, Any]:
     child.kill(signal.SIGTERM)
     code = wait(child)
     at = next(index for index, sample in enumerate(samples) if sample[0] >= min(180, 30 * minutes))
-    # A checkpoint that is being written has its file open, so the fewest of two minutes count.
+    # Windows of two minutes: memory rises and falls by some percent within an epoch, and a checkpoint that is being
+    # written has its file open.
+    ends = [at + 12, *(len(samples) * quarter // 4 for quarter in (1, 2, 3, 4))]
+    windows = [samples[max(0, end - 12) : end] for end in ends]
     early, late = (
-        [min(sample[field] for sample in window) for field in (2, 3)]
-        for window in (samples[at : at + 12], samples[-12:])
+        [min(sample[field] for sample in window) for field in (2, 3)] for window in (windows[0], windows[-1])
     )
-    quarters = [samples[len(samples) * quarter // 4 - 1][1] // 1024 for quarter in (1, 2, 3, 4)]
-    growth = samples[-1][1] / samples[at][1] - 1
+    first, *quarters = (round(statistics.median(sample[1] for sample in window) / 1024, 1) for window in windows)
+    growth = quarters[-1] / first - 1
     return {
-        "minutes": minutes, "steps": steps, "MiB after the third minute": samples[at][1] // 1024,
+        "minutes": minutes, "steps": steps, "MiB after the third minute": first,
         "by quarter": quarters, "growth, %": round(100 * growth, 2), "open files": [early[0], late[0]],
         "threads": [early[1], late[1]], "exit code": code,
         "ok": growth < 0.02 and early == late,

@@ -250,15 +250,15 @@ def struck(
     count: int, work: Path, start: Callable[[Path, int], R], moment_of: Callable[[R, int], int | None],
     strike: Callable[[R, int], None], compare: Callable[[Path, Path], list[str]] = differences,
 ) -> tuple[list[int], int, list[str]]:  # fmt: skip
-    """Trainings that are struck at so many moments, each time continued, and again and again to the end.
+    """Strikes trainings `count` times, continues them after each strike, and begins another whenever one is complete.
 
     Args:
         count: Number of strikes.
         work: Folder of the runs.
-        start: Starts a training in a folder, or continues it; of a number counted from 0.
-        moment_of: Waits for the moment of a strike; the exit code where the training ends before it.
+        start: Starts or continues a training in a folder, given the number of the strike, counted from 0.
+        moment_of: Waits for the moment of a strike; returns the exit code if the training ends before it.
         strike: Ends a training.
-        compare: What differs between a run and one that nothing befell.
+        compare: Returns what differs between a run and an undisturbed one.
 
     Returns:
         Steps that each strike cost, the number of runs, and what differs.

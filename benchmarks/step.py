@@ -4,8 +4,8 @@
     python -m benchmarks.step --width=0.25 --batch_size=256 --precision=bfloat16 --peer_python=.peer/bin/python
 
 All are started in turns, `--turns` times; each takes the median of `--runs` steps. The peer is
-`benchmarks/lightly_step.py`. Beside the step stand its parts, each timed alone: the views, the forward pass, and the
-convolutions as TensorFlow computes them (`benchmarks/kernels.py`).
+`benchmarks/lightly_step.py`. Beside the step stand its parts, each timed alone: the views, the forward pass, the
+optimizer's update, and the convolutions as TensorFlow computes them (`benchmarks/kernels.py`).
 """
 
 import statistics
@@ -56,11 +56,19 @@ def measure_parts(encoder: str, width: float, batch_size: int, precision: str, r
     found = _timed(model, images, runs)
     views = tf.function(lambda images: model.views(images, 0))
     forward = tf.function(lambda views: model.objective(model(views, training=True)).loss)
-    given = views(images)
+    given, weights = views(images), model.trainable_variables
+    gradients = [tf.random.normal(weight.shape) for weight in weights]
+
+    @tf.function
+    def update() -> Any:
+        model.optimizer.apply(gradients, weights)
+        return model.optimizer.iterations.value + 0
+
     return {
         **found,
         "views": harness.measure(lambda: float(views(images)[0, 0, 0, 0]), runs)["median"],
         "forward": harness.measure(lambda: float(forward(given)), runs)["median"],
+        "optimizer": harness.measure(lambda: int(update()), runs)["median"],
         "convolutions": kernels.seconds(model.encoder, 2 * batch_size, precision, runs),
         "flops": kernels.flops(model.encoder, 2 * batch_size),
     }
@@ -88,13 +96,14 @@ def row(name: str, found: Mapping[str, harness.Result], batch_size: int, peak: f
         "": name, "seconds a step": seconds, "images/s": batch_size / seconds, "MiB": mine["peak_mib"],
         "times ours": seconds / ours["seconds_per_step"], "share of the peak": ours["flops"] / seconds / peak,
         "share of convolutions": ours["convolutions"] / seconds,
-    } | ({"of three forward passes": seconds / (3 * ours["forward"]), "views": ours["views"] / seconds}
-         if mine is ours else {})  # fmt: skip
+    } | ({"of three forward passes": seconds / (3 * ours["forward"]), "views": ours["views"] / seconds,
+          "optimizer": ours["optimizer"] / seconds} if mine is ours else {})  # fmt: skip
 
 
 COLUMNS = {
     "": "", "seconds a step": ".3f", "images/s": ".0f", "MiB": ".0f", "times ours": ".2f",
     "share of the peak": ".0%", "share of convolutions": ".0%", "of three forward passes": ".2f", "views": ".1%",
+    "optimizer": ".1%",
 }  # fmt: skip
 
 

@@ -34,7 +34,7 @@ class Options(Section):
     seeds: int = setting(1, "How often to repeat each cell, from `seed` on.", low=1)
     jobs: int = setting(1, "Runs at once.")
     gpus: str | None = setting(None, "CUDA devices to deal out to the jobs, like 0,1.")
-    only: str | None = setting(None, "Labels, like yes,0.1,0.5: run the cells that have no others.")
+    only: str | None = setting(None, "Run only the cells whose labels are all among these, like yes,0.1,0.5.")
     mode: str | None = setting(
         None, "Probe that judges the encoders, linear by default; some studies have judgments of their own.",
         choices=tuple(m for m in MODES if issubclass(MODES[m], Probe)),

@@ -6,10 +6,14 @@ import tensorflow as tf
 
 # Layers without a name are numbered through the process; there is no public way to start again.
 from keras.src.utils.naming import reset_uids
+
+# The memory that TensorFlow allows itself on a GPU; the public details of a device do not have it.
 from tensorflow.python.client import device_lib
 
-# Deterministic kernels can be asked for publicly; whether they were cannot.
+# There is a public way to request deterministic kernels, but none to find out whether they were requested.
 from tensorflow.python.framework.config import is_op_determinism_enabled
+
+# Whether XLA compiles the function that is being traced; nothing public tells.
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
 # The format of a trace, which TensorFlow writes and offers no public way to read.
@@ -27,6 +31,6 @@ def compiled_by_xla() -> bool:
 
 
 def gpu_memory() -> int | None:
-    """Bytes of the first GPU as its driver reports them, or None."""
+    """Bytes that TensorFlow may allocate on the first GPU, or None without one."""
     limits = [device.memory_limit for device in device_lib.list_local_devices() if device.device_type == "GPU"]
     return limits[0] if limits else None

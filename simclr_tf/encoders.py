@@ -89,7 +89,7 @@ def random_encoder(folder: str | Path, layer: int = 0, seed: int | None = None) 
 def export_run(folder: str | Path) -> Path:
     """Writes the pretrained encoder of a run as a SavedModel, `encoder/` in its folder, and returns its path.
 
-    It computes in float32, whatever the run did: whoever loads it may have no hardware for less.
+    It computes in float32, whatever the run used: where it is loaded, the hardware may not support a lower precision.
 
     Args and raises: as `load_encoder`.
     """

@@ -52,7 +52,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Waits for other processes in such a block of the same folder: nothing replaces a folder that is not empty."""
+    """Waits until no other process is in this block for the same folder: os.replace fails on one that is not empty."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):  # a file system without locks
@@ -63,7 +63,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 def claim(folder: Path) -> bool:
-    """Takes a folder, which is created, for as long as this process lives; False where another process has it."""
+    """Claims a folder, created if needed, for as long as this process lives; False if another process has claimed it."""
     folder.mkdir(parents=True, exist_ok=True)
     if folder.resolve() in _HELD and (folder / LOCK).exists():
         return True
@@ -105,7 +105,7 @@ def _temporary(path: Path) -> Path:
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Names the file in an error of the system that names none, as that of a full disk."""
+    """Adds the path to an error of the operating system that names no file, such as that of a full disk."""
     try:
         yield
     except OSError as error:

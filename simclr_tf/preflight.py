@@ -1,13 +1,14 @@
-"""What is refused without TensorFlow, whose import takes seconds: by the commands before it, and by the library again."""
+"""Checks that need no TensorFlow, whose import takes seconds: the commands run them before it, and the library again."""
 
 import hashlib
 import importlib.util
 import re
+import socket
 from pathlib import Path
 from typing import Any
 
 from simclr_tf import data
-from simclr_tf.config import Config, Data, Judged, Mode, mode_settings
+from simclr_tf.config import ADDRESS, Config, Data, Judged, Mode, mode_settings
 from simclr_tf.training import checkpoints, run_folder
 
 
@@ -21,6 +22,8 @@ def check(config: Config) -> None:
     if config.data.judge_dataset:
         size = config.data.image_size if data.resizable(config.data.judge_dataset) else None
         data.check(config.data.judge_dataset, config.data.judge_data_dir, size)
+    if config.hardware.data_service:
+        _check_service(config.hardware.data_service, config.data.dataset)
     _check_encoder(config.network.encoder)
     output = config.output
     if output.run_dir:
@@ -39,7 +42,7 @@ def check_evaluation(run_dir: str | Path, mode: str, settings: dict[str, Any]) -
     chosen = mode_settings(mode, settings)
     config = Config.load(Path(run_dir) / "config.json")
     checkpoints.require(Path(run_dir) / "checkpoints")
-    if isinstance(chosen, Judged):
+    if isinstance(chosen, Judged) and chosen.reads_data:
         name, data_dir = data_source(chosen, config.data)
         size = config.data.image_size or 1  # what a folder's images are resized to, the encoder will tell
         data.check(name, data_dir, size if data.resizable(name) else None)
@@ -66,6 +69,29 @@ def results_folder(run_dir: Path, layer: int, judged_on: tuple[str, str | None],
         digest = hashlib.sha256(str(path).encode(errors="surrogateescape")).hexdigest()
         return folder / f"{re.sub('[^A-Za-z0-9._-]', '_', path.name)}-{digest[:6]}"  # two folders may have one name
     return folder / name
+
+
+def _check_service(address: str, dataset: str) -> None:
+    if not data.resizable(dataset):
+        raise ValueError(
+            f"`data_service` decodes image files, and `dataset={dataset}` has none: leave it out. "
+            f"Received: `data_service={address}`"
+        )
+    check_dispatcher("data_service", address)
+
+
+def check_dispatcher(setting: str, address: str) -> None:
+    """Raises ValueError if nothing listens at the address that a setting names."""
+    match = re.fullmatch(ADDRESS, address)
+    try:
+        if not match:
+            raise OSError("no host:port")
+        socket.create_connection((match[1], int(match[2])), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise ValueError(
+            f"`{setting}` must be a running dispatcher like host:5050: start one by simclr-data-service --port=5050. "
+            f"Received: {address} ({error})"
+        ) from None
 
 
 def _check_encoder(encoder: str) -> None:

@@ -43,9 +43,9 @@ def without_noise() -> Iterator[None]:
 
 
 def expect_float16() -> None:
-    """Gets TensorFlow's "oneDNN supports DT_HALF only ..." over with, which it writes once per process.
+    """Triggers TensorFlow's "oneDNN supports DT_HALF only ...", which it writes once per process, where it is hidden.
 
-    It comes with the first float16 product on a CPU that has no such instructions. Call it before a network in
+    The message comes with the first float16 product on a CPU without such instructions. Call this before a network in
     mixed_float16 is built, and after the devices are configured, because it initializes them.
     """
     with without_noise():

@@ -171,3 +171,9 @@ def test_settings_of_one_name_have_one_type():
         for field in dataclasses.fields(mode):
             kinds.setdefault(field.name, set()).add(field_type(field))
     assert {name: found for name, found in kinds.items() if len(found) > 1} == {}
+
+
+def test_a_precision_that_the_machine_decided_is_no_difference(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(Config.of(precision="mixed_bfloat16").to_dict()))
+    assert Config.of(precision="auto").difference(tmp_path) is None
+    assert Config.of(precision="float32").difference(tmp_path) == ("precision", "mixed_bfloat16", "float32")

@@ -77,6 +77,8 @@ def test_the_installed_commands_train_judge_and_embed(installed, tmp_path):
     assert home.startswith(str(installed.parent))
 
 
-@pytest.mark.parametrize("name", ["simclr-train", "simclr-evaluate", "simclr-study", "simclr-launch"])
+@pytest.mark.parametrize(
+    "name", ["simclr-train", "simclr-evaluate", "simclr-study", "simclr-launch", "simclr-data-service"]
+)
 def test_every_command_has_help(installed, tmp_path, name):
     assert call(installed / name, "--help", cwd=tmp_path).strip()

@@ -67,8 +67,9 @@ FILL = 128 / 255  # value of pixels from outside the image
 class AutoAugment(Augmentation):
     """Applies one of 25 pairs of operations, drawn for each image (Cubuk et al., 2019).
 
-    Each operation of the pair is applied with its own probability; its magnitude is fixed, its sign random. Operations
-    are those of PIL, as used by the authors: nearest-neighbor warps filled with gray, enhancements about PIL's anchors.
+    Each operation of the pair is applied with its own probability and magnitude, whose sign, if it has one, is random.
+    Operations are those of PIL, as used by the authors: nearest-neighbor warps filled with gray, enhancements about PIL's
+    anchors.
 
     Every image passes through all operations, with magnitudes that turn all but its own into the identity. This is more
     arithmetic, but a single program without branches for the whole batch.

@@ -31,7 +31,7 @@ class Cuts:
         return len(self.crops)
 
     def draws(self, step: tf.Tensor | int, count: int) -> tf.Tensor:
-        """What decides about the boxes of a global batch of `count` images in a step, float32 (count, V, 4)."""
+        """The draws that determine the boxes of a global batch of `count` images in a step, float32 (count, V, 4)."""
         key = tf.random.fold_in([self.seed, 0], tf.cast(step, tf.int64), alg=GENERATOR)
         drawn = [
             uniform([1 + crop.uniforms, count], tf.random.fold_in(key, tf.constant(number), alg=GENERATOR))[1:]

@@ -158,7 +158,7 @@ class TwoViews:
     def _augment(self, segment: Segment, images, step, offset, first, replicas, cut):
         """Applies layers of this package to this replica's images; returns (B, C, H, W).
 
-        Where the images are crops already, `cut`, the layer that crops is left to resize them.
+        If `cut` is true, the images are crops already, and the layer that crops only resizes them.
         """
         planes = tf.unstack(to_float(images), axis=-1)
         count = images.shape[0] or tf.shape(images)[0]

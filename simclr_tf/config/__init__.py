@@ -22,6 +22,7 @@ from simclr_tf.config.evaluation import (
     mode_settings,
 )
 from simclr_tf.config.pretraining import (
+    ADDRESS,
     PLACES,
     Config,
     Data,
@@ -35,7 +36,7 @@ from simclr_tf.config.pretraining import (
 )  # fmt: skip
 
 __all__ = [
-    "MODES", "PLACES", "Config", "Data", "Embed", "Export", "Finetune", "Hardware", "Invariance", "Judged",
+    "ADDRESS", "MODES", "PLACES", "Config", "Data", "Embed", "Export", "Finetune", "Hardware", "Invariance", "Judged",
     "Knn", "Linear", "LinearSgd", "Loss", "Mode", "Neighbors", "Network", "Optimization", "Output", "Probe", "PseudoLabel",
     "Report", "Section", "Supervised", "Trained", "Training", "Transfer", "Views", "field_type", "mode_settings", "setting",
 ]  # fmt: skip

@@ -21,15 +21,22 @@ class Mode(Section):
 
 @dataclasses.dataclass(frozen=True)
 class Judged(Mode):
-    """A protocol that needs labels: what it is judged on."""
+    """A protocol that reads a data set."""
 
-    dataset: str | None = setting(None, "Labeled data to judge on, when not that of the run.", choices=DATASET_NAMES)
+    dataset: str | None = setting(
+        None, "Data to judge on or to embed, when not that of the run.", choices=DATASET_NAMES
+    )
     data_dir: str | None = setting(None, "Folder of that data, when not that of the run.", path=True)
+
+    @property
+    def reads_data(self) -> bool:
+        """Whether it reads a data set."""
+        return True
 
 
 @dataclasses.dataclass(frozen=True)
 class Probe(Judged):
-    """A probe of frozen features, and beside which baselines."""
+    """A probe of frozen features, optionally compared with baselines."""
 
     baselines: bool = setting(False, "Judge the encoder at random initialization and raw pixels, too.")
 
@@ -58,7 +65,8 @@ class Knn(Probe):
     summary: ClassVar[str] = "Weighted vote of the nearest training images by cosine similarity."
 
     k: str = setting(
-        "20", "How many of the nearest training images vote; several like 20,1,5,200 judge each, the first first."
+        "20",
+        "How many of the nearest training images vote; of several, like 20,1,5,200, all are judged; the first counts.",
     )
 
     def __post_init__(self) -> None:
@@ -80,7 +88,7 @@ class Trained(Mode):
 
     batch_size: int = setting(256, "Images a step; all of them where there are fewer.", low=2)
     epochs: int | None = setting(
-        None, "Passes over the images; when not given, 60 for 1 % of the labels and 30 for more, and 1000 steps or more.",
+        None, "Passes over the images; when not given, 60 for 1 % of the labels, 30 for more, at least 1000 steps.",
         low=1,
     )  # fmt: skip
     seed: int = setting(0, "Seed of the choice of images and of the training.", low=0, high=2**31 - 1)
@@ -128,7 +136,7 @@ class Transfer(Trained):
         known = {name.partition(":")[0] for name in DATASET_NAMES}
         if not self.each or not {target.partition(":")[0] for target in self.each} <= known:
             raise ValueError(
-                f"`targets` must be of {', '.join(DATASET_NAMES)}, the first four with a folder like folder:PATH. "
+                f"`targets` must be of {', '.join(DATASET_NAMES)}, with a folder where there is one, like folder:PATH. "
                 f"Received: {self.targets}"
             )
 
@@ -158,13 +166,15 @@ class Invariance(Judged):
 class Files(Mode):
     """A mode that takes image files."""
 
+    images_needed: ClassVar[bool] = True
+
     images: str | None = setting(None, "Image files or folders of them, separated by commas.")
     max_bad_files: int = setting(0, "How many unreadable files to skip and name, instead of ending.", low=0)
 
     def __post_init__(self) -> None:
         """Raises ValueError without images."""
         super().__post_init__()
-        if not self.images:
+        if self.images_needed and not self.images:
             raise ValueError("`images` is needed, image files or folders of them. Received: no `images`")
 
     @property
@@ -174,17 +184,38 @@ class Files(Mode):
 
 
 @dataclasses.dataclass(frozen=True)
-class Embed(Files):
+class Embed(Files, Judged):
     """Settings of `embed`."""
 
-    summary: ClassVar[str] = "The representation of each image file, with its name, in one file for other programs."
+    summary: ClassVar[str] = (
+        "The representation of each image, with its file's name or its label, in one file for other programs."
+    )
+    images_needed: ClassVar[bool] = False
 
     format: str = setting(
         "npz", "npz (NumPy) or parquet (pandas, Spark, DuckDB; needs pyarrow).", choices=("npz", "parquet")
     )
     out: str | None = setting(
-        None, "File to write; evaluation/embeddings.<format> in the run when not given.", path=True
+        None, "File to write; (dataset_)embeddings.<format> in the run's evaluation/ when not given.", path=True
     )
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for files and a data set at once."""
+        super().__post_init__()
+        if self.images and (self.dataset or self.data_dir):
+            raise ValueError(
+                "`images` takes files, `dataset` and `data_dir` a data set: name one of them. "
+                f"Received: `images={self.images}` and `{'dataset' if self.dataset else 'data_dir'}`"
+            )
+        if self.max_bad_files and not self.images:
+            raise ValueError(
+                f"`max_bad_files` goes with `images`. Received: `max_bad_files={self.max_bad_files}` alone"
+            )
+
+    @property
+    def reads_data(self) -> bool:
+        """Whether it reads a data set: that of the run where no files are named."""
+        return not self.images
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,6 +29,7 @@ PROJECTION_NAMES = ("linear", "none", "nonlinear")
 SIMILARITY_NAMES = ("angular", "bilinear", "cosine", "dot", "negative_euclidean", "negative_manhattan")
 STRATEGY_NAMES = ("auto", "single", "mirrored", "multiworker", "tpu")
 
+ADDRESS = r"([\w.-]+):(\d{1,5})"
 _NUMBER_OR_PART = r"\d+|\d{1,2}(\.\d+)?%|100%"
 _INTERVAL = r"([1-9]\d*) ?(step|minute)s?"
 
@@ -160,7 +161,7 @@ class Loss(Section):
 
     loss: str = setting("nt_xent", "Contrastive loss.", choices=LOSS_NAMES)
     similarity: str = setting("cosine", "Similarity of two projections.", choices=SIMILARITY_NAMES)
-    temperature: float = setting(0.5, "Temperature tau, which similarities are divided by; not in the margin.", above=0)
+    temperature: float = setting(0.5, "Temperature tau that divides similarities; `margin` applies before it.", above=0)
     margin: float = setting(0.4, "Margin of margin_triplet and of `semi_hard`, in units of similarity.", low=0)
     semi_hard: bool = setting(False, "Learn from semi-hard negatives only: farther than the positive, within `margin`.")
     normalize: bool = setting(True, "Divide projections by their l2 norms first; `similarity=dot` never does.")
@@ -199,8 +200,8 @@ class Training(Section):
 
     batch_size: int = setting(1024, "Images a step over all devices (the global batch).", low=2)
     accumulate: int = setting(
-        1, "Parts in which a device puts its images through the networks, to save memory; the loss is over all of them, "
-        "batch norm over a part.", low=1,
+        1, "Number of parts in which a device runs its images through the networks, to save memory; the loss is over "
+        "all parts, batch norm over each.", low=1,
     )  # fmt: skip
     epochs: int = setting(1000, "Passes over the training images.", low=1)
     resolutions: str | None = setting(
@@ -247,6 +248,15 @@ class Hardware(Section):
         choices=("auto", "ring", "nccl"),
     )
     logical_cpus: int = setting(1, "Split the CPU into this many devices, to try `strategy=mirrored`.", low=1, high=64)
+    data_service: str | None = setting(
+        None, "Dispatcher, host:port, of a tf.data service whose workers decode the images (docs/scaling.md)."
+    )
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what is no address."""
+        super().__post_init__()
+        if self.data_service and not re.fullmatch(ADDRESS, self.data_service):
+            raise ValueError(f"`data_service` must be like host:5050. Received: {self.data_service}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -267,9 +277,9 @@ class Output(Section):
     )  # fmt: skip
     max_bad_files: str = setting(
         "0.1%", "Images that may turn out to be damaged in the middle of a run, each replaced by the next: a number, or a "
-        "part of all like 0.1% (rounded up).",
+        "part of all images, like 0.1% (rounded up).",
     )  # fmt: skip
-    profile: bool = setting(False, "Trace ten steps for TensorBoard, and print what their time went into.")
+    profile: bool = setting(False, "Trace ten steps for TensorBoard, and print where their time went.")
     monitor_every: int | None = setting(
         None, "Measure the representations every this many epochs: kNN, if there are labels, rank, alignment, uniformity.",
         low=1,
@@ -379,7 +389,8 @@ class Config:
         saved = Config.load(path) if path.exists() else self
         for section, settings in self.to_dict().items():
             for name, value in settings.items():
-                if section not in PLACES and value != saved.value(name):
+                decided = name == "precision" and value == "auto"  # by the machine, when that run began
+                if section not in PLACES and value != saved.value(name) and not decided:
                     return name, saved.value(name), value
         return None
 

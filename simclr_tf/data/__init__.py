@@ -19,9 +19,9 @@ def load(name: str, data_dir: str | Path | None = None, image_size: int | None =
     """Reads a data set by name.
 
     Args:
-        name: One of `DATASETS`; of those in `NAMED`, with what it says after a colon.
+        name: One of `DATASETS`; those in `NAMED` are followed by a colon and what `NAMED` asks for, as in "tfds:mnist".
         data_dir: Folder of the files. Needed for `folder`; None downloads CIFAR; `patterns` and `records` take none.
-        image_size: Side of the images in pixels. Needed where they are `resizable`; else None for their own size.
+        image_size: Side of the images in pixels. Needed for a `resizable` data set; otherwise None, for their own size.
         seed: Seed that `patterns` is generated from.
 
     Raises:

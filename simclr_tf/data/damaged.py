@@ -19,10 +19,10 @@ class Damaged:
         self._found: set[int] = set()
 
     def check(self, pixels: tf.Tensor, wanted: tf.Tensor, used: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Pixels, and the indices, int64 (B,), of the images that were wanted and that they show, inside a tf.data map.
+        """Checks a batch inside a tf.data map: the images `wanted`, and those `used` in their places, both int64 (B,).
 
-        Python is called for a batch with such an image only. Beyond the limit, the map fails with a message that names
-        them.
+        Python is called only for a batch in which they differ. Beyond the limit, the map fails with a message that names
+        the damaged images.
 
         Returns:
             The pixels, and the indices of the images that they show.

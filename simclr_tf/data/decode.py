@@ -1,8 +1,8 @@
-"""Encoded images -> uint8 pixels by TensorFlow's own kernels: no Python for an image, so it runs wherever tf.data does.
+"""Encoded images -> uint8 pixels by TensorFlow's own kernels: no Python runs per image, so it works wherever tf.data does.
 
-A view is cut out of the original image while it is decoded. Where that shrinks the crop, each output pixel is the mean
-of the area that it covers; where it enlarges it, the interpolation is bilinear with half-pixel centers. Either way the
-output sees the crop only.
+A view is cut out of the original image while it is decoded. If the view is smaller than the crop, each of its pixels is
+the mean of the area that it covers; if it is larger, the interpolation is bilinear with half-pixel centers. Either way
+the view depends on the crop only.
 """
 
 import tensorflow as tf
@@ -66,8 +66,8 @@ def cut(contents: tf.Tensor, orientation: tf.Tensor, boxes: tf.Tensor, size: int
 def whole(contents: tf.Tensor, orientation: tf.Tensor, size: int) -> tf.Tensor:
     """The center square of an image, as evaluation sees it.
 
-    The shorter side becomes `size`, and of an image that is larger `size` / 0.875, before the center is cut out. An image
-    of `size` x `size` pixels stays as it is.
+    Before the center is cut out, the image is resized so that its shorter side becomes `size`, or `size` / 0.875 if it was
+    longer than `size`. An image of `size` x `size` pixels stays as it is.
 
     Args:
         contents: The encoded image, string ().
@@ -88,7 +88,7 @@ def whole(contents: tf.Tensor, orientation: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def _decode(contents: tf.Tensor) -> tf.Tensor:
-    """An encoded image, as stored, uint8 (H, W, 3); of an animation the first frame, and of 16 bits the upper eight."""
+    """An encoded image, as stored, uint8 (H, W, 3); the first frame of an animation, the upper eight of 16 bits."""
     kind = tf.strings.substr(contents, 8, 4)
 
     def other() -> tf.Tensor:
@@ -137,7 +137,7 @@ def _upright(images: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     """Turns stored square images (V, H, H, 3) as their orientation says."""
 
     def transposed() -> tf.Tensor:
-        # By `tf.transpose` of bytes, TensorFlow would complain that oneDNN does not do that on every processor.
+        # Not `tf.transpose`: for bytes, TensorFlow would warn that oneDNN does not support it on every processor.
         side = tf.shape(images)[1]
         places = side * tf.range(side) + tf.range(side)[:, tf.newaxis]  # of (row, column): that of (column, row)
         pixels = tf.gather(tf.reshape(images, [-1, side * side, 3]), tf.reshape(places, [-1]), axis=1)
@@ -153,7 +153,7 @@ def _upright(images: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
 
 def _mirrored(orientations: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Whether, once rows and columns are exchanged if they have to be, images are upside down, and left to right."""
+    """Whether images are mirrored top to bottom, and left to right, once rows and columns are exchanged if need be."""
     down = tf.reduce_any(orientations[..., tf.newaxis] == [3, 4, 7, 8], axis=-1)
     across = tf.reduce_any(orientations[..., tf.newaxis] == [2, 3, 6, 7], axis=-1)
     return down, across

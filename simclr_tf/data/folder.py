@@ -29,8 +29,8 @@ _SPLIT_FOLDERS = {"train", "test", "val", "valid", "validation"}
 class FileImages(EncodedImages):
     """Image files, decoded whenever they are read.
 
-    An image is turned upright (EXIF) and made RGB; `decode.whole` says what is made of its size. Only the first frame of an
-    animation is read.
+    An image is turned upright (EXIF), converted to RGB, and resized as described in `decode.whole`. Only the first frame of
+    an animation is read.
 
     Args:
         files: The N files.
@@ -48,7 +48,8 @@ class FileImages(EncodedImages):
         self.image_shape = image_size, image_size, 3
         self.paths, self.root, self._files = files.paths, root, files
         self.larger = bool(files.shapes.min(axis=1).max(initial=0) > image_size) if larger is None else larger
-        self._encoded = on_cpu(np.array([os.fsencode(path) for path in self.paths], object))
+        here = os.getcwd()  # the workers of a data service have their own
+        self._encoded = on_cpu(np.array([os.fsencode(os.path.join(here, path)) for path in self.paths], object))
         self.shapes, self.orientations = on_cpu(files.shapes), on_cpu(files.orientations)
 
     def __len__(self) -> int:

@@ -6,7 +6,7 @@ Three decisions make it a test of contrastive learning rather than of bookkeepin
 * Colors are muted and shared: grays with a slight tint. With vivid random colors, color alone would tell two images
   apart and solve the contrastive task, and the texture would never be learned.
 * Orientation, frequency, phase and polarity are random for every image, and all images have nearly the same mean and
-  contrast. No pixel means anything by itself: a linear classifier on raw pixels stays near chance (16 %).
+  contrast. No pixel means anything by itself: a linear classifier on raw pixels stays near chance (16 % of ten classes).
 * Periods are 4 to 16 pixels: several fit into the image, and a crop of 8 % of the area still shows about one.
 """
 

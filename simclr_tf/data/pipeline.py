@@ -6,14 +6,16 @@ global batch, whatever R is.
 """
 
 import contextlib
+import itertools
 import re
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf.data import decode
+from simclr_tf.data import decode, service
 from simclr_tf.data.damaged import Damaged
 from simclr_tf.data.source import LOST, EncodedImages, Order, Split, StreamImages, in_parallel, on_cpu
 
@@ -33,7 +35,7 @@ class Cuts(Protocol):
         """The step whose boxes are those of validation."""
 
     def draws(self, step: tf.Tensor | int, count: int) -> tf.Tensor:
-        """What decides about the boxes of a global batch in a step, float32 (count, V, K)."""
+        """The draws that determine the boxes of a global batch in a step, float32 (count, V, K)."""
 
     def boxes(self, draws: tf.Tensor, shapes: tf.Tensor) -> tf.Tensor:
         """Float32 (..., V, K), and heights and widths, int32 (..., 2) -> `top`, `left`, `height`, `width`, (..., V, 4)."""
@@ -49,6 +51,7 @@ def training_batches(
     labels: bool = False,
     cuts: Cuts | None = None,
     damaged: Damaged | None = None,
+    data_service: str | None = None,
 ) -> tf.data.Dataset:
     """Endless batches, every epoch in an order of its own.
 
@@ -61,11 +64,12 @@ def training_batches(
         batch_size: Images per batch over all devices, at most N.
         seed: Seed of the orders, any integer of 64 bits.
         first_epoch: Epoch to begin with, from 0.
-        first_step: Batches of that epoch to leave out. They are not read, except by a stream, which has to.
+        first_step: Number of batches of that epoch to skip. They are not read, unless the images are a stream.
         context: Worker whose part to read; None for everything.
         labels: Whether to yield (images, labels) instead of images.
         cuts: Boxes to cut out of the original images, if the split has encoded ones.
-        damaged: What to do about images that cannot be decoded; None lets no other take their place.
+        damaged: Counts and limits the images that are replaced because they cannot be decoded; None allows none.
+        data_service: Address of the tf.data service whose workers decode encoded images; None decodes here.
 
     Returns:
         Batches of uint8 (batch_size, H, W, C), or (batch_size, V, H, W, C) with `cuts`, and labels int32 (batch_size,);
@@ -82,23 +86,54 @@ def training_batches(
             f"A batch of {batch_size} images needs at least as many training images: take a smaller `batch_size` "
             f"or more images. Received: {len(split)} images"
         )
-    images = split.images
+    images, first = split.images, first_epoch * steps + first_step
+    if data_service and not isinstance(images, EncodedImages):
+        raise ValueError(f"`data_service` decodes images, and these are not encoded. Received: {type(images).__name__}")
+    if isinstance(images, StreamImages):
 
-    def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
-        done = tf.where(tf.equal(epoch, first_epoch), tf.constant(first_step, tf.int64), 0)
-        if isinstance(images, StreamImages):
+        def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
+            done = tf.where(tf.equal(epoch, first_epoch), tf.constant(first_step, tf.int64), 0)
             return _stream(images, (seed, epoch), labels).batch(batch_size, drop_remainder=True).skip(done)
-        order = _order(len(images), batch_size, seed, epoch)
-        if cuts is None:
-            return tf.data.Dataset.from_tensor_slices(order[done:])
-        numbers = epoch * steps + tf.range(steps, dtype=tf.int64)
-        rows = tf.data.Dataset.from_tensor_slices((order[done:], numbers[done:]))
-        return rows.map(lambda indices, step: (indices, cuts.draws(step, batch_size)))
 
-    batches = tf.data.Dataset.counter(first_epoch).flat_map(epoch_batches)
-    # flat_map hides it, and without it Keras would count an epoch by running into the end of the data.
+        batches = tf.data.Dataset.counter(first_epoch).flat_map(epoch_batches)
+    else:
+
+        def row(number: tf.Tensor, indices: tf.Tensor) -> Any:
+            places = number * batch_size + tf.range(batch_size, dtype=tf.int64)  # of the images in the run
+            parts = [places] * bool(data_service) + [indices]
+            parts += [] if cuts is None else [cuts.draws(number, batch_size)]
+            return tuple(parts) if len(parts) > 1 else indices
+
+        batches = _planned(len(images), batch_size, seed, first).map(row)
+    # Without it Keras would count an epoch by running into the end of the data.
     batches = batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
-    return _read(split, _share(batches, batch_size, context), labels, cuts, damaged)
+    batches = _share(batches, batch_size, context)
+    if not data_service:
+        return _read(split, batches, labels, cuts, damaged)
+    elsewhere = partial(_decode_elsewhere, address=data_service, numbers=partial(_numbers, first, context))
+    return _read(split, batches, labels, cuts, damaged, elsewhere)
+
+
+def _planned(count: int, batch_size: int, seed: int, first: int) -> tf.data.Dataset:
+    """Batches from number `first` on, counted over all epochs: their numbers, int64 (), and indices, (batch_size,)."""
+    steps = count // batch_size
+
+    def plan(known: tuple[tf.Tensor, tf.Tensor], number: tf.Tensor) -> tuple[Any, Any]:
+        epoch = number // steps
+        order = tf.cond(epoch == known[0], lambda: known[1], lambda: _order(count, batch_size, seed, epoch))
+        return (epoch, order), (number, order[number % steps])
+
+    nothing = (tf.constant(-1, tf.int64), tf.zeros((steps, batch_size), tf.int64))
+    return tf.data.Dataset.range(first, tf.int64.max).scan(nothing, plan)
+
+
+def _numbers(first: int, context: tf.distribute.InputContext | None) -> Iterator[int]:
+    """The numbers of a worker's batches, one for each of its replicas in turn; counted over all replicas."""
+    replicas = context.num_replicas_in_sync if context else 1
+    own = replicas // context.num_input_pipelines if context else 1
+    before = own * context.input_pipeline_id if context else 0
+    for step in itertools.count(first):
+        yield from range(replicas * step + before, replicas * step + before + own)
 
 
 def batch_indices(count: int, batch_size: int, seed: int, epoch: int, step: int) -> np.ndarray:
@@ -135,9 +170,9 @@ def ordered_batches(
         cuts: Boxes to cut out of the original images, if the split has encoded ones: those of validation.
 
     Returns:
-        Batches of uint8 (B, H, W, C), or (B, V, H, W, C) with `cuts`, and labels int32 (B,). With a context, of
-        batch_size / replicas rows, over and over: of a stream that ends, TensorFlow hides the static shape from several
-        workers, in case one of them ends earlier.
+        Batches of uint8 (B, H, W, C), or (B, V, H, W, C) with `cuts`, and labels int32 (B,). With a context, they
+        have batch_size / replicas rows and repeat without end: if they ended, TensorFlow would hide the static shape from
+        several workers, in case one of them ran out earlier.
 
     Raises:
         ValueError: If `drop_remainder` would leave nothing, the labels asked for are missing, or the batch does not
@@ -200,13 +235,14 @@ def read_batch(
 
 
 def _read(
-    split: Split, batches: tf.data.Dataset, labels: bool, cuts: Cuts | None, damaged: Damaged | None
-) -> tf.data.Dataset:
+    split: Split, batches: tf.data.Dataset, labels: bool, cuts: Cuts | None, damaged: Damaged | None,
+    decoded: Callable[..., tf.data.Dataset] | None = None,
+) -> tf.data.Dataset:  # fmt: skip
     """Indices, int64 (B,), or batches of a stream, which are read already -> batches, read ahead and in order."""
     images = split.images
     known = None if split.labels is None or not labels else on_cpu(split.labels)
     if isinstance(images, EncodedImages):
-        batches = _decode(images, batches, cuts, damaged or Damaged(images))
+        batches = (decoded or _decode)(images, batches, cuts).map((damaged or Damaged(images)).check)
         batches = batches.map(lambda pixels, used: pixels if known is None else (pixels, tf.gather(known, used)))
     elif not isinstance(images, StreamImages):
         batches = batches.map(images.read if known is None else lambda i: (images.read(i), tf.gather(known, i)))
@@ -215,16 +251,17 @@ def _read(
     # Nothing here is left to tune, and the thread that tunes sleeps for up to a minute when its iterator should end:
     # each validation would wait for it.
     options.autotune.enabled = False
-    # A stream that a worker should share is given a context; TensorFlow's own sharding would read all and drop most.
+    # Workers' shares are dealt out above, given a context. Without one, TensorFlow deals out what was read, as there are no
+    # files that it could deal out.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return batches.with_options(options).prefetch(READ_AHEAD)
 
 
-def _decode(images: EncodedImages, batches: tf.data.Dataset, cuts: Cuts | None, damaged: Damaged) -> tf.data.Dataset:
-    """Indices, int64 (B,), and what decides about their boxes -> pixels, and the indices of the images that they show."""
+def _decode(images: EncodedImages, batches: tf.data.Dataset, cuts: Cuts | None) -> tf.data.Dataset:
+    """Indices, int64 (B,), and the draws of their boxes -> pixels, the indices, and the indices of the images they show."""
 
     def placed(indices: tf.Tensor, *draws: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """Adds the boxes, as the images are stored; for a batch at once, because each small operation costs as much."""
+        """Adds the boxes in the stored images, for a batch at once, because small operations cost as much for one image."""
         if cuts is None:
             return (indices,)
         shapes = tf.gather(images.shapes, indices)
@@ -252,8 +289,8 @@ def _decode(images: EncodedImages, batches: tf.data.Dataset, cuts: Cuts | None, 
 
     def decoded(fetched: tf.Tensor, orientations: tf.Tensor, indices: tf.Tensor, *row: tf.Tensor) -> tf.data.Dataset:
         rows = tf.data.Dataset.from_tensor_slices((fetched, orientations, indices, *row))
-        # One image that cannot be decoded fails the whole batch, which is then made again with an eye on each image:
-        # that is slower, so not the rule.
+        # One image that cannot be decoded fails the whole batch, which is then decoded again with substitutes for such
+        # images: that is slower, so it is only the fallback.
         quick = rows.map(decode_one, images.decoders, deterministic=images.decoders and True)
         quick = quick.batch(_size(indices), drop_remainder=True)
         careful = in_parallel(rows, substituted, images.decoders).batch(_size(indices), drop_remainder=True)
@@ -262,7 +299,20 @@ def _decode(images: EncodedImages, batches: tf.data.Dataset, cuts: Cuts | None, 
 
     count = batches.cardinality()
     read = batches.map(placed).flat_map(fetch).prefetch(READ_AHEAD).flat_map(decoded)
-    return read.apply(tf.data.experimental.assert_cardinality(count)).map(damaged.check)
+    return read.apply(tf.data.experimental.assert_cardinality(count))
+
+
+def _decode_elsewhere(
+    images: EncodedImages, batches: tf.data.Dataset, cuts: Cuts | None, address: str,
+    numbers: Callable[[], Iterator[int]],
+) -> tf.data.Dataset:  # fmt: skip
+    """As `_decode`, of batches that begin with the places of their images, by the workers of a tf.data service."""
+
+    def one(places: tf.Tensor, *row: tf.Tensor) -> tf.data.Dataset:
+        number = tf.data.Dataset.from_tensors(places[0] // _size(places))
+        return tf.data.Dataset.zip(number, _decode(images, tf.data.Dataset.from_tensors(row), cuts))
+
+    return service.in_order(service.served(batches.flat_map(one).prefetch(1), address), numbers)
 
 
 def _size(indices: tf.Tensor) -> int | tf.Tensor:
@@ -272,7 +322,7 @@ def _size(indices: tf.Tensor) -> int | tf.Tensor:
 
 @contextlib.contextmanager
 def naming_lost_images() -> Iterator[None]:
-    """Reduces TensorFlow's report that a source could not read an image to the source's own sentence.
+    """Reduces TensorFlow's report of lost images or batches to the one sentence in it that is our own message.
 
     Raises:
         ValueError: In place of that report; every other error passes.
@@ -280,7 +330,7 @@ def naming_lost_images() -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
-        lost = re.search(f"{LOST}.*", str(error))
+        lost = re.search(f"({LOST}|{service.LOST_BATCH}).*", str(error))
         if not lost:
             raise
         raise ValueError(lost[0]) from error

@@ -1,8 +1,8 @@
 """TFRecord shards of encoded images, each record of which can be read at any time.
 
-The shards are read through once, to find out where each record is, its label and its size; that is kept in the user's
-cache. From then on they are what a folder is: any order, any share, exact resume. Images are numbered in the order of
-their file names, so that neither shards nor their number decide about the order of an epoch.
+The shards are read through once, to find out where each record is, its label and its size, and the result is kept in the
+user's cache. From then on they can be read like a folder: any order, any share, exact resume. Images are numbered in the
+order of their file names, so the order of an epoch does not depend on how they are divided into shards.
 """
 
 import contextlib
@@ -33,8 +33,8 @@ from simclr_tf.data.source import (
 from simclr_tf.files import replacing
 from simclr_tf.progress import progress
 
-HEADER, FOOTER = 12, 4  # bytes around a record: its length and that one's checksum, and the checksum of its data
-REMOTE = 64  # records that are read at a time from where each takes a while, not a processor
+HEADER, FOOTER = 12, 4  # bytes before and after a record's data: its length and a checksum of it; the data's checksum
+REMOTE = 64  # records that are read at a time from remote storage, where latency is the limit, not the processor
 
 _COMPRESSED = (b"\x1f\x8b", b"\x78\x01", b"\x78\x9c", b"\x78\xda")  # how gzip's and zlib's files begin
 _COLUMNS = ("shards", "starts", "lengths", "labels", "shapes", "orientations", "files")
@@ -59,12 +59,12 @@ class Index:
         names: Name of each label that has one.
         faults: What is wrong with the records that were left out, one line each.
         shards: The shard of each record, int32 (N,).
-        starts: Where its data begins in it, int64 (N,).
-        lengths: How long they are, int64 (N,).
-        labels: Its label as stored, int64 (N,); -1 where it has none.
+        starts: Byte of the shard at which the record's data begins, int64 (N,).
+        lengths: Length of the record's data in bytes, int64 (N,).
+        labels: Label of the record as stored, int64 (N,); -1 where it has none.
         shapes: Height and width of its image as it is to be seen, int32 (N, 2).
         orientations: EXIF orientation of its image, int32 (N,).
-        files: What to sort the images by, from the names of their files, bytes (N,); empty where they have none.
+        files: Sort key of each image, made from the name of its file, bytes (N,); empty where it has none.
     """
 
     paths: tuple[str, ...]
@@ -99,7 +99,9 @@ class RecordImages(EncodedImages):
         self.image_shape = image_size, image_size, 3
         self._index, self._keys = index, keys
         self.larger = bool(index.shapes.min(axis=1).max(initial=0) > image_size) if larger is None else larger
-        self._paths = on_cpu(np.array([os.fsencode(path) for path in index.paths], object))
+        here = os.getcwd()  # the workers of a data service have their own
+        paths = [path if "://" in path else os.path.join(here, path) for path in index.paths]
+        self._paths = on_cpu(np.array([os.fsencode(path) for path in paths], object))
         self.shapes, self.orientations = on_cpu(index.shapes), on_cpu(index.orientations)
         self._columns = tuple(map(on_cpu, (index.shards, index.starts, index.lengths)))
         self._at_a_time = REMOTE if any("://" in path for path in index.paths) else CORES
@@ -130,7 +132,7 @@ class RecordImages(EncodedImages):
 
         def read(at: tf.Tensor, *row: tf.Tensor) -> tf.data.Dataset:
             shard, start, length = (column[at] for column in self._columns)
-            # Of all that reads files in a graph, this alone can begin anywhere; it checks the checksum, too.
+            # The only operation in a graph that can read a file from any byte on; it verifies the checksum, too.
             records = tf.raw_ops.TFRecordDatasetV2(
                 filenames=[self._paths[shard]], compression_type="", buffer_size=HEADER + length + FOOTER,
                 byte_offsets=[start - HEADER], metadata="",
@@ -154,9 +156,9 @@ class RecordImages(EncodedImages):
 def load_records(name: str, image_size: int) -> Dataset:
     """Reads the shards that a pattern names.
 
-    Where some files are called `train...`, the training images are in these, and the test images in those called
-    `test...` or else `validation...`. Labels are the classes' numbers in the order of those that are stored, which often
-    begin with 1. Without test images, a fifth of every class is held out.
+    If some files are called `train...`, they hold the training images, and those called `test...`, or else
+    `validation...`, hold the test images. The stored labels, which often begin with 1, are renumbered from 0 in the same
+    order. Without test images, a fifth of every class is held out.
 
     Args:
         name: "records:" and a pattern of files, such as "records:/data/imagenet/*".
@@ -290,7 +292,7 @@ def _read_through(path: str, size: int, keys: Keys) -> Index:
             names.setdefault(label, texts[0].decode(errors="backslashreplace"))
         rows.append((start, len(data), label, *found))
         file = (features[keys.file].bytes_list.value or [b""])[0] if keys.file else b""
-        # A class comes before those whose names go on where its own ends, as in a folder.
+        # So that a class sorts before classes whose names begin with its own, as in a folder.
         files.append(file.replace(b"/", b"\1", 1))
     table = np.array(rows, np.int64).reshape(-1, 6)
     starts, lengths, labels, heights, widths, orientations = table.T.copy()
@@ -356,7 +358,7 @@ def _stat(path: str) -> tuple[int, int]:
 def _unpacked(path: str) -> str:
     """The path of a shard that is not compressed: its own, or that of a copy in the user's cache.
 
-    Of a compressed file, no part can be read without what comes before it.
+    No part of a compressed file can be read without everything that comes before it.
     """
     with tf.io.gfile.GFile(path, "rb") as file:
         header = file.read(HEADER)

@@ -185,7 +185,7 @@ class EncodedImages(Images):
 
 
 def in_parallel(rows: tf.data.Dataset, read: Callable[..., tf.data.Dataset], at_a_time: int | None) -> tf.data.Dataset:
-    """The one element of `read` of each row, in order, several at a time; one after another where that is None.
+    """The single element that `read` yields for each row, in order; `at_a_time` rows at once, or one by one if it is None.
 
     Not a map that takes the element out of the dataset: it leaves threads behind each time it is made.
     """
@@ -378,7 +378,7 @@ def hold_out_test(split: Split) -> tuple[Split, Split]:
 
 
 def part_of(split: Split, fraction: float, seed: int) -> Split:
-    """A random part of a split, whatever its labels; a smaller part of the same seed is a part of a larger one.
+    """A random part of a split, whatever its labels; with the same seed, a smaller part is contained in a larger one.
 
     Args:
         split: N images.
@@ -398,11 +398,12 @@ def part_of(split: Split, fraction: float, seed: int) -> Split:
 def labeled_part(split: Split, fraction: float, seed: int) -> Split:
     """A part of a split with equally many images of each class: what a method may learn from when labels are few.
 
-    A smaller part of the same split and seed is a part of a larger one. A class with fewer images gives all it has.
+    With the same split and seed, a smaller part is contained in a larger one. A class with fewer images contributes all
+    that it has.
 
     Args:
         split: N labeled images.
-        fraction: Part to take, above 0 and at most 1, of N over the number of classes for each class.
+        fraction: Part to take, above 0 and at most 1; each class contributes `fraction` * N / (number of classes) images.
         seed: Seed of the random choice.
 
     Returns:

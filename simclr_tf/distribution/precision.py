@@ -1,4 +1,4 @@
-"""The faster of two precisions that learn alike, by what the devices have in hardware."""
+"""Chooses the faster of two precisions that learn equally well, by what the hardware supports."""
 
 from pathlib import Path
 

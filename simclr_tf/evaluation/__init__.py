@@ -36,8 +36,8 @@ def evaluate(run_dir: str | Path, mode: str = "linear", **settings: Any) -> Any:
         **settings: Settings of the mode's section there, such as `baselines=True`.
 
     Returns:
-        What the protocol returns: the record of a probe, which is also written to `RUN_DIR/evaluation/<mode>.json`, or
-        the path of an export.
+        What the protocol returns: the record of a probe, which is also written to `<mode>.json` below
+        `RUN_DIR/evaluation`, or the path of an export.
 
     Raises:
         ValueError: If the mode has no such setting, the folder no checkpoint, or the data does not fit the encoder.

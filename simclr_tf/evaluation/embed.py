@@ -1,64 +1,99 @@
-"""Representations of image files, for other programs."""
+"""Representations of image files, or of a data set, for other programs."""
 
 import contextlib
+import itertools
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import keras
 import numpy as np
 
 from simclr_tf import encoders, files
 from simclr_tf.config import Config, Embed
 from simclr_tf.data.folder import image_paths
-from simclr_tf.evaluation.features import extract_files
+from simclr_tf.data.source import Dataset
+from simclr_tf.evaluation.features import extract_batches, extract_files
+from simclr_tf.evaluation.probing import open_data
+from simclr_tf.preflight import data_source, results_folder
 
-Write = Callable[[list[str], np.ndarray], None]  # files, and their features
+Words = dict[str, list[str]]  # from a column to what it says of each image
+Write = Callable[[Words, np.ndarray], None]  # and the images' features
 
 
 def run(run_dir: Path, config: Config, settings: Embed) -> Path:
-    """Writes the representation of each image file, and prints and returns the path of the result.
+    """Writes the representation of each image, and prints and returns the path of the result.
 
-    It has the columns `file`, `h` (float32) and, where images are in folders, `folder`, whose name is the label in a
-    folder of classes. As .npz these are arrays, as .parquet columns.
+    For image files, it has the columns `file`, `h` (float32) and `folder`, whose name is the label in a folder of classes;
+    for a data set, `split`, `label` (the name of the class, empty without one) and `h`. In .npz these are arrays, in
+    .parquet columns.
 
     Raises:
         ValueError: If there is no image, more than `max_bad_files` are unreadable, or pyarrow is missing.
     """
-    out = Path(settings.out or run_dir / "evaluation" / f"embeddings.{settings.format}")
-    paths = image_paths(settings.places)
     encoder = encoders.load_encoder(run_dir, settings.layer)
     size, count = encoder.input_shape[1], 0
-    with (
-        files.replacing(out) as file,
-        FORMATS[settings.format](file, encoder.output_shape[-1]) as write,
-    ):
-        for names, features in extract_files(encoder, paths, size, settings.max_bad_files):
-            write(names, features)
-            count += len(names)
-    print(f"{count} of {len(paths)} images, {encoder.output_shape[-1]} dimensions each\n{out}")
+    if settings.images:
+        columns, kind, data = ("file", "folder"), "embeddings", config.data.judged_on
+        paths = image_paths(settings.places)
+        total, parts = len(paths), _of_files(encoder, paths, settings.max_bad_files)
+    else:
+        columns, kind, data = ("split", "label"), "dataset_embeddings", data_source(settings, config.data)
+        dataset = open_data(*data, config, lambda: size)
+        for note in dataset.notes:
+            print(f"note: {note}")
+        total, parts = len(dataset.train) + len(dataset.test or ()), _of_data(encoder, dataset)
+    folder = results_folder(run_dir, settings.layer, data, config.data)
+    out = Path(settings.out or folder / f"{kind}.{settings.format}")
+    with files.replacing(out) as file, FORMATS[settings.format](file, columns, encoder.output_shape[-1]) as write:
+        for words, features in parts:
+            write(words, features)
+            count += len(features)
+    print(f"{count} of {total} images, {encoder.output_shape[-1]} dimensions each\n{out}")
     return out
 
 
+def _of_files(encoder: keras.Model, paths: list[str], max_bad_files: int) -> Iterator[tuple[Words, np.ndarray]]:
+    for names, features in extract_files(encoder, paths, encoder.input_shape[1], max_bad_files):
+        yield {"file": names, "folder": [Path(name).parent.name for name in names]}, features
+
+
+def _of_data(encoder: keras.Model, dataset: Dataset) -> Iterator[tuple[Words, np.ndarray]]:
+    for name, split in (("train", dataset.train), ("test", dataset.test)):
+        if split is None:
+            continue
+        known = None if split.labels is None else np.array(dataset.class_names)[split.labels]
+        labels = iter([""] * len(split) if known is None else known.tolist())
+        for features in extract_batches(encoder, split):
+            count = len(features)
+            yield {"split": [name] * count, "label": list(itertools.islice(labels, count))}, features
+
+
 @contextlib.contextmanager
-def _npz(file: IO[bytes], dimensions: int) -> Iterator[Write]:
+def _npz(file: IO[bytes], columns: Sequence[str], dimensions: int) -> Iterator[Write]:
     """An archive of the arrays; features go to disk as they come, and are copied into it at the end."""
-    names: list[str] = []
+    said: Words = {column: [] for column in columns}
     path = Path(f"{file.name}.h")
     try:
         with path.open("wb") as kept:
 
-            def write(batch: list[str], h: np.ndarray) -> None:
-                names.extend(batch)
+            def write(words: Words, h: np.ndarray) -> None:
+                for column in columns:
+                    said[column].extend(words[column])
                 kept.write(np.ascontiguousarray(h, np.float32).tobytes())
 
             yield write
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-            for key, values in (("file", names), ("folder", [Path(name).parent.name for name in names])):
-                with archive.open(f"{key}.npy", "w") as member:
+            for column, values in said.items():
+                with archive.open(f"{column}.npy", "w") as member:
                     np.lib.format.write_array(member, np.array(values, dtype=np.str_))
             with archive.open("h.npy", "w", force_zip64=True) as member:
-                header: dict[str, Any] = {"descr": "<f4", "fortran_order": False, "shape": (len(names), dimensions)}
+                header: dict[str, Any] = {
+                    "descr": "<f4",
+                    "fortran_order": False,
+                    "shape": (len(said[columns[0]]), dimensions),
+                }
                 np.lib.format.write_array_header_2_0(member, header)
                 with path.open("rb") as features:
                     while part := features.read(2**24):
@@ -68,20 +103,20 @@ def _npz(file: IO[bytes], dimensions: int) -> Iterator[Write]:
 
 
 @contextlib.contextmanager
-def _parquet(file: IO[bytes], dimensions: int) -> Iterator[Write]:
+def _parquet(file: IO[bytes], columns: Sequence[str], dimensions: int) -> Iterator[Write]:
     try:
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
         raise ValueError("`format=parquet` needs pyarrow: `pip install pyarrow`. Received: none installed") from error
     kind = pyarrow.list_(pyarrow.float32(), dimensions)
-    schema = pyarrow.schema([("file", pyarrow.string()), ("folder", pyarrow.string()), ("h", kind)])
+    schema = pyarrow.schema([*((column, pyarrow.string()) for column in columns), ("h", kind)])
     with parquet.ParquetWriter(file, schema) as writer:
 
-        def write(batch: list[str], h: np.ndarray) -> None:
+        def write(words: Words, h: np.ndarray) -> None:
             rows = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(h.ravel()), dimensions)
-            folders = [Path(name).parent.name for name in batch]
-            writer.write_table(pyarrow.table([pyarrow.array(batch), pyarrow.array(folders), rows], schema))
+            texts = [pyarrow.array(words[column], pyarrow.string()) for column in columns]
+            writer.write_table(pyarrow.table([*texts, rows], schema=schema))
 
         yield write
 

@@ -47,7 +47,7 @@ def run(run_dir: Path, config: Config, settings: Export) -> list[Path]:
         if name in NEEDS and importlib.util.find_spec(NEEDS[name].replace("-", "_")) is None:
             pip = f"pip install {NEEDS[name]}"
             raise ValueError(f"`format={name}` needs {NEEDS[name]}: `{pip}`. Received: none installed")
-    # In float32, whatever the run computed in: whoever loads it may have no hardware for less.
+    # In float32, whatever the run computed in: where it is loaded, the hardware may not support a lower precision.
     encoder = encoders.load_encoder(run_dir, settings.layer, precision="float32")
     suffix = f"_layer{settings.layer}" if settings.layer else ""
     classifier, record = _classifier(run_dir, suffix.removeprefix("_"), weights_digest(encoder))

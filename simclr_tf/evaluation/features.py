@@ -1,4 +1,4 @@
-"""What the probes are given: frozen features of a split, its raw pixels, and the encoder's fingerprint."""
+"""Frozen features of a split or of image files, and the digest of the encoder that made them."""
 
 import functools
 import hashlib
@@ -36,7 +36,6 @@ def _for_inference(encoder: keras.Model, weights: str) -> keras.Model:
     return folded(encoder)
 
 
-@naming_lost_images()
 def extract(encoder: keras.Model, split: Split, batch_size: int = 256) -> np.ndarray:
     """Features of every image of a split, in its order.
 
@@ -51,17 +50,21 @@ def extract(encoder: keras.Model, split: Split, batch_size: int = 256) -> np.nda
     Raises:
         ValueError: If the encoder takes images of another shape, or an image can no longer be read.
     """
+    return np.concatenate(list(extract_batches(encoder, split, batch_size)))
+
+
+def extract_batches(encoder: keras.Model, split: Split, batch_size: int = 256) -> Iterator[np.ndarray]:
+    """What `extract` returns, batch by batch: memory does not grow with the number of images."""
     expected = encoder.input_shape[1:]
     if any(side not in (None, size) for side, size in zip(expected, split.image_shape, strict=True)):
         raise ValueError(f"The encoder takes images of shape {expected}. Received: {split.image_shape}")
-    features = []
     encoder = _for_inference(encoder, weights_digest(encoder))
     batches = ordered_batches(split, batch_size)
-    for images in progress(batches, "extracting features", math.ceil(len(split) / batch_size)):
-        # A short last batch would be a second shape, and so a second graph, for a few images.
-        images = tf.pad(images, [[0, batch_size - images.shape[0]], [0, 0], [0, 0], [0, 0]])
-        features.append(represent(encoder, images))
-    return np.concatenate([h.numpy() for h in features])[: len(split)]
+    with naming_lost_images():
+        for images in progress(batches, "extracting features", math.ceil(len(split) / batch_size)):
+            # A short last batch would be a second shape, and so a second graph, for a few images.
+            padded = tf.pad(images, [[0, batch_size - images.shape[0]], [0, 0], [0, 0], [0, 0]])
+            yield represent(encoder, padded).numpy()[: images.shape[0]]
 
 
 def extract_once(encoder: keras.Model, split: Split, folder: Path) -> np.ndarray:

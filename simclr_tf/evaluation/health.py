@@ -35,8 +35,8 @@ TEMPLATE = Path(__file__).with_name("health.html")
 def run(run_dir: Path, config: Config, settings: Report) -> dict[str, Any]:
     """Writes `report.html`, one file with everything in it, and its numbers as `report.json`.
 
-    The images are test or held-out ones where there are any. The same networks at their initial weights are measured
-    beside, because some of the numbers say little by themselves.
+    The images are test images where there are any, else training images. The same networks at their initial weights are
+    measured beside, because some of the numbers say little by themselves.
 
     Returns:
         The record: `verdict`, `advice`, `trained` and `untrained`, the numbers of each as `Geometry` has them.
@@ -81,7 +81,7 @@ class Measured:
 def _measure(
     models: Sequence[Sequence[keras.Model]], images: Split, views: TwoViews, cuts: Cuts | None, temperature: float
 ) -> tuple[list[Measured], np.ndarray]:
-    """What several pairs of models, to h and to z, make of images and of the same views; and these, (2, N, H, W, C)."""
+    """Measures pairs of models, to h and to z, on the same images and views; returns the views, too, (2, N, H, W, C)."""
     outputs = [[_function(model) for model in pair] for pair in models]
     found: list[tuple[list[np.ndarray], list[np.ndarray]]] = [([], []) for _ in models]
     seen = []

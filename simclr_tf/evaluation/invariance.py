@@ -105,7 +105,7 @@ def transformed(model: keras.Model, split: Split, kinds, seed: int) -> tuple[np.
 
 
 def accuracy(rows: np.ndarray, labels: np.ndarray, test_rows: np.ndarray, test_labels: np.ndarray) -> float:
-    """Test accuracy of a network with one hidden layer, as wide as the rows; it stops early by a tenth of them."""
+    """Test accuracy of a network with one hidden layer, as wide as the rows; early stopping uses a tenth of them."""
     scaler = StandardScaler().fit(rows)
     model = MLPClassifier(
         (rows.shape[1],),

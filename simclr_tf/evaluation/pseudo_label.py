@@ -37,7 +37,7 @@ def run(run_dir: Path, config: Config, settings: PseudoLabel) -> dict[str, Any]:
 
     Returns:
         The record: `by`, `threshold`, `labeled` and `images` (numbers), and of the test images `coverage` (the part with
-        that confidence), `precision` (how many of these are labeled right; None if there are none) and `curve`, pairs of
+        that confidence), `precision` (how many of these are labeled right; None if there are none) and `curve`, triples of
         the two for falling thresholds.
 
     Raises:
@@ -98,7 +98,7 @@ METHODS: dict[str, Callable[[Features], Probabilities]] = {"knn": _by_neighbors,
 
 
 def precision_over_coverage(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """What labels are worth, from the surest on.
+    """The precision of labels against their coverage, from the most confident label on.
 
     Args:
         probabilities: float (N, classes).

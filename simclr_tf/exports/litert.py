@@ -52,7 +52,7 @@ def write_litert(
 
 
 def _coarse(classifier: LinearClassifier, h: np.ndarray) -> LinearClassifier:
-    """The classifier without the dimensions that vary less than a step of an 8-bit h, whose rounding would decide."""
+    """The classifier without the dimensions that vary by less than one step of an 8-bit h, where rounding would decide."""
     step = np.ptp(h) / 255
     return classifier._replace(scale=np.where(classifier.scale * step < 1, classifier.scale, np.float32(0)))
 

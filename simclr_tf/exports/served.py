@@ -15,7 +15,7 @@ from simclr_tf.networks.normalization import SyncBatchNormalization
 class LinearClassifier(NamedTuple):
     """softmax((h - mean) scale weights + bias), and what its classes are called.
 
-    In 8-bit integers, the same with mean and scale multiplied into the weights would be a difference of large numbers.
+    Mean and scale are not folded into the weights: in 8-bit integers, that would leave a difference of large numbers.
 
     Fields:
         mean: float32 (D,).

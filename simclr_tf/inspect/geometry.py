@@ -55,7 +55,7 @@ def spread(rows: np.ndarray) -> float:
 
 
 def contrast(first: np.ndarray, second: np.ndarray, temperature: float) -> tuple[float, float]:
-    """Contrastive accuracy, and entropy in nats, of the prediction of each image's second view among all other rows.
+    """Contrastive accuracy, and entropy in nats, of the prediction of each view's counterpart among all other rows.
 
     Args:
         first: Projections of the first views, float (N, D).
@@ -135,7 +135,7 @@ def verdict(trained: Geometry, untrained: Geometry, settings: Mapping[str, objec
             f"Views are matched ({trained.accuracy:.0%}; random weights {untrained.accuracy:.0%}), projections are spread "
             f"(uniformity {trained.uniformity:.1f}), and h uses its dimensions ({rank})."
         )
-    # Random weights, too, project all images to nearly the same place: collapsed is what is narrower than that.
+    # Random weights, too, project all images to nearly the same place: only what is narrower than that has collapsed.
     if trained.spread < 0.5 * untrained.spread or trained.rank < 0.5 * untrained.rank:
         return "collapsed", (
             f"The projections are all alike (spread {trained.spread:.2f} of 1, {rank}): lower "

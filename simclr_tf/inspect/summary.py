@@ -54,10 +54,11 @@ def _classes(names: tuple[str, ...] | None, shown: int = 10) -> str:
 
 
 def _steps(config: Config, plan: Plan) -> str:
-    text = f"{plan.steps_per_epoch} an epoch, {config.training.epochs} epochs"
+    epochs = config.training.epochs
+    text = f"{plan.steps_per_epoch} an epoch, {epochs} epoch{'s' * (epochs > 1)}"
     if plan.first_epoch or plan.first_step:
         text += f", continued after epoch {plan.first_epoch}" + (
-            f" and {plan.first_step} steps" * bool(plan.first_step)
+            f" and {plan.first_step} step{'s' * (plan.first_step > 1)}" * bool(plan.first_step)
         )
     if config.training.max_steps:
         text += f", stopped after step {config.training.max_steps}"

@@ -66,7 +66,7 @@ def convolve(x: tf.Tensor, kernel: tf.Tensor, stride: int, padding: str) -> tf.T
 def kernel_gradient(x: tf.Tensor, dy: tf.Tensor, size: tuple[int, int], stride: int, padding: str) -> tf.Tensor:
     """The gradient (kh, kw, C, K) for a kernel of that size, of inputs x (B, H, W, C) and an output's gradient dy."""
     pads = []
-    # Rows that the last step of the kernel does not reach have no part in it, so those after it are cut or padded.
+    # Rows beyond the last that the kernel reaches have no part in the gradient and are cut off; missing rows are padded.
     for side, steps, taps in zip(x.shape[1:3], dy.shape[1:3], size, strict=True):
         reached = (steps - 1) * stride + taps
         before = max(reached - side, 0) // 2 if padding == "SAME" else 0

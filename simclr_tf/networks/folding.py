@@ -20,7 +20,7 @@ def folded(model: keras.Model) -> keras.Model:
         gamma (W x + b - mean) / sqrt(variance + epsilon) + beta = W' x + b'
         W' = W gamma / sqrt(variance + epsilon),  b' = beta + (b - mean) gamma / sqrt(variance + epsilon)
 
-    Its inference costs a pass over memory less for each batch norm. It is not meant to be trained.
+    At inference it saves a pass over memory for each folded batch norm. It is not meant to be trained.
 
     Args:
         model: Functional model; not changed.

@@ -46,7 +46,7 @@ def _apply_everywhere(strategy, optimizer, finite, gradients, variables) -> None
         strategy.extended.call_for_each_replica(_apply, (optimizer, gradients, variables))
         return 0
 
-    # The same on all replicas: any of them says it.
+    # The same on all replicas, so any one of them will do.
     tf.cond(strategy.experimental_local_results(finite)[0], apply, lambda: _count(optimizer))
 
 

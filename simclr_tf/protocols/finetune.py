@@ -67,7 +67,7 @@ def train_and_judge(
         digests.append(weights_digest(encoder))
         return encoder
 
-    # Of few images an epoch is a step or two, and the validation after it would take most of the time.
+    # With few images, an epoch is a step or two, and the validation after it would take most of the time.
     watched = validation if len(part) >= len(validation) else None
     model, chief = classify(training, part, watched, len(dataset.class_names or ()), make_encoder)
     if not chief:
@@ -96,7 +96,7 @@ def training_settings(config: Config, settings: Finetune, images: int, folder: P
     changed = changed.replace(
         "training", batch_size=batch, epochs=epochs, resolutions=None, max_steps=None, seed=settings.seed
     )
-    changed = changed.replace("hardware", strategy=settings.strategy)
+    changed = changed.replace("hardware", strategy=settings.strategy, data_service=None)
     return changed.replace(
         "output", run_dir=str(folder), resume=True, overwrite=False, checkpoint_epochs=max(1, epochs // 10)
     )

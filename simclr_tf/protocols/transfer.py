@@ -26,7 +26,7 @@ def run(run_dir: Path, config: Config, settings: Transfer) -> dict[str, Any] | N
     """Judges the encoder of a run on each target.
 
     The L2 strength of the linear probe and the learning rate of fine-tuning (of `RATES`) are chosen for each target on a
-    tenth of its training images; the test images are used once for each. The trainings are kept in
+    tenth of its training images; no choice depends on the test images. The trainings are kept in
     `evaluation/transfer/`, and go on where they were.
 
     Returns:

@@ -252,7 +252,7 @@ def plan(
 
 
 def chosen(trials: Sequence[Trial], complete: bool = False) -> list[Trial]:
-    """The trials without those of tuned settings that are not the best of their cell.
+    """The trials, except those whose tuned settings are not the best of their cell.
 
     Args:
         trials: Trials that `plan` returned.

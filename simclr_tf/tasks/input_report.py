@@ -29,7 +29,7 @@ def input_report(config: Config, seconds: float = SECONDS) -> str:
 
     Args:
         config: Settings of the run.
-        seconds: How long to measure the input for; the step takes as long or three times.
+        seconds: How long to measure the input; the step is measured for about as long, and for at least three steps.
 
     Returns:
         A line about each, and what they mean.
@@ -49,7 +49,8 @@ def input_report(config: Config, seconds: float = SECONDS) -> str:
         optimizer = make_optimizer(config.optimization, plan.rate, model.trainable_variables, training.precision)
         model.compile(optimizer, jit_compile=engine.whole_step_compiled(strategy))
     cuts = model.views.cuts() if train.larger else None
-    batches = iter(training_batches(train, training.batch_size, training.seed, cuts=cuts))
+    service = config.hardware.data_service
+    batches = iter(training_batches(train, training.batch_size, training.seed, cuts=cuts, data_service=service))
     first = next(batches)
     read = _rate(lambda: next(batches), training.batch_size, seconds)
     share = first[: training.batch_size // strategy.num_replicas_in_sync]
@@ -69,7 +70,7 @@ def input_report(config: Config, seconds: float = SECONDS) -> str:
         else f"images of {side} x {side} pixels"
     )
     return "\n".join([
-        f"input    {read:.0f} images/s alone: {what}, {os.cpu_count()} processors",
+        f"input    {read:.0f} images/s alone: {what}, {f'by {service}' if service else f'{os.cpu_count()} processors'}",
         f"step     {computed:.0f} images/s alone: {distribution.describe(strategy)}, {training.precision}",
         f"verdict  {verdict(read / computed, train)}",
     ])  # fmt: skip
@@ -82,6 +83,7 @@ def verdict(ratio: float, train: Split) -> str:
     advice = ["use more processors, or more workers, each of which reads its share only"]
     if isinstance(train.images, EncodedImages):
         advice.append("shrink large files by python -m simclr_tf.data.convert FOLDER RECORDS --max_side=...")
+        advice.append("let other machines decode, by --data_service=...")
     return f"the input is the bottleneck, {ratio:.2f} times as fast as the step: {'; or '.join(advice)}"
 
 

@@ -24,7 +24,7 @@ MEASURES = {
     "uniformity": "uniformity {:.2f}",
 }
 
-IMAGES, BANK = 500, 5000  # looked at, and voted by, at most
+IMAGES, BANK = 500, 5000  # at most: images that are measured, and training images that vote on them
 NEIGHBORS = 20
 BATCH = 250
 
@@ -33,8 +33,8 @@ class Monitor(keras.callbacks.Callback):
     """Adds measures of the frozen encoder to the logs of every few epochs.
 
     `knn` is the accuracy of a vote of the nearest training images, where there are labels; `rank`, `alignment` and
-    `uniformity` are those of `inspect.geometry`. Put it before the callback that logs. The numbers at initial weights
-    are kept in `monitor.json`, because collapse is told by comparison with them.
+    `uniformity` are those of `inspect.geometry`. Put it before the callback that logs. The numbers at the weights
+    with which monitoring began are kept in `monitor.json`, because collapse is told by comparison with them.
 
     Args:
         watched: Images that are not learned from, or some that are.
@@ -58,7 +58,7 @@ class Monitor(keras.callbacks.Callback):
         self._folder, self._first, self._cuts = folder, folder / "monitor.json", cuts
 
     def on_train_begin(self, logs=None):
-        """Measures the initial weights, once in a run."""
+        """Measures the weights, once in a run."""
         if not self._first.exists():
             found = self._geometry(self._representations(self._watched))
             files.write_json(self._first, {"rank": found.rank, "spread": found.spread})

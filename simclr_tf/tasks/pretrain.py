@@ -47,7 +47,7 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
     preflight.check(config)
     strategy = engine.start(config.training, config.hardware)
     notes = []
-    if config.training.precision == "auto":  # from here on, and when the run is continued elsewhere, what it is now
+    if config.training.precision == "auto":  # fixed from here on, even if the run is continued on another machine
         precision, reason = distribution.best_precision(strategy)
         notes = [f"precision={precision}: {reason}"]
         config = config.replace("training", precision=precision)

@@ -99,7 +99,7 @@ class SimCLR(Learner):
         return self.record(contrast, finite)
 
     def gradients(self, data, step) -> tuple[Contrast, list[tf.Tensor]]:
-        """What the loss of this replica's part of a batch is in a step, and its gradients, of which the sum is applied."""
+        """The `Contrast` of this replica's part of a batch in a step, and the gradients, of which the sum is applied."""
         images, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         views = self.views(images, step)
         if self.accumulate > 1:

@@ -1,7 +1,7 @@
 """Checkpoints: one NumPy archive each, whole or absent, bit-exact, readable without TensorFlow.
 
 Weights, batch-norm statistics, optimizer slots and its step counter are all Keras variables, so a mapping from
-variable paths to arrays is a complete checkpoint. Randomness is a function of seed and step and needs none.
+variable paths to arrays is a complete checkpoint. Randomness is a function of seed and step, so it has no state to save.
 
 `epoch-00012.npz` is the state after 12 epochs, `epoch-00012-step-00034.npz` that after 34 steps of the next one.
 """
@@ -74,7 +74,7 @@ def save(
         variables: Arrays of numbers by name, of any shape.
         meta: JSON values to save with them.
         kept: Number of the newest to keep, this one among them.
-        best: Epochs after which there was one that is kept, however old it is.
+        best: Epochs after which the best one was saved; it is kept, however old it is.
 
     Returns:
         The file.

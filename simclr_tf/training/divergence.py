@@ -20,10 +20,10 @@ ADVICE = "Lower `learning_rate` or raise `warmup_epochs`"
 
 
 class Divergence(keras.callbacks.Callback):
-    """Watches each step for a loss or gradient that is not finite. Put it before what saves.
+    """Watches each step for a loss or gradient that is not finite. Put it before the callbacks that save.
 
-    A model that logs `skipped`, the part of an epoch's steps that were not finite, has made no update in such a step. Of
-    any other, the loss is watched.
+    A model that logs `skipped`, the fraction of an epoch's steps that were not finite, makes no update in those steps. For
+    any other model, only the loss is watched.
 
     Args:
         train: Images that are learned from.
@@ -60,7 +60,7 @@ class Divergence(keras.callbacks.Callback):
             self._end()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Tells what was skipped; raises FloatingPointError where that was everything."""
+        """Reports how many steps were skipped; raises FloatingPointError if all of them were."""
         if self._skipped and self._folder:
             message = f"{self._skipped} of {self._step} steps had a loss or gradient that was not finite"
             print(f"warning  {message}, and were skipped", flush=True)
@@ -87,7 +87,7 @@ class Divergence(keras.callbacks.Callback):
         indices = loss = None
         if not isinstance(self._train.images, StreamImages):
             indices = batch_indices(len(self._train), self._batch_size, self._seed, self._epoch, self._step - 1)
-            # The update was not made, so that the gradients can be computed again; on one device, as the batch fits it.
+            # No update was made, so the gradients can be computed again, provided that one device holds the whole batch.
             if hasattr(self.model, "gradients") and self.model.distribute_strategy.num_replicas_in_sync == 1:
                 data = read_batch(self._train, indices, step, self._cuts, self._labels)
                 measured, gradients = self.model.gradients(data, tf.constant(step, tf.int64))

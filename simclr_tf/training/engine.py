@@ -1,10 +1,10 @@
 """The engine: fits a Keras model to a stream of images under a strategy, logs and saves it, and continues where it was.
 
     strategy = start(settings.training, settings.hardware)
-    run = Run(settings, strategy, train, validation)
+    run = Run(settings, strategy, train, validation, {"loss": "loss {:.3f}"})
     with run.building():
         model = ...  # compiled with an optimizer that follows `run.plan.rate`
-    run.open(model, "name")
+    run.open(model, "name", texts={}, meta={})
     run.fit(model)
     run.close()
 
@@ -27,7 +27,7 @@ from simclr_tf.data.damaged import Damaged
 from simclr_tf.data.pipeline import Cuts, naming_lost_images, ordered_batches, training_batches
 from simclr_tf.data.source import EncodedImages, Split
 from simclr_tf.training import checkpoints, run_folder
-from simclr_tf.training.callbacks import GoOn, SaveCheckpoints, StopAfter, StopWhenAsked
+from simclr_tf.training.callbacks import GoOn, ReleaseMemory, SaveCheckpoints, StopAfter, StopWhenAsked
 from simclr_tf.training.checkpoints import Position
 from simclr_tf.training.divergence import SKIPPED, Divergence
 from simclr_tf.training.epoch_log import EpochLog
@@ -135,7 +135,7 @@ class Run:
     def open(self, model: keras.Model, name: str, texts: Mapping[str, str], meta: Mapping[str, Any]) -> list[str]:
         """Restores what the run has learned, and opens its folder.
 
-        Not before the model is built: a user's own encoder may be wrong, and `overwrite` should delete nothing then.
+        Call it once the model is built: a user's own encoder may be wrong, and then `overwrite` must delete nothing.
 
         Args:
             model: Compiled model, its optimizer built.
@@ -206,20 +206,24 @@ class Run:
         damaged = None
         if isinstance(images := self._train.images, EncodedImages):
             damaged = Damaged(images, self._settings.output.bad_files(len(images)))
-        self._reading = {"labels": self._labels, "cuts": cuts, "damaged": damaged}
+        self._reading = {"labels": self._labels, "cuts": cuts, "damaged": damaged,
+                         "data_service": self._settings.hardware.data_service}  # fmt: skip
         self._validating = {"labels": self._labels, "cuts": validation_cuts}
-        # What ends an epoch early comes before what saves, and what may end the process is last.
-        callbacks = [GoOn(means), *callbacks, diverged, *([self.log] if self.chief else [])]
+        # Callbacks that end an epoch early come before those that save, and the one that may end the process is last.
+        callbacks = [GoOn(means), *callbacks, diverged, *([self.log] if self.chief else []), ReleaseMemory()]
         if training.max_steps:
             callbacks.append(StopAfter(left))
         folder = self.folder if self.chief else self._settings.output.run_dir
         advice = self._advice or f"continue from the newest checkpoint with `run_dir={folder}` `resume`"
         with stopping() as stop, self._naming_failures(stop, advice):
-            if self.chief and self._settings.output.profile:
-                callbacks.insert(0, Profile(self.folder))
+            profile = Profile(self.folder) if self.chief and self._settings.output.profile else None
+            if profile:
+                callbacks.insert(0, profile)
             if self.chief:
                 callbacks += [self._save, StopWhenAsked(stop, self._save, advice)]
             self._fit(model, callbacks)
+            if profile:
+                profile.finish()
             if self.chief:
                 self._save.finish()
 

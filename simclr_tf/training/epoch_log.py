@@ -107,7 +107,7 @@ class EpochLog(keras.callbacks.Callback):
 
 
 class _StepClock:
-    """Measures steps a second, without the first step ever and without what follows an epoch's last step."""
+    """Measures steps a second, excluding the very first step and whatever follows an epoch's last step."""
 
     def __init__(self) -> None:
         self._warm = False

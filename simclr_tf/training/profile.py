@@ -12,7 +12,7 @@ import tensorflow as tf
 from simclr_tf._compat import XSpace
 
 WARM_UP, STEPS = 5, 10  # steps of the process that are left out, as the first one compiles, and steps that are traced
-# From what a kernel is to its name in TensorFlow. The first that fits counts.
+# What a kernel does, and a pattern for its name in TensorFlow. The first match counts.
 KINDS = {
     "weight gradients of convolutions": "Conv.*BackpropFilter|weight_gradient",
     "input gradients of convolutions": "Conv.*BackpropInput",
@@ -50,8 +50,8 @@ class Profile(keras.callbacks.Callback):
         if self._step == WARM_UP + STEPS:
             self._end()
 
-    def on_train_end(self, logs=None):
-        """Ends it where the training was shorter."""
+    def finish(self) -> None:
+        """Ends the trace if the run was too short. Not `on_train_end`: a continued run may call `fit` more than once."""
         if WARM_UP < self._step < WARM_UP + STEPS:
             self._end()
         elif self._step <= WARM_UP:

@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-# Exits with: a process that SIGUSR1 stopped was asked to come back, as one that SIGTERM stopped.
+# The signal that the exit code stands for. Like SIGTERM, SIGUSR1 stops a process that is meant to be started again.
 _ENDS_AS = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM, signal.SIGUSR1: signal.SIGTERM}
 
 

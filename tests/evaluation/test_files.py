@@ -12,9 +12,10 @@ from matplotlib.image import imread
 from PIL import Image
 
 from simclr_tf import encoders
+from simclr_tf.data import load
 from simclr_tf.data.folder import decoded, image_paths
 from simclr_tf.evaluation import evaluate
-from simclr_tf.evaluation.features import extract_files
+from simclr_tf.evaluation.features import extract, extract_files
 from simclr_tf.evaluation.pseudo_label import precision_over_coverage
 
 
@@ -95,6 +96,18 @@ def test_embeddings_in_parquet(tiny_run, photos, tmp_path):
     assert len(table["h"][0]) == encoders.load_encoder(tiny_run, 1).output_shape[-1]
 
 
+def test_embeddings_of_a_data_set_have_its_labels(tiny_run, tmp_path):
+    out = tmp_path / "h.npz"
+    evaluate(tiny_run, "embed", out=str(out))
+    dataset, encoder = load("patterns", seed=0), encoders.load_encoder(tiny_run)
+    with np.load(out) as archive:
+        assert set(archive.files) == {"split", "label", "h"} and len(archive["h"]) == 6000
+        test = archive["split"] == "test"
+        assert archive["split"].tolist() == ["train"] * 5000 + ["test"] * 1000
+        np.testing.assert_array_equal(archive["label"][test], np.array(dataset.class_names)[dataset.test.labels])
+        np.testing.assert_array_equal(archive["h"][test], extract(encoder, dataset.test))
+
+
 def test_without_pyarrow_one_line_says_what_to_install(tiny_run, photos, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ValueError, match="pip install pyarrow"):
@@ -142,7 +155,11 @@ def test_pseudo_labels(by, tiny_run, photos):
 
 def test_flags_that_are_missing_or_wrong_are_refused_in_one_line(tiny_run):
     for words, message in (
-        (["--mode=embed"], "error: --images is needed"),
+        (["--mode=neighbors"], "error: --images is needed"),
+        (
+            ["--mode=embed", "--images=tests", "--dataset=patterns"],
+            "name one of them. Received: --images=tests and --dat",
+        ),
         (["--mode=embed", "--images=nowhere"], "not there"),
         (["--mode=pseudo_label", "--images=tests", "--threshold=2"], "--threshold must be at most 1"),
     ):

@@ -43,8 +43,10 @@ def test_a_part_without_a_class_is_refused(fraction):
 
 
 def test_settings_of_the_training(tmp_path):
-    config = Config.of(augmentations="simclr_blur", resolutions="16,32", width=0.25, precision="mixed_bfloat16")
+    config = Config.of(augmentations="simclr_blur", resolutions="16,32", width=0.25, precision="mixed_bfloat16",
+                       data_service="gone:1")  # fmt: skip
     tuned = training_settings(config, Finetune(label_fraction=0.01), 450, tmp_path)
+    assert tuned.hardware.data_service is None
     assert (tuned.augmentation.augmentations, tuned.training.batch_size, tuned.training.resolutions) == (
         "crop,flip",
         256,

@@ -43,3 +43,13 @@ def test_a_run_is_profiled(run_python, tmp_path, steps, line):
     done = run_python("train.py", *flags, "--profile", f"--run_dir={tmp_path / 'run'}")
     assert done.returncode == 0 and done.stderr == "", done.stderr
     assert re.search(line, done.stdout, re.MULTILINE), done.stdout
+
+
+@pytest.mark.slow
+def test_a_run_that_goes_on_at_the_end_of_an_epoch_is_profiled_in_the_next(run_python, tmp_path):
+    flags = ["train.py", "--dataset=patterns", "--encoder=resnet18", "--width=0.0625", "--batch_size=512", "--epochs=3",
+             f"--run_dir={tmp_path / 'run'}", "--resume"]  # fmt: skip
+    assert run_python(*flags, "--max_steps=6").returncode == 0  # of 8 in an epoch
+    done = run_python(*flags, "--profile")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\nprofile  ") == 1 and "note     profile" not in done.stdout

@@ -101,6 +101,7 @@ def test_damaged_files_are_replaced_as_they_are_here(photos, address, tmp_path, 
     assert capsys.readouterr().out.count("04.jpg; ") == 2
 
 
+@pytest.mark.slow
 def test_a_run_is_that_without_a_service(photos, address, tmp_path, run_python):
     """It is stopped within an epoch, and goes on without the service."""
     flags = ["--dataset=folder", f"--data_dir={photos}", f"--image_size={SIZE}", "--encoder=resnet18", "--width=0.0625",

@@ -228,10 +228,17 @@ def _share(batches: tf.data.Dataset, batch_size: int, context: tf.distribute.Inp
 def read_batch(
     split: Split, indices: np.ndarray, step: int, cuts: Cuts | None = None, labels: bool = False
 ) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
-    """One batch, eagerly: the images `indices`, int (B,), as `training_batches` yields them in a step."""
+    """The batch of `one_batch`, eagerly."""
+    return one_batch(split, indices, step, cuts, labels).get_single_element()
+
+
+def one_batch(
+    split: Split, indices: np.ndarray, step: int, cuts: Cuts | None = None, labels: bool = False
+) -> tf.data.Dataset:
+    """One batch: the images `indices`, int (B,), as `training_batches` yields them in a step."""
     rows = tf.constant(indices, tf.int64)
     batches = tf.data.Dataset.from_tensors(rows if cuts is None else (rows, cuts.draws(step, len(indices))))
-    return _read(split, batches, labels, cuts, None).get_single_element()
+    return _read(split, batches, labels, cuts, None)
 
 
 def _read(

@@ -12,7 +12,7 @@ import tensorflow as tf
 from simclr_tf import files
 from simclr_tf.augment import VALIDATION_STEP
 from simclr_tf.augment.base import to_float
-from simclr_tf.data.pipeline import Cuts, ordered_batches, read_batch
+from simclr_tf.data.pipeline import Cuts, one_batch, ordered_batches
 from simclr_tf.data.source import Split
 from simclr_tf.inspect.geometry import Geometry
 from simclr_tf.inspect.nearest import TEMPERATURE, vote
@@ -55,19 +55,25 @@ class Monitor(keras.callbacks.Callback):
         self._watched = watched.take(np.sort(rng.permutation(len(watched))[:IMAGES]))
         self._bank = train.take(np.sort(rng.permutation(len(train))[:BANK]))
         self._every, self._stop, self._temperature = every, stop, temperature
-        self._folder, self._first, self._cuts = folder, folder / "monitor.json", cuts
+        self._folder, self._first = folder, folder / "monitor.json"
+        # Made once: TensorFlow keeps the kernels of each dataset that was ever made, some 100 KiB.
+        self._queries, self._known = (ordered_batches(split, BATCH) for split in (self._watched, self._bank))
+        count, self._parts = len(self._watched), []
+        for number, start in enumerate(range(0, count, BATCH)):
+            step, part = VALIDATION_STEP - number, np.arange(start, min(start + BATCH, count))
+            self._parts.append((step, one_batch(self._watched, part, step, cuts)))
 
     def on_train_begin(self, logs=None):
         """Measures the weights, once in a run."""
         if not self._first.exists():
-            found = self._geometry(self._representations(self._watched))
+            found = self._geometry(self._representations(self._queries))
             files.write_json(self._first, {"rank": found.rank, "spread": found.spread})
 
     def on_epoch_end(self, epoch: int, logs: MutableMapping[str, Any] | None = None):
         """Measures every few epochs; raises FloatingPointError on a collapse that should end the run."""
         if (epoch + 1) % self._every or logs is None:
             return
-        h = self._representations(self._watched)
+        h = self._representations(self._queries)
         found = self._geometry(h)
         logs.update(rank=found.rank, alignment=found.alignment, uniformity=found.uniformity)
         if self._bank.labels is not None and self._watched.labels is not None:
@@ -84,7 +90,7 @@ class Monitor(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         """Writes the representations for TensorBoard's projector."""
-        h, folder = self._representations(self._watched), self._folder / "tensorboard"
+        h, folder = self._representations(self._queries), self._folder / "tensorboard"
         files.write_text(folder / "h.tsv", "".join("\t".join(f"{value:.5g}" for value in row) + "\n" for row in h))
         config = 'embeddings {\n  tensor_name: "h"\n  tensor_path: "h.tsv"\n'
         if self._watched.labels is not None:
@@ -95,20 +101,18 @@ class Monitor(keras.callbacks.Callback):
     def _geometry(self, h: np.ndarray) -> Geometry:
         first: list[np.ndarray] = []
         second: list[np.ndarray] = []
-        count = len(self._watched)
-        for number, start in enumerate(range(0, count, BATCH)):
-            step, part = VALIDATION_STEP - number, np.arange(start, min(start + BATCH, count))
-            views = self.model.views(read_batch(self._watched, part, step, self._cuts), step)
+        for step, images in self._parts:
+            views = self.model.views(images.get_single_element(), step)
             for rows, z in zip((first, second), tf.split(self.model(views, training=False), 2), strict=True):
                 rows.append(tf.cast(z, tf.float32).numpy())
         return Geometry.of(h, np.concatenate(first), np.concatenate(second), self._temperature)
 
-    def _representations(self, split: Split) -> np.ndarray:
-        parts = [self.model.encoder(to_float(images), training=False) for images in ordered_batches(split, BATCH)]
+    def _representations(self, batches: tf.data.Dataset) -> np.ndarray:
+        parts = [self.model.encoder(to_float(images), training=False) for images in batches]
         return np.concatenate([tf.cast(part, tf.float32).numpy() for part in parts])
 
     def _knn(self, queries: np.ndarray, asked: np.ndarray, known: np.ndarray) -> float:
-        bank = self._representations(self._bank)
+        bank = self._representations(self._known)
         classes, k = int(max(known.max(), asked.max())) + 1, min(NEIGHBORS, len(bank))
         votes = vote(queries, bank, known, classes, ks=[k], temperature=TEMPERATURE)[k]
         return float((votes.argmax(axis=1) == asked).mean())

@@ -4,6 +4,7 @@ import re
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from simclr_tf.augment import TwoViews, simclr
 from simclr_tf.data.source import ArrayImages, Split
@@ -54,6 +55,18 @@ def test_every_few_epochs_are_measured(model, tmp_path):
     assert logs[-1]["rank"] == pytest.approx(effective_rank(h), rel=1e-4)
     assert logs[-1]["knn"] == 1.0 or 0 < logs[-1]["knn"] < 1
     assert {"rank", "spread"} == set(json.loads((tmp_path / "monitor.json").read_text()))
+
+
+def test_no_dataset_is_made_while_training(model, tmp_path, monkeypatch):
+    """TensorFlow keeps the kernels of each of them, so that a long run would grow."""
+    split = Split(ArrayImages(IMAGES), LABELS)
+    monitor = Monitor(split, split, 1, False, 0.5, tmp_path)
+    monitor.set_model(model)
+    monkeypatch.setattr(tf.data.Dataset, "map", lambda *_, **__: pytest.fail("a dataset was made"))
+    monitor.on_train_begin()
+    logs: dict = {}
+    monitor.on_epoch_end(0, logs)
+    assert logs["rank"] > 0
 
 
 def test_projector_files_belong_together(model, tmp_path):

@@ -11,6 +11,7 @@ import tensorflow as tf
 from simclr_tf.config import Config, Network, Optimization, Training
 from simclr_tf.data.patterns import load_patterns
 from simclr_tf.data.pipeline import training_batches
+from simclr_tf.distribution import best_precision
 from simclr_tf.optimizers import make_optimizer
 from simclr_tf.tasks.pretrain import build_model
 
@@ -84,7 +85,9 @@ def test_gradients_are_those_of_float32(images, precision):
     scale = 2.0**15 if precision == "mixed_float16" else 1.0
     norms = [np.linalg.norm(g) for g in gradients]
     assert norms[1] / norms[0] == pytest.approx(scale, rel=0.1)
-    assert gradients[0] @ gradients[1] / norms[0] / norms[1] > 0.98
+    # A CPU without bfloat16 in hardware also sums in it.
+    emulated = precision == "mixed_bfloat16" and best_precision(tf.distribute.get_strategy())[0] == "float32"
+    assert gradients[0] @ gradients[1] / norms[0] / norms[1] > (0.9 if emulated else 0.98)
 
 
 @pytest.mark.slow

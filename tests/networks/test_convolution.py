@@ -83,7 +83,8 @@ def test_small_maps_in_bfloat16_exchange_roles(side, stride):
     for a, b in zip(found, expected, strict=True):
         assert a.dtype == b.dtype
         a, b = (tf.cast(value, tf.float32).numpy() for value in (a, b))
-        assert np.linalg.norm(a - b) < 0.01 * np.linalg.norm(b)  # bfloat16 has 8 bits
+        # bfloat16 has 8 bits, and a CPU without it in hardware also sums in it.
+        assert np.linalg.norm(a - b) < 0.02 * np.linalg.norm(b)
 
 
 @pytest.mark.parametrize(

@@ -99,9 +99,9 @@ def training_batches(
     else:
 
         def row(number: tf.Tensor, indices: tf.Tensor) -> Any:
-            places = number * batch_size + tf.range(batch_size, dtype=tf.int64)  # of the images in the run
-            parts = [places] * bool(data_service) + [indices]
-            parts += [] if cuts is None else [cuts.draws(number, batch_size)]
+            parts = [indices] if cuts is None else [indices, cuts.draws(number, batch_size)]
+            if data_service:
+                parts.insert(0, number * batch_size + tf.range(batch_size, dtype=tf.int64))  # their places in the run
             return tuple(parts) if len(parts) > 1 else indices
 
         batches = _planned(len(images), batch_size, seed, first).map(row)

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf._compat import HAS_XLA
+from simclr_tf.distribution import best_precision
 from simclr_tf.networks.convolution import Conv2D, convolve, kernel_gradient
 
 SIZES = [(2, 2), (4, 7), (5, 3), (8, 8)]
@@ -78,13 +79,14 @@ def pair(dtype, side, filters, stride):
 @pytest.mark.parametrize(("side", "stride"), [(4, 1), (6, 1), (12, 2)])
 def test_small_maps_in_bfloat16_exchange_roles(side, stride):
     ours, theirs, x = pair("mixed_bfloat16", side, 64, stride)
+    # A CPU without bfloat16 in hardware also sums in it.
+    emulated = best_precision(tf.distribute.get_strategy())[0] == "float32"
     (found, operations), (expected, stock) = gradients(ours, x), gradients(theirs, x)
     assert "Conv2DBackpropFilter" in stock and "Conv2DBackpropFilter" not in operations
     for a, b in zip(found, expected, strict=True):
         assert a.dtype == b.dtype
         a, b = (tf.cast(value, tf.float32).numpy() for value in (a, b))
-        # bfloat16 has 8 bits, and a CPU without it in hardware also sums in it.
-        assert np.linalg.norm(a - b) < 0.02 * np.linalg.norm(b)
+        assert np.linalg.norm(a - b) < (0.02 if emulated else 0.01) * np.linalg.norm(b)  # bfloat16 has 8 bits
 
 
 @pytest.mark.parametrize(

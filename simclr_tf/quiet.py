@@ -1,11 +1,14 @@
 """Imports TensorFlow without its startup messages, so that a user's first run shows the run and not the noise.
 
+Also with oneDNN's kernels, which it leaves off on CPUs without AVX-512, where they are twice as fast, too.
+
 The entry points import this module before anything that needs TensorFlow. Its C++ code writes some messages before its log
 level can be set, and some at the level of errors. So standard error is held back while they are written; afterwards, all
 lines that are not known noise are shown. TF_CPP_MIN_LOG_LEVEL=0 shows everything.
 """
 
 import os
+import platform
 import re
 import sys
 import tempfile
@@ -53,6 +56,8 @@ def expect_float16() -> None:
 
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+if platform.machine() in ("x86_64", "AMD64"):
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 warnings.filterwarnings("ignore", message="IProgress not found")  # Keras-CV's tqdm wants widgets in a notebook
 with without_noise():

@@ -10,9 +10,7 @@ import hashlib
 import io
 import os
 import re
-import struct
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -30,13 +28,12 @@ from simclr_tf.data.source import (
     in_parallel,
     on_cpu,
 )
+from simclr_tf.data.tfrecord import FOOTER, HEADER, records_of, stat, uncompressed
 from simclr_tf.files import replacing
 from simclr_tf.progress import progress
 
-HEADER, FOOTER = 12, 4  # bytes before and after a record's data: its length and a checksum of it; the data's checksum
 REMOTE = 64  # records that are read at a time from remote storage, where latency is the limit, not the processor
 
-_COMPRESSED = (b"\x1f\x8b", b"\x78\x01", b"\x78\x9c", b"\x78\xda")  # how gzip's and zlib's files begin
 _COLUMNS = ("shards", "starts", "lengths", "labels", "shapes", "orientations", "files")
 
 
@@ -120,7 +117,7 @@ class RecordImages(EncodedImages):
 
     def stamp(self) -> str:
         """SHA-256 of the fingerprint, of the shards' sizes and times of change, and of the side of the images."""
-        stats = [_stat(path) for path in self._index.paths]
+        stats = [stat(path) for path in self._index.paths]
         return hashlib.sha256(repr((self.fingerprint(), stats, self.image_shape[0])).encode()).hexdigest()
 
     def take(self, indices: np.ndarray) -> "RecordImages":
@@ -241,7 +238,7 @@ def find(paths: Sequence[str], keys: Keys) -> Index:
     Raises:
         ValueError: If a shard is damaged.
     """
-    paths = [_unpacked(path) for path in paths]
+    paths = [uncompressed(path) for path in paths]
     with ThreadPoolExecutor(CORES) as threads:
         parts = list(progress(threads.map(lambda path: _shard(path, keys), paths), "reading records", len(paths)))
     columns = [np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS[1:]]
@@ -254,7 +251,7 @@ def find(paths: Sequence[str], keys: Keys) -> Index:
 
 def _shard(path: str, keys: Keys) -> Index:
     """The index of one shard."""
-    size, changed = _stat(path)
+    size, changed = stat(path)
     known = hashlib.sha256(repr((os.path.abspath(path), size, changed, keys)).encode(errors="surrogateescape"))
     cache = cache_folder() / "records" / f"{known.hexdigest()[:24]}.npz"
     with contextlib.suppress(Exception), open(cache, "rb") as file, np.load(file, allow_pickle=False) as kept:
@@ -275,7 +272,7 @@ def _read_through(path: str, size: int, keys: Keys) -> Index:
     files: list[bytes] = []
     names: dict[int, str] = {}
     faults: list[str] = []
-    for start, data in _records(path, size):
+    for start, data in records_of(path, size):
         try:
             features = tf.train.Example.FromString(data).features.feature
         except Exception:  # protobuf's own error has no public name
@@ -302,81 +299,3 @@ def _read_through(path: str, size: int, keys: Keys) -> Index:
         (path,), names, tuple(faults), shards, starts, lengths, labels, shapes,
         orientations.astype(np.int32), np.array(files, np.bytes_),
     )  # fmt: skip
-
-
-def _records(path: str, size: int) -> Iterator[tuple[int, bytes]]:
-    """Where the data of each record begins, and the data."""
-    with tf.io.gfile.GFile(path, "rb") as file:
-        at = 0
-        while at < size:
-            header = file.read(HEADER)
-            length, check = struct.unpack("<QI", header) if len(header) == HEADER else (size, 0)
-            # The checksum first: a damaged length could be any number.
-            if check != _masked(header[:8]) or at + HEADER + length + FOOTER > size:
-                raise ValueError(f"Expected TFRecords. Received: {path}, damaged or cut off at byte {at} of {size}")
-            data = file.read(length)
-            file.read(FOOTER)
-            yield at + HEADER, data
-            at += HEADER + length + FOOTER
-
-
-def _masked(data: bytes) -> int:
-    """TFRecord's checksum: CRC-32C, rotated, plus a constant."""
-    crc = crc32c(data)
-    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-def crc32c(data: bytes) -> int:
-    """The Castagnoli checksum of a few bytes."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = _TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)
-    return crc ^ 0xFFFFFFFF
-
-
-def _table() -> list[int]:
-    table = []
-    for byte in range(256):
-        for _ in range(8):
-            byte = (byte >> 1) ^ (0x82F63B78 if byte & 1 else 0)
-        table.append(byte)
-    return table
-
-
-_TABLE = _table()
-
-
-def _stat(path: str) -> tuple[int, int]:
-    """Size in bytes and time of change in nanoseconds."""
-    try:
-        found = tf.io.gfile.stat(path)
-    except tf.errors.OpError as error:
-        raise ValueError(f"Expected a shard of TFRecords. Received: {path} ({type(error).__name__})") from error
-    return found.length, found.mtime_nsec
-
-
-def _unpacked(path: str) -> str:
-    """The path of a shard that is not compressed: its own, or that of a copy in the user's cache.
-
-    No part of a compressed file can be read without everything that comes before it.
-    """
-    with tf.io.gfile.GFile(path, "rb") as file:
-        header = file.read(HEADER)
-        # The length of a first record may look like the beginning of a compressed file, but not with its checksum.
-        if header[:2] not in _COMPRESSED or struct.pack("<I", _masked(header[:8])) == header[8:]:
-            return path
-        size, changed = _stat(path)
-        known = hashlib.sha256(repr((path, size, changed)).encode(errors="surrogateescape")).hexdigest()[:24]
-        copy = cache_folder() / "unpacked" / f"{known}-{os.path.basename(path)}"
-        if not copy.exists():
-            file.seek(0)
-            unpack = zlib.decompressobj(wbits=47)  # gzip or zlib, whichever it is
-            try:
-                with replacing(copy) as out:
-                    while part := file.read(2**20):
-                        out.write(unpack.decompress(part))
-            except zlib.error as error:
-                raise ValueError(
-                    f"Expected TFRecords. Received: {path}, a damaged compressed file ({error})"
-                ) from error
-    return str(copy)

@@ -1,11 +1,21 @@
-"""Image data sets of the package tensorflow-datasets, from the TFRecord shards in which it prepares them."""
+"""Image data sets of the package tensorflow-datasets, from the shards in which it prepares them.
+
+Shards of another format than TFRecord hold the same records; they are copied once, since only TFRecord can be read by
+TensorFlow's own operations.
+"""
 
 import importlib.util
+from collections.abc import Callable, Iterator
+from typing import IO
+
+import tensorflow as tf
 
 from simclr_tf.data.records import Keys, dataset_of
 from simclr_tf.data.source import Dataset
+from simclr_tf.data.tfrecord import cached
 
 TEST_SPLITS = ("test", "validation")  # the first that there is
+AT_A_TIME = 256  # records that are in memory while a shard is copied
 
 
 def load_tfds(name: str, data_dir: str | None, image_size: int) -> Dataset:
@@ -18,7 +28,7 @@ def load_tfds(name: str, data_dir: str | None, image_size: int) -> Dataset:
 
     Raises:
         ValueError: If the package is missing, or the data set is unknown, cannot be prepared, has no image, or is kept in
-            another format than TFRecord.
+            a format that cannot be read.
     """
     if missing := [
         part for part in ("tensorflow_datasets", "importlib_resources") if not importlib.util.find_spec(part)
@@ -44,10 +54,43 @@ def load_tfds(name: str, data_dir: str | None, image_size: int) -> Dataset:
             f"Received: splits {sorted(splits)}, features {sorted(features)}"
         )
     kind = str(getattr(builder.info.file_format, "value", builder.info.file_format))
-    if kind != "tfrecord":
-        raise ValueError(f'`dataset={name}` must be prepared as TFRecord: `file_format="tfrecord"`. Received: {kind}')
+    if kind != "tfrecord" and kind not in COPIED:
+        raise ValueError(f"`dataset={name}` must be prepared as tfrecord, {' or '.join(COPIED)}. Received: {kind}")
     test = next((split for split in TEST_SPLITS if split in splits), None)
     train_files, test_files = ([str(path) for path in splits[s].filepaths] if s else [] for s in ("train", test))
+    if kind in COPIED:
+        train_files, test_files = ([_as_tfrecord(path, COPIED[kind]) for path in f] for f in (train_files, test_files))
     label = labels[0] if len(labels) == 1 else None
     classes = features[label].names if label else None
     return dataset_of(builder.name, train_files, test_files, image_size, Keys(images[0], label, None), classes)
+
+
+def _as_tfrecord(path: str, records: Callable[[str], Iterator[bytes]]) -> str:
+    """The path of a shard's copy as TFRecord, in the user's cache."""
+
+    def write(copy: IO[bytes]) -> None:
+        with tf.io.TFRecordWriter(copy.name) as writer:
+            for record in records(path):
+                writer.write(record)
+
+    return cached(path, write)
+
+
+def _array_records(path: str) -> Iterator[bytes]:
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    reader = ArrayRecordReader(path)
+    for start in range(0, reader.num_records(), AT_A_TIME):
+        yield from reader.read(start, min(start + AT_A_TIME, reader.num_records()))
+    reader.close()
+
+
+def _parquet(path: str) -> Iterator[bytes]:
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(path) as file:
+        for batch in file.iter_batches(AT_A_TIME, columns=["data"]):
+            yield from batch.column(0).to_pylist()
+
+
+COPIED = {"array_record": _array_records, "parquet": _parquet}  # both packages come with tensorflow-datasets

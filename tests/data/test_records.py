@@ -16,8 +16,9 @@ from simclr_tf.data import check, load
 from simclr_tf.data import records as module
 from simclr_tf.data.convert import convert
 from simclr_tf.data.pipeline import training_batches
-from simclr_tf.data.records import Keys, crc32c, find
+from simclr_tf.data.records import Keys, find
 from simclr_tf.data.source import Split
+from simclr_tf.data.tfrecord import crc32c
 
 SIZE = 12
 
@@ -237,7 +238,9 @@ def test_the_command_says_what_is_wrong_in_a_line(tmp_path, words):
     assert result.returncode == 1 and "Received: " in result.stderr.splitlines()[-1] and not list(tmp_path.glob("b*"))
 
 
-def test_tensorflow_datasets_are_read_from_their_shards(tmp_path):
+@pytest.mark.parametrize("file_format", ["tfrecord", "array_record", "parquet"])
+def test_tensorflow_datasets_are_read_from_their_shards(tmp_path, monkeypatch, file_format):
+    monkeypatch.setattr("simclr_tf.data.tensorflow_datasets.AT_A_TIME", 3)
     tfds = pytest.importorskip("tensorflow_datasets")
     pytest.importorskip("importlib_resources")
     pixels = np.random.default_rng(0).integers(0, 256, (10, SIZE, SIZE, 3), np.uint8)
@@ -259,7 +262,7 @@ def test_tensorflow_datasets_are_read_from_their_shards(tmp_path):
             for index in indices:
                 yield index, {"image": pixels[index], "label": index % 2}
 
-    Squares(data_dir=str(tmp_path)).download_and_prepare()
+    Squares(data_dir=str(tmp_path), file_format=file_format).download_and_prepare()
     dataset = load("tfds:squares", str(tmp_path), SIZE)
     assert dataset.class_names == ("b", "a") and (len(dataset.train), len(dataset.test)) == (8, 2)
     numbers = {image.tobytes(): index for index, image in enumerate(pixels)}

@@ -6,6 +6,7 @@ import fcntl
 import io
 import json
 import os
+import platform
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ _HELD: dict[Path, int] = {}  # the locks of this process
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A binary file that becomes `path` at the end of the block; an exception in it leaves the old file as it was.
 
-    Until then it is `.<name>.<process id>.tmp` in the same folder, which is created. An OSError names `path`.
+    Until then it is `.<name>.<host>.<process id>.tmp` in the same folder, which is created. An OSError names `path`.
     """
     temporary = _temporary(path)
     with _naming(path):
@@ -100,7 +101,8 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # The host, because the containers of a cluster may have the same process ids, and write into one shared folder.
+    return path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
 
 
 @contextlib.contextmanager

@@ -41,32 +41,6 @@ def records_of(path: str, size: int) -> Iterator[tuple[int, bytes]]:
             at += HEADER + length + FOOTER
 
 
-def _masked(data: bytes) -> int:
-    """TFRecord's checksum: CRC-32C, rotated, plus a constant."""
-    crc = crc32c(data)
-    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-def crc32c(data: bytes) -> int:
-    """The Castagnoli checksum of a few bytes."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = _TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)
-    return crc ^ 0xFFFFFFFF
-
-
-def _table() -> list[int]:
-    table = []
-    for byte in range(256):
-        for _ in range(8):
-            byte = (byte >> 1) ^ (0x82F63B78 if byte & 1 else 0)
-        table.append(byte)
-    return table
-
-
-_TABLE = _table()
-
-
 def stat(path: str) -> tuple[int, int]:
     """Size in bytes and time of change in nanoseconds.
 
@@ -145,5 +119,3 @@ def _table() -> list[int]:
 
 
 _TABLE = _table()
-
-

@@ -19,6 +19,7 @@ from simclr_tf.data.pipeline import training_batches
 from simclr_tf.data.records import Keys, find
 from simclr_tf.data.source import Split
 from simclr_tf.data.tfrecord import crc32c
+from tests.conftest import ROOT
 
 SIZE = 12
 
@@ -87,6 +88,27 @@ def test_workers_read_disjoint_shares_of_one_epoch(folder, shards, workers):
             parts.append([labels.numpy() for _, labels in stream.take(3)])
         np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
         assert len(set(np.concatenate(whole))) == 18
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_killed_worker_processes_go_on_in_their_share(folder, shards, tmp_path, run_python, workers):
+    for number, (name, data_dir) in enumerate([("folder", folder), (f"records:{shards}/*", "")]):
+        shares = tmp_path / f"shares{number}"
+        shares.mkdir()
+        script = ROOT / "tests" / "data" / "share.py"
+        command = ["-m", "flags.launch", f"--workers={workers}", "--", script, name, data_dir]
+        for expected in (137, 0):  # the first time, they are killed
+            done = run_python(*command, SHARES=str(shares), CUDA_VISIBLE_DEVICES="-1")
+            assert done.returncode == expected, done.stderr
+        split = load(name, data_dir or None, SIZE).train
+        numbered = Split(split.images, np.arange(len(split), dtype=np.int32))
+        whole = [labels.numpy() for _, labels in training_batches(numbered, 6, seed=3, labels=True).take(6)]
+        parts = [
+            [json.loads(line) for line in (shares / f"{index}.json").read_text().splitlines()]
+            for index in range(workers)
+        ]
+        np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
 
 
 def test_a_resumed_epoch_goes_on_where_it_was(shards):
@@ -238,14 +260,14 @@ def test_the_command_says_what_is_wrong_in_a_line(tmp_path, words):
     assert result.returncode == 1 and "Received: " in result.stderr.splitlines()[-1] and not list(tmp_path.glob("b*"))
 
 
-@pytest.mark.parametrize("file_format", ["tfrecord", "array_record", "parquet"])
-def test_tensorflow_datasets_are_read_from_their_shards(tmp_path, monkeypatch, file_format):
-    monkeypatch.setattr("simclr_tf.data.tensorflow_datasets.AT_A_TIME", 3)
+@pytest.fixture(scope="module")
+def squares():
+    """A data set of tensorflow-datasets, and its ten images."""
     tfds = pytest.importorskip("tensorflow_datasets")
     pytest.importorskip("importlib_resources")
     pixels = np.random.default_rng(0).integers(0, 256, (10, SIZE, SIZE, 3), np.uint8)
 
-    class Squares(tfds.core.GeneratorBasedBuilder):
+    class Squares(tfds.core.GeneratorBasedBuilder):  # a name can be registered once
         VERSION = tfds.core.Version("1.0.0")
 
         def _info(self):
@@ -262,13 +284,22 @@ def test_tensorflow_datasets_are_read_from_their_shards(tmp_path, monkeypatch, f
             for index in indices:
                 yield index, {"image": pixels[index], "label": index % 2}
 
-    Squares(data_dir=str(tmp_path), file_format=file_format).download_and_prepare()
+    return Squares, pixels
+
+
+@pytest.mark.parametrize("file_format", ["tfrecord", "array_record", "parquet"])
+def test_tensorflow_datasets_are_read_from_their_shards(squares, tmp_path, monkeypatch, file_format):
+    monkeypatch.setattr("simclr_tf.data.tensorflow_datasets.AT_A_TIME", 3)  # so that a shard takes several turns
+    builder, pixels = squares
+    builder(data_dir=str(tmp_path), file_format=file_format).download_and_prepare()
     dataset = load("tfds:squares", str(tmp_path), SIZE)
     assert dataset.class_names == ("b", "a") and (len(dataset.train), len(dataset.test)) == (8, 2)
     numbers = {image.tobytes(): index for index, image in enumerate(pixels)}
     for split in (dataset.train, dataset.test):
         found = [numbers[image.tobytes()] for image in split.array()]
         assert [index % 2 for index in found] == split.labels.tolist()
+    again = load("tfds:squares", str(tmp_path), SIZE)
+    assert again.train.images.fingerprint() == dataset.train.images.fingerprint()
 
 
 def test_an_unknown_tensorflow_dataset_is_named(tmp_path):

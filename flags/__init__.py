@@ -75,7 +75,8 @@ def config_from_flags(values: flags.FlagValues = FLAGS) -> Config:
     if changed.get("precision") == "auto":  # it was decided when the run began
         del changed["precision"]
     places = {name for section in PLACES for name in fields(Config.sections()[section])}
-    for name, value in changed.items():
+    for name in changed:
+        value = config.value(name)  # as it is kept: a path begins with the home directory instead of ~
         if name not in places and name != "max_steps" and value != saved.value(name):
             raise ValueError(
                 f"`resume` continues a run with `{name}={saved.value(name)}`, which must stay as it was; leave the flag "

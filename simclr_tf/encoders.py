@@ -1,5 +1,6 @@
 """The encoder of a run: built by name, loaded by folder, at random initialization, and exported for TensorFlow alone."""
 
+import hashlib
 from pathlib import Path
 
 import keras
@@ -94,6 +95,16 @@ def export_run(folder: str | Path) -> Path:
     Args and raises: as `load_encoder`.
     """
     return write_saved_model(load_encoder(folder, precision="float32"), Path(folder) / "encoder")
+
+
+def weights_digest(model: keras.Model) -> str:
+    """SHA-256 of the path, dtype, shape and bytes of every weight, batch norm's moving statistics included."""
+    digest = hashlib.sha256()
+    for weight in model.weights:
+        value = weight.value.numpy()
+        digest.update(f"{weight.path} {value.dtype} {value.shape}\n".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()
 
 
 def _run_of(folder: Path) -> tuple[Config, checkpoints.Checkpoint]:

@@ -64,7 +64,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 def claim(folder: Path) -> bool:
-    """Claims a folder, created if needed, for as long as this process lives; False if another process has claimed it."""
+    """Claims a folder, created if needed, until it is released or this process ends; False if another has claimed it."""
     folder.mkdir(parents=True, exist_ok=True)
     if folder.resolve() in _HELD and (folder / LOCK).exists():
         return True
@@ -78,6 +78,12 @@ def claim(folder: Path) -> bool:
         pass  # a file system without locks
     _HELD[folder.resolve()] = file
     return True
+
+
+def release(folder: Path) -> None:
+    """Gives a folder back that this process has claimed, if it has."""
+    if (file := _HELD.pop(folder.resolve(), None)) is not None:
+        os.close(file)
 
 
 def write_text(path: Path, text: str) -> None:

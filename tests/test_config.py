@@ -92,6 +92,8 @@ def test_other_files_are_no_config(tmp_path, text):
         lambda: Config.of(temperature=-1.0),
         lambda: mode_settings("quadratic", {}),
         lambda: mode_settings("linear", {"layer": -1}),
+        lambda: mode_settings("report", {"layer": 1}),
+        lambda: mode_settings("invariance", {"layer": 1}),
         lambda: mode_settings("export", {"baselines": True}),
         lambda: mode_settings("linear", {"k": 5}),
     ],
@@ -155,6 +157,14 @@ def test_resume_keeps_what_is_not_given(tmp_path):
         parsed("--resume", f"--run_dir={tmp_path}", "--batch_size=16")
 
 
+def test_a_path_in_the_home_directory_is_the_same_when_resumed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    given = ("--dataset=folder", "--image_size=8", "--data_dir=~/photos", f"--run_dir={tmp_path}", "--resume")
+    first = parsed(*given)
+    (tmp_path / "config.json").write_text(json.dumps(first.to_dict()))
+    assert parsed(*given) == first and capsys.readouterr().out == ""
+
+
 def test_a_flagfile_repeats_the_checkpoints_but_not_the_folder():
     text = flags.as_flagfile(Config.of(run_dir="x", resume=True, checkpoint_epochs=3))
     assert "--checkpoint_epochs=3\n" in text and "run_dir" not in text and "resume" not in text
@@ -177,3 +187,10 @@ def test_a_precision_that_the_machine_decided_is_no_difference(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(Config.of(precision="mixed_bfloat16").to_dict()))
     assert Config.of(precision="auto").difference(tmp_path) is None
     assert Config.of(precision="float32").difference(tmp_path) == ("precision", "mixed_bfloat16", "float32")
+
+
+def test_the_first_setting_that_differs_is_found(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(Config.of(max_steps=3).to_dict()))
+    assert Config.of(max_steps=5).difference(tmp_path) == ("max_steps", 3, 5)
+    assert Config.of(max_steps=5).difference(tmp_path, ["max_steps"]) is None
+    assert Config.of(temperature=0.1).difference(tmp_path, ["max_steps"]) == ("temperature", 0.5, 0.1)

@@ -13,10 +13,17 @@ class Mode(Section):
     """What every mode of `evaluate` takes."""
 
     summary: ClassVar[str] = ""
+    both_ends: ClassVar[bool] = False  # whether it looks at h and at the projection, whatever the layer
 
     layer: int = setting(
         0, "What to judge or export: 0 for h, k for the k-th layer of the projection head, the last being z.", low=0
     )
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a layer where there is no choice."""
+        super().__post_init__()
+        if self.both_ends and self.layer:
+            raise ValueError(f"This mode looks at h and at the projection: leave `layer` out. Received: {self.layer}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,6 +158,7 @@ class Report(Mode):
     """Settings of `report`."""
 
     summary: ClassVar[str] = "A page that needs no labels: whether the run is healthy, and what the encoder sees."
+    both_ends: ClassVar[bool] = True
 
     sample: int = setting(1000, "How many images to look at.", low=2, high=20_000)
 
@@ -160,6 +168,7 @@ class Invariance(Judged):
     """Settings of `invariance`."""
 
     summary: ClassVar[str] = "What h keeps and g(h) loses: classifiers that tell color, rotation, noise and edges."
+    both_ends: ClassVar[bool] = True
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import math
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Self
 
@@ -383,14 +384,14 @@ class Config:
         """A copy with some settings of one section changed."""
         return dataclasses.replace(self, **{section: dataclasses.replace(getattr(self, section), **changes)})
 
-    def difference(self, folder: str | Path) -> tuple[str, Any, Any] | None:
-        """The first setting, `PLACES` aside, in which a run in a folder differs: name, its value there, and here."""
+    def difference(self, folder: str | Path, aside: Collection[str] = ()) -> tuple[str, Any, Any] | None:
+        """The first setting in which a run in a folder differs, `PLACES` and some aside: name, value there, and here."""
         path = Path(folder) / "config.json"
         saved = Config.load(path) if path.exists() else self
         for section, settings in self.to_dict().items():
             for name, value in settings.items():
                 decided = name == "precision" and value == "auto"  # by the machine, when that run began
-                if section not in PLACES and value != saved.value(name) and not decided:
+                if section not in PLACES and name not in aside and value != saved.value(name) and not decided:
                     return name, saved.value(name), value
         return None
 

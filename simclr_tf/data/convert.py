@@ -68,13 +68,20 @@ def convert(folder: str | Path, records: str | Path, shard_mib: int = 128, max_s
                 f"{target} holds shards of other images or settings: delete it, or name another folder. "
                 f"Received: {plan['shard_mib']} MiB, `max_side={plan['max_side']}`"
             )
-    elif target.exists() and any(target.iterdir()):
+    elif target.exists() and any(not _left_by_a_kill(path) for path in target.iterdir()):
         raise ValueError(
             f"Expected a new folder, or one with shards to add to. Received: {target}, which has other files"
         )
+    for path in filter(_left_by_a_kill, target.glob("*")):
+        path.unlink()
     for name, split in splits.items():
         _write_split(name, split, dataset, target, shard_mib, max_side, done)
     return list(dataset.notes)
+
+
+def _left_by_a_kill(path: Path) -> bool:
+    """Whether a file is the beginning of a shard that was never finished."""
+    return path.name.startswith(".train-") and path.suffix == ".tmp"
 
 
 def _write_split(

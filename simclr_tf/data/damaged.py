@@ -1,9 +1,17 @@
 """Images that turn out to be damaged in the middle of a run: named, counted, and tolerated up to a limit."""
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf.data.source import EncodedImages, lost
+from simclr_tf.data.source import EncodedImages, Split, lost
+
+
+def tolerating(split: Split, limit: Callable[[int], int]) -> "Damaged | None":
+    """What watches for damaged images of a split, if its images are decoded; `limit` says how many so many may have."""
+    images = split.images
+    return Damaged(images, limit(len(images))) if isinstance(images, EncodedImages) else None
 
 
 class Damaged:

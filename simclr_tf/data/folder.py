@@ -63,7 +63,8 @@ class FileImages(EncodedImages):
 
     def stamp(self) -> str:
         """SHA-256 of the files' names, sizes and times of change, and of the side of the images."""
-        found = [(path, *(getattr(os.stat(path), key) for key in ("st_size", "st_mtime_ns"))) for path in self.paths]
+        stats = [(path, os.stat(path)) for path in self.paths]
+        found = [(os.path.relpath(path, self.root or None), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
         return hashlib.sha256(repr((self.image_shape[0], found)).encode(errors="surrogateescape")).hexdigest()
 
     def take(self, indices: np.ndarray) -> "FileImages":
@@ -184,6 +185,7 @@ def _read_split(
     left_out: dict[str, list[str]] = defaultdict(list)
     classes = {folder.name: files for folder in _folders(root) if (files := _images_under(folder, top, left_out))}
     loose = _image_files(root, [entry.name for entry in os.scandir(root) if not entry.is_dir()], top, left_out)
+    left_out["linked folder{s}"] += [entry.path for entry in os.scandir(root) if entry.is_symlink() and entry.is_dir()]
     if classes:
         left_out["image{s} in no class folder"] = loose
     for what, files in left_out.items():
@@ -206,8 +208,9 @@ def _read_split(
 
 
 def _folders(root: Path) -> list[Path]:
-    """The visible folders in `root`, by name."""
-    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    """The visible folders in `root`, by name, without links."""
+    folders = (path for path in root.iterdir() if path.is_dir() and not path.is_symlink())
+    return sorted(path for path in folders if not path.name.startswith("."))
 
 
 def _images_under(root: Path, top: Path, left_out: dict[str, list[str]]) -> list[str]:

@@ -95,6 +95,8 @@ def inspect(paths: Sequence[str], cache: Path | None = None) -> Manifest:
             for index, answer in zip(part, answers, strict=True):
                 if isinstance(answer, str):
                     faults[paths[index]] = answer
+                    if isinstance(answer, ForNow):
+                        times[index] = -1  # so that the cache does not know the file
                 else:
                     *shapes[index], orientations[index] = answer
     if cache and len(todo):
@@ -110,6 +112,10 @@ def cache_folder() -> Path:
 def cache_file(folder: Path) -> Path:
     """Where the manifest of a folder is kept, for this user."""
     return cache_folder() / "manifests" / f"{hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]}.npz"
+
+
+class ForNow(str):
+    """What keeps a file from being read, without being in the file, such as missing permissions."""
 
 
 def look(place: str | IO[bytes]) -> tuple[int, int, int] | str:
@@ -130,7 +136,8 @@ def look(place: str | IO[bytes]) -> tuple[int, int, int] | str:
             if not _complete(file, image.format or ""):
                 image.load()
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files.
-        return " ".join(f"{type(error).__name__}: {error}".split())
+        kind = ForNow if isinstance(error, OSError) and error.errno is not None else str
+        return kind(" ".join(f"{type(error).__name__}: {error}".split()))
     return (width, height, orientation) if orientation >= _TURNED else (height, width, orientation)
 
 

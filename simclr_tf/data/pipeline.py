@@ -158,6 +158,7 @@ def ordered_batches(
     context: tf.distribute.InputContext | None = None,
     labels: bool = False,
     cuts: Cuts | None = None,
+    damaged: Damaged | None = None,
 ) -> tf.data.Dataset:
     """The images once, in their order.
 
@@ -168,6 +169,7 @@ def ordered_batches(
         context: Worker whose part to read; None for everything. Needs `drop_remainder`.
         labels: Whether to yield (images, labels) instead of images.
         cuts: Boxes to cut out of the original images, if the split has encoded ones: those of validation.
+        damaged: Counts and limits the images that are replaced because they cannot be decoded; None allows none.
 
     Returns:
         Batches of uint8 (B, H, W, C), or (B, V, H, W, C) with `cuts`, and labels int32 (B,). With a context, they
@@ -190,7 +192,7 @@ def ordered_batches(
     if cuts is not None:
         draws = cuts.draws(cuts.validation_step, batch_size)
         batches = batches.map(lambda indices: (indices, draws[: tf.size(indices)]))
-    batches = _read(split, _share(batches, batch_size, context), labels, cuts, None)
+    batches = _read(split, _share(batches, batch_size, context), labels, cuts, damaged)
     return batches if context is None else batches.repeat()
 
 
@@ -233,12 +235,13 @@ def read_batch(
 
 
 def one_batch(
-    split: Split, indices: np.ndarray, step: int, cuts: Cuts | None = None, labels: bool = False
-) -> tf.data.Dataset:
+    split: Split, indices: np.ndarray, step: int, cuts: Cuts | None = None, labels: bool = False,
+    damaged: Damaged | None = None,
+) -> tf.data.Dataset:  # fmt: skip
     """One batch: the images `indices`, int (B,), as `training_batches` yields them in a step."""
     rows = tf.constant(indices, tf.int64)
     batches = tf.data.Dataset.from_tensors(rows if cuts is None else (rows, cuts.draws(step, len(indices))))
-    return _read(split, batches, labels, cuts, None)
+    return _read(split, batches, labels, cuts, damaged)
 
 
 def _read(
@@ -329,7 +332,7 @@ def _size(indices: tf.Tensor) -> int | tf.Tensor:
 
 @contextlib.contextmanager
 def naming_lost_images() -> Iterator[None]:
-    """Reduces TensorFlow's report of lost images or batches to the one sentence in it that is our own message.
+    """Reduces TensorFlow's report of lost images, batches or records to one sentence, our own where it is in there.
 
     Raises:
         ValueError: In place of that report; every other error passes.
@@ -337,7 +340,9 @@ def naming_lost_images() -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
-        lost = re.search(f"({LOST}|{service.LOST_BATCH}).*", str(error))
-        if not lost:
-            raise
-        raise ValueError(lost[0]) from error
+        if lost := re.search(f"({LOST}|{service.LOST_BATCH}).*", str(error)):
+            raise ValueError(lost[0]) from error
+        if isinstance(error, tf.errors.DataLossError):
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"A shard of records is damaged: make it again. Received: {reason}") from error
+        raise

@@ -177,11 +177,11 @@ def load_records(name: str, image_size: int) -> Dataset:
     train, test = (kinds["train"], kinds["test"] or kinds["val"]) if kinds["train"] else (paths, [])
     unread = len(paths) - len(train) - len(test)
     notes = [f"records: {unread} of {len(paths)} files are neither for training nor for testing"] if unread else []
-    return dataset_of("records", train, test, image_size, Keys(), None, notes)
+    return dataset_of("records", train, [test] if test else [], image_size, Keys(), None, notes)
 
 
 def dataset_of(
-    name: str, train: Sequence[str], test: Sequence[str], image_size: int, keys: Keys,
+    name: str, train: Sequence[str], tests: Sequence[Sequence[str]], image_size: int, keys: Keys,
     class_names: Sequence[str] | None, notes: Sequence[str] = (),
 ) -> Dataset:  # fmt: skip
     """The data set of some shards.
@@ -189,7 +189,8 @@ def dataset_of(
     Args:
         name: Name of the data set.
         train: Shards to learn from.
-        test: Shards to judge on; none to hold out a fifth of the training images, if they have labels.
+        tests: Shards to judge on: the first of these that have labels, if the training images do. If there are none, a
+            fifth of the labeled training images is held out.
         image_size: Side of the square images, in pixels.
         keys: Names of the features.
         class_names: Name of each label as stored; None takes the names and numbers that the records have.
@@ -207,13 +208,17 @@ def dataset_of(
     classes = np.arange(len(class_names)) if class_names else stored
     images = RecordImages(learned, image_size, keys)
     split = Split(images, np.searchsorted(classes, learned.labels).astype(np.int32) if labeled else None)
-    if test:
-        judged = _index(test, keys, notes, name)
+    for shards in tests:
+        judged = _index(shards, keys, notes, name)
+        if labeled and (judged.labels < 0).all():
+            notes.append(f"{name}: {len(judged.labels)} test images have no labels, such as those in {shards[0]}")
+            continue
         if labeled and (strange := np.setdiff1d(judged.labels, classes)).size:
             raise ValueError(f"Every test label must be one of the training images. Received: {strange.tolist()}")
         labels = np.searchsorted(classes, judged.labels).astype(np.int32) if labeled else None
         held = Split(RecordImages(judged, image_size, keys, images.larger), labels)
-    elif labeled and len(split) > 1:
+        break
+    if held is None and labeled and len(split) > 1:
         split, held = hold_out_test(split)
         notes.append(f"{name}: there are no test records, so {len(held)} images were held out as test images")
     texts = class_names or [learned.names.get(label, str(label)) for label in classes.tolist()]

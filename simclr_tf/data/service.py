@@ -119,6 +119,7 @@ def start(port: int, dispatcher: str | None, host: str) -> Any:
     service = tf.data.experimental.service
     try:
         with socket.socket() as probe:  # TensorFlow would share a port that another dispatcher has
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # ended connections do not keep a port
             probe.bind(("", port))
         if dispatcher is None:
             return service.DispatchServer(service.DispatcherConfig(port=port))

@@ -14,7 +14,7 @@ from simclr_tf.data.records import Keys, dataset_of
 from simclr_tf.data.source import Dataset
 from simclr_tf.data.tfrecord import cached
 
-TEST_SPLITS = ("test", "validation")  # the first that there is
+TEST_SPLITS = ("test", "validation")  # the first that there is, and that has labels
 AT_A_TIME = 256  # records that are in memory while a shard is copied
 
 
@@ -56,13 +56,14 @@ def load_tfds(name: str, data_dir: str | None, image_size: int) -> Dataset:
     kind = str(getattr(builder.info.file_format, "value", builder.info.file_format))
     if kind != "tfrecord" and kind not in COPIED:
         raise ValueError(f"`dataset={name}` must be prepared as tfrecord, {' or '.join(COPIED)}. Received: {kind}")
-    test = next((split for split in TEST_SPLITS if split in splits), None)
-    train_files, test_files = ([str(path) for path in splits[s].filepaths] if s else [] for s in ("train", test))
-    if kind in COPIED:
-        train_files, test_files = ([_as_tfrecord(path, COPIED[kind]) for path in f] for f in (train_files, test_files))
+    train, *tests = (
+        [_as_tfrecord(str(path), COPIED[kind]) if kind in COPIED else str(path) for path in splits[split].filepaths]
+        for split in ("train", *TEST_SPLITS)
+        if split in splits
+    )
     label = labels[0] if len(labels) == 1 else None
     classes = features[label].names if label else None
-    return dataset_of(builder.name, train_files, test_files, image_size, Keys(images[0], label, None), classes)
+    return dataset_of(builder.name, train, tests, image_size, Keys(images[0], label, None), classes)
 
 
 def _as_tfrecord(path: str, records: Callable[[str], Iterator[bytes]]) -> str:

@@ -60,10 +60,13 @@ def uncompressed(path: str) -> str:
     No part of a compressed file can be read without everything that comes before it.
 
     Raises:
-        ValueError: If a compressed shard is damaged.
+        ValueError: If the shard cannot be read, or is compressed and damaged.
     """
     with tf.io.gfile.GFile(path, "rb") as file:
-        header = file.read(HEADER)
+        try:
+            header = file.read(HEADER)
+        except tf.errors.OpError as error:
+            raise ValueError(f"Expected a shard of TFRecords. Received: {path} ({type(error).__name__})") from error
         # The length of a first record may look like the beginning of a compressed file, but not with its checksum.
         if header[:2] not in _COMPRESSED or struct.pack("<I", _masked(header[:8])) == header[8:]:
             return path

@@ -12,13 +12,13 @@ import numpy as np
 
 from simclr_tf import data, encoders, files
 from simclr_tf.config import Config, Export
-from simclr_tf.evaluation.features import weights_digest
 from simclr_tf.evaluation.probing import classifier_file
 from simclr_tf.exports.keras_file import write_keras
 from simclr_tf.exports.litert import run_litert, write_litert
 from simclr_tf.exports.onnx import write_onnx
 from simclr_tf.exports.saved_model import write_saved_model
 from simclr_tf.exports.served import LinearClassifier
+from simclr_tf.training import checkpoints
 
 EXAMPLES = 200  # images that the ranges of 8-bit integers are chosen by
 COMPARED = 500  # images that a converted file is compared on
@@ -50,7 +50,7 @@ def run(run_dir: Path, config: Config, settings: Export) -> list[Path]:
     # In float32, whatever the run computed in: where it is loaded, the hardware may not support a lower precision.
     encoder = encoders.load_encoder(run_dir, settings.layer, precision="float32")
     suffix = f"_layer{settings.layer}" if settings.layer else ""
-    classifier, record = _classifier(run_dir, suffix.removeprefix("_"), weights_digest(encoder))
+    classifier, record = _classifier(run_dir, suffix.removeprefix("_"), encoders.weights_digest(encoder))
     images, measured = _some_of(config), {}
     written = {name: f"encoder{suffix}{FORMATS[name][1]}" for name in settings.each}
     if any(name.startswith("litert") for name in written):
@@ -136,19 +136,29 @@ def agreement(encoder: keras.Model, classifier: LinearClassifier | None, path: P
     return words
 
 
+def _trained(run_dir: Path, config: Config) -> str:
+    """How long the newest checkpoint has been trained, in words."""
+    saved, epochs = checkpoints.newest(run_dir / "checkpoints"), config.training.epochs
+    if saved is None or saved.epoch == epochs:
+        return f"{epochs} epochs"
+    step = saved.position.step
+    return f"{saved.epoch} of {epochs} epochs" + (f" and {step} step{'s' * (step > 1)}" if step else "")
+
+
 def _card(
     run_dir: Path, config: Config, encoder: keras.Model, classifier: LinearClassifier | None, judged: dict[str, Any],
     written: dict[str, str], measured: dict[str, str],
 ) -> str:  # fmt: skip
     """The text of MODEL_CARD.md; it reports measurements of these weights only."""
-    digest = weights_digest(encoder)
+    digest = encoders.weights_digest(encoder)
     paths = sorted((run_dir / "evaluation").rglob("*.json"))
     records = [json.loads(path.read_text()) for path in paths if path.stem in ("knn", "linear", "linear_sgd")]
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     settings = config.replace("data", data_dir=None).to_dict()
     del settings["output"], settings["hardware"]
     return environment.from_string(CARD.read_text()).render(
-        name=run_dir.resolve().name, config=config, settings=json.dumps(settings, indent=2),
+        name=run_dir.resolve().name, config=config, trained=_trained(run_dir, config),
+        settings=json.dumps(settings, indent=2),
         shape=encoder.input_shape[1:], dimensions=encoder.output_shape[-1], parameters=encoder.count_params(),
         digest=digest, classifier=classifier, judged=judged, written=written, measured=measured,
         records=[record for record in records if record["encoder_digest_after"] == digest],

@@ -1,7 +1,6 @@
 """Frozen features of a split or of image files, and the digest of the encoder that made them."""
 
 import functools
-import hashlib
 import math
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from simclr_tf.augment.base import to_float
 from simclr_tf.data.folder import decoded
 from simclr_tf.data.pipeline import naming_lost_images, ordered_batches
 from simclr_tf.data.source import Split
+from simclr_tf.encoders import weights_digest
 from simclr_tf.files import replacing
 from simclr_tf.networks.folding import folded
 from simclr_tf.progress import progress
@@ -129,13 +129,3 @@ def extract_files(
             print(f"skipped  {fault}", file=sys.stderr)
         padded = np.pad(images, [(0, batch_size - len(images)), (0, 0), (0, 0), (0, 0)])
         yield files, represent(encoder, tf.constant(padded)).numpy()[: len(files)]
-
-
-def weights_digest(model: keras.Model) -> str:
-    """SHA-256 of the path, dtype, shape and bytes of every weight, batch norm's moving statistics included."""
-    digest = hashlib.sha256()
-    for weight in model.weights:
-        value = weight.value.numpy()
-        digest.update(f"{weight.path} {value.dtype} {value.shape}\n".encode())
-        digest.update(value.tobytes())
-    return digest.hexdigest()

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from simclr_tf.augment import TwoViews, policy
 from simclr_tf.config import Config, LinearSgd
-from simclr_tf.data.pipeline import ordered_batches, training_batches
+from simclr_tf.data.pipeline import naming_lost_images, ordered_batches, training_batches
 from simclr_tf.data.source import Split
 from simclr_tf.evaluation.features import represent
 from simclr_tf.evaluation.probe import Result, judge
@@ -103,13 +103,15 @@ class SgdProbe:
                 variable.assign_sub(now * (gradient + MOMENTUM * velocity))
 
         batches = iter(training_batches(split, batch, self.seed, labels=True))
-        for number in progress(range(steps * self.epochs), doing, steps * self.epochs):
-            learn(*next(batches), tf.constant(number, tf.int64))
+        with naming_lost_images():
+            for number in progress(range(steps * self.epochs), doing, steps * self.epochs):
+                learn(*next(batches), tf.constant(number, tf.int64))
         return weights, biases
 
 
 def _scores(encoder: keras.Model, layers: tuple[tf.Variable, tf.Variable], split: Split) -> np.ndarray:
     """Logits (K, N, classes) of the images as they are."""
     weights, biases = layers
-    parts = [tf.matmul(represent(encoder, images), weights) + biases for images in ordered_batches(split, 256)]
+    with naming_lost_images():
+        parts = [tf.matmul(represent(encoder, images), weights) + biases for images in ordered_batches(split, 256)]
     return tf.concat(parts, axis=1).numpy()

@@ -1,5 +1,6 @@
 """What the encoder finds similar: the nearest images of each query, as a picture and as CSV."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from simclr_tf.config import Config, Neighbors
 from simclr_tf.data.folder import decoded, image_paths
 from simclr_tf.evaluation.features import extract_files
 from simclr_tf.inspect.nearest import nearest
+from simclr_tf.preflight import results_folder
 
 DRAWN = 20  # queries at most in the picture
 SIDE = 64  # pixels of an image in it
@@ -33,8 +35,10 @@ def run(run_dir: Path, config: Config, settings: Neighbors) -> Path:
     for start, similarities, found in nearest(features, bank, min(k + 1, len(bank_files))):
         for number, (values, indices) in enumerate(zip(similarities, found, strict=True), start):
             near = [(bank_files[i], float(s)) for i, s in zip(indices, values, strict=True)]
-            rows.append((query_files[number], [pair for pair in near if pair[0] != query_files[number]][:k]))
-    folder = run_dir / "evaluation"
+            query = query_files[number]
+            others = [pair for pair in near if os.path.realpath(pair[0]) != os.path.realpath(query)]
+            rows.append((query, others[:k]))
+    folder = results_folder(run_dir, settings.layer, config.data.judged_on, config.data)
     path = folder / "neighbors.csv"
     lines = ([query, rank, name, f"{value:.6f}"] for query, near in rows for rank, (name, value) in enumerate(near, 1))
     files.write_csv(path, ["query", "rank", "neighbor", "similarity"], lines)

@@ -12,7 +12,7 @@ from simclr_tf import data, encoders
 from simclr_tf.config import Config, Probe
 from simclr_tf.data.source import Dataset, Split, hold_out
 from simclr_tf.evaluation import report
-from simclr_tf.evaluation.features import extract, extract_once, weights_digest
+from simclr_tf.evaluation.features import extract, extract_once
 from simclr_tf.evaluation.probe import Features, Labeled, Result
 from simclr_tf.preflight import data_source, results_folder
 
@@ -117,13 +117,13 @@ def judge_encoder(
         learned, held, judged = (Labeled(features_of(model, split), labels_of(split, dataset.name)) for split in splits)
         return probe(Features(learned, held, judged, len(class_names)))
 
-    before = weights_digest(encoder)
+    before = encoders.weights_digest(encoder)
     result = judge(encoder)
     compared = {}
     if baselines:
         compared["random initialization"] = judge(make_random_encoder()).to_dict()
         compared["raw pixels"] = judge(_pixels(dataset.train.image_shape)).to_dict()
-    after = weights_digest(encoder)
+    after = encoders.weights_digest(encoder)
     if before != after:
         raise RuntimeError(f"The evaluation changed the encoder that it judges. Received: {before}, then {after}")
     about = {"mode": mode, "dataset": dataset.name, "data_dir": data_dir}
@@ -153,7 +153,7 @@ def keep(
         "baselines": baselines,
         "encoder_parameters": encoder.count_params(),
         "encoder_digest_before": digest_before,
-        "encoder_digest_after": weights_digest(encoder),
+        "encoder_digest_after": encoders.weights_digest(encoder),
     }
     test = dataset.test or dataset.train
     path = report.write(record, labels_of(test, dataset.name), result.predictions, class_names, out_dir)

@@ -7,16 +7,17 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from simclr_tf import encoders
-from simclr_tf.config import Config, Finetune, Supervised
-from simclr_tf.data.pipeline import ordered_batches
+from simclr_tf.config import Config, Finetune, Supervised, Trained
+from simclr_tf.data.pipeline import naming_lost_images, ordered_batches
 from simclr_tf.data.source import Split, labeled_part
-from simclr_tf.evaluation.features import weights_digest
 from simclr_tf.evaluation.probe import judge
 from simclr_tf.evaluation.probing import judged_splits, keep, labels_of, open_data
 from simclr_tf.preflight import data_source, results_folder
 from simclr_tf.tasks.classify import classify
+from simclr_tf.training import engine
 
 EPOCHS = {0.01: 60, 0.1: 30}  # of the paper, for up to this part of the labels (appendix B.5)
 STEPS = 1000  # at least, where these would give less
@@ -54,6 +55,7 @@ def train_and_judge(
     Raises:
         ValueError: If data, labels or settings do not fit.
     """
+    strategy = start(config, settings)
     name, data_dir = data_source(settings, config.data)
     dataset = open_data(name, data_dir, config, lambda: load(0).input_shape[1])
     train, validation, test = judged_splits(dataset, config.data.validation_fraction, config.training.seed)
@@ -64,12 +66,12 @@ def train_and_judge(
 
     def make_encoder() -> keras.Model:
         encoder = load(settings.layer)
-        digests.append(weights_digest(encoder))
+        digests.append(encoders.weights_digest(encoder))
         return encoder
 
     # With few images, an epoch is a step or two, and the validation after it would take most of the time.
     watched = validation if len(part) >= len(validation) else None
-    model, chief = classify(training, part, watched, len(dataset.class_names or ()), make_encoder)
+    model, chief = classify(training, strategy, part, watched, len(dataset.class_names or ()), make_encoder)
     if not chief:
         return None
     hyper_parameters = {"learning_rate": settings.learning_rate, "weight_decay": settings.weight_decay,
@@ -78,6 +80,16 @@ def train_and_judge(
     about = {"mode": mode, "dataset": dataset.name, "data_dir": str(Path(data_dir).resolve()) if data_dir else None,
              "label_fraction": settings.label_fraction}  # fmt: skip
     return keep(about, result, {}, dataset, model.encoder, digests[0], folder)
+
+
+def start(config: Config, settings: Trained) -> tf.distribute.Strategy:
+    """The strategy of a protocol that trains, made before anything is read: TensorFlow must not have begun by then."""
+    changed = _on_devices(config.replace("training", seed=settings.seed), settings)
+    return engine.start(changed.training, changed.hardware)
+
+
+def _on_devices(config: Config, settings: Trained) -> Config:
+    return config.replace("hardware", strategy=settings.strategy, logical_cpus=1, data_service=None)
 
 
 def training_settings(config: Config, settings: Finetune, images: int, folder: Path) -> Config:
@@ -96,12 +108,12 @@ def training_settings(config: Config, settings: Finetune, images: int, folder: P
     changed = changed.replace(
         "training", batch_size=batch, epochs=epochs, resolutions=None, max_steps=None, seed=settings.seed
     )
-    changed = changed.replace("hardware", strategy=settings.strategy, data_service=None)
-    return changed.replace(
+    return _on_devices(changed, settings).replace(
         "output", run_dir=str(folder), resume=True, overwrite=False, checkpoint_epochs=max(1, epochs // 10)
     )
 
 
 def logits(model: keras.Model, split: Split, batch_size: int = 256) -> np.ndarray:
     """Logits of every image of a split, float32 (N, classes)."""
-    return np.concatenate([model(images, training=False).numpy() for images in ordered_batches(split, batch_size)])
+    with naming_lost_images():
+        return np.concatenate([model(images, training=False).numpy() for images in ordered_batches(split, batch_size)])

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 from rich.console import Console
 from rich.table import Table
 
@@ -16,7 +17,8 @@ from simclr_tf.evaluation.features import extract
 from simclr_tf.evaluation.logistic import linear_probe
 from simclr_tf.evaluation.probe import Features, Labeled, Result, judge
 from simclr_tf.evaluation.probing import judged_splits, labels_of, open_data
-from simclr_tf.protocols.finetune import logits, training_settings
+from simclr_tf.preflight import results_folder
+from simclr_tf.protocols.finetune import logits, start, training_settings
 from simclr_tf.tasks.classify import classify
 
 RATES = (0.01, 0.05, 0.2)  # of fine-tuning, for a batch of 256
@@ -27,16 +29,17 @@ def run(run_dir: Path, config: Config, settings: Transfer) -> dict[str, Any] | N
 
     The L2 strength of the linear probe and the learning rate of fine-tuning (of `RATES`) are chosen for each target on a
     tenth of its training images; no choice depends on the test images. The trainings are kept in
-    `evaluation/transfer/`, and go on where they were.
+    `transfer/` beside it, and go on where they were.
 
     Returns:
-        The record, also written to `evaluation/transfer.json`: for each target, `linear` and `finetune`, each with the
+        The record, also written to `transfer.json`: for each target, `linear` and `finetune`, each with the
         plain values of a `Result`. None on workers other than the chief.
 
     Raises:
         ValueError: If a target is unknown, or its images do not fit the encoder or have no labels.
     """
-    folder = run_dir / "evaluation" / "transfer"
+    strategy = start(config, settings)
+    folder = results_folder(run_dir, settings.layer, config.data.judged_on, config.data) / "transfer"
     record: dict[str, Any] = {"mode": "transfer", "targets": {}}
     for target in settings.each:
         name, data_dir = split_target(target)
@@ -46,11 +49,13 @@ def run(run_dir: Path, config: Config, settings: Transfer) -> dict[str, Any] | N
         train, validation, test = (Labeled(extract(encoder, split), labels_of(split, target)) for split in splits)
         linear = linear_probe(Features(train, validation, test, len(dataset.class_names or ())))
         place = folder / re.sub(r"[^\w.]+", "_", target)
-        tuned = _finetuned(run_dir, config, settings, dataset, splits, place)
+        tuned = _finetuned(run_dir, config, settings, strategy, dataset, splits, place)
         if tuned is None:
-            return None
+            continue
         record["targets"][target] = {"linear": linear.to_dict(), "finetune": tuned.to_dict()}
         print(f"{target}: linear {linear.top1:.1%}, fine-tuned {tuned.top1:.1%}", flush=True)
+    if not record["targets"]:
+        return None
     path = folder.with_suffix(".json")
     files.write_json(path, record)
     Console().print(_table(record["targets"]))
@@ -69,8 +74,9 @@ def split_target(target: str) -> tuple[str, str | None]:
 
 
 def _finetuned(
-    run_dir: Path, config: Config, settings: Transfer, dataset: Dataset, splits, place: Path
-) -> Result | None:
+    run_dir: Path, config: Config, settings: Transfer, strategy: tf.distribute.Strategy, dataset: Dataset, splits,
+    place: Path,
+) -> Result | None:  # fmt: skip
     """The result on the test images at the rate with the best accuracy on the validation images."""
     train, validation, test = splits
     classes = len(dataset.class_names or ())
@@ -81,7 +87,7 @@ def _finetuned(
                           strategy=settings.strategy, layer=settings.layer)  # fmt: skip
         training = training_settings(config, tuning, len(train), place / f"finetune-rate{rate:g}-seed{settings.seed}")
         load = partial(encoders.load_encoder, run_dir, settings.layer)
-        model, chief = classify(training, train, validation, classes, load)
+        model, chief = classify(training, strategy, train, validation, classes, load)
         if not chief:
             continue
         labels = labels_of(validation, dataset.name)

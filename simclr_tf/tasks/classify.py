@@ -12,6 +12,7 @@ from simclr_tf.augment.base import to_float
 from simclr_tf.config import Config
 from simclr_tf.data.source import Split
 from simclr_tf.distribution import num_replicas
+from simclr_tf.encoders import weights_digest
 from simclr_tf.optimizers import apply_if_finite
 from simclr_tf.tasks.learner import Learner
 from simclr_tf.training import engine
@@ -76,14 +77,16 @@ def _measured(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tenso
 
 
 def classify(
-    config: Config, train: Split, validation: Split | None, num_classes: int, make_encoder: Callable[[], keras.Model]
-) -> tuple[keras.Model, bool]:
+    config: Config, strategy: tf.distribute.Strategy, train: Split, validation: Split | None, num_classes: int,
+    make_encoder: Callable[[], keras.Model],
+) -> tuple[keras.Model, bool]:  # fmt: skip
     """Trains a classifier, or goes on with what its folder holds.
 
     The optimizer is SGD with Nesterov momentum, as in the paper's fine-tuning (appendix B.5).
 
     Args:
-        config: Settings of the training: views, optimization, training, hardware, and the folder in `output.run_dir`.
+        config: Settings of the training: views, optimization, training, and the folder in `output.run_dir`.
+        strategy: Strategy that `engine.start` made.
         train: Labeled images to learn from.
         validation: Labeled images for the validation loss, if any.
         num_classes: Number of classes.
@@ -93,7 +96,8 @@ def classify(
         The trained `Classifier`, and whether this process is the one to judge it and write files.
 
     Raises:
-        ValueError: If the folder holds a training with other settings, or these do not fit the images.
+        ValueError: If the folder holds a training with other settings or from another encoder, or these do not fit the
+            images.
         FloatingPointError: When the loss is no longer finite.
     """
     folder = config.output.run_dir
@@ -102,11 +106,11 @@ def classify(
         raise ValueError(
             f"{folder} holds a training with `{name}={before}`: delete it to train again. Received: `{name}={now}`"
         )
-    strategy = engine.start(config.training, config.hardware)
     run = engine.Run(config, strategy, train, validation, MEASURES, True, "the same command goes on")
     with run.building():
         views = make_views(**dataclasses.asdict(config.augmentation), seed=config.training.seed)
-        model = Classifier(make_encoder(), num_classes, views)
+        encoder = make_encoder()
+        digest, model = weights_digest(encoder), Classifier(encoder, num_classes, views)
         settings = config.optimization
         optimizer = keras.optimizers.SGD(
             run.plan.rate, settings.momentum, nesterov=True, weight_decay=settings.weight_decay or None, name="sgd"
@@ -114,7 +118,8 @@ def classify(
         optimizer.exclude_from_weight_decay(var_list=[v for v in model.trainable_variables if len(v.shape) <= 1])
         optimizer.build(model.trainable_variables)
         model.compile(optimizer, jit_compile=run.whole_step_compiled)
-        notes = run.open(model, "classifier", {}, {"image_shape": list(train.image_shape), "classes": num_classes})
+        meta = {"image_shape": list(train.image_shape), "classes": num_classes, "encoder": digest}
+        notes = run.open(model, "classifier", {}, meta)
     if run.chief:
         notes = [*distribution.notes(strategy, config.hardware), *notes]
         print(*(f"note     {note}" for note in notes), f"run      {run.folder}", sep="\n", flush=True)

@@ -1,7 +1,7 @@
 """Measures the representations while they are learned: is it working, and does it still?"""
 
 import json
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import tensorflow as tf
 from simclr_tf import files
 from simclr_tf.augment import VALIDATION_STEP
 from simclr_tf.augment.base import to_float
+from simclr_tf.data.damaged import tolerating
 from simclr_tf.data.pipeline import Cuts, one_batch, ordered_batches
 from simclr_tf.data.source import Split
 from simclr_tf.inspect.geometry import Geometry
@@ -44,11 +45,12 @@ class Monitor(keras.callbacks.Callback):
         temperature: Temperature of the contrastive accuracy.
         folder: Folder of the run.
         cuts: Boxes to cut out of the original images, if that is what the model learns from.
+        bad_files: How many of so many images may be damaged, and replaced by others; by default none.
     """
 
     def __init__(
         self, watched: Split, train: Split, every: int, stop: bool, temperature: float, folder: Path,
-        cuts: Cuts | None = None,
+        cuts: Cuts | None = None, bad_files: Callable[[int], int] = lambda images: 0,
     ):  # fmt: skip
         super().__init__()
         rng = np.random.default_rng(0)
@@ -57,11 +59,13 @@ class Monitor(keras.callbacks.Callback):
         self._every, self._stop, self._temperature = every, stop, temperature
         self._folder, self._first = folder, folder / "monitor.json"
         # Made once: TensorFlow keeps the kernels of each dataset that was ever made, some 100 KiB.
-        self._queries, self._known = (ordered_batches(split, BATCH) for split in (self._watched, self._bank))
+        damaged, known = (tolerating(split, bad_files) for split in (self._watched, self._bank))
+        self._queries = ordered_batches(self._watched, BATCH, damaged=damaged)
+        self._known = ordered_batches(self._bank, BATCH, damaged=known)
         count, self._parts = len(self._watched), []
         for number, start in enumerate(range(0, count, BATCH)):
             step, part = VALIDATION_STEP - number, np.arange(start, min(start + BATCH, count))
-            self._parts.append((step, one_batch(self._watched, part, step, cuts)))
+            self._parts.append((step, one_batch(self._watched, part, step, cuts, damaged=damaged)))
 
     def on_train_begin(self, logs=None):
         """Measures the weights, once in a run."""

@@ -10,7 +10,7 @@ from simclr_tf import data, distribution, encoders, figures, preflight
 from simclr_tf.augment import TwoViews, make_views
 from simclr_tf.config import Config
 from simclr_tf.data.pipeline import Cuts, read_batch
-from simclr_tf.data.source import Dataset, Split, hold_out, part_of
+from simclr_tf.data.source import Dataset, EncodedImages, Split, hold_out, part_of
 from simclr_tf.inspect import curves
 from simclr_tf.inspect.summary import summary
 from simclr_tf.objectives import make_objective
@@ -45,6 +45,7 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
         FloatingPointError: When the loss is no longer finite.
     """
     preflight.check(config)
+    config = _as_it_began(config)
     strategy = engine.start(config.training, config.hardware)
     notes = []
     if config.training.precision == "auto":  # fixed from here on, even if the run is continued on another machine
@@ -103,7 +104,8 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
             (judge.test or judge.train, judge.train) if judge else (validation or dataset.test or train, train)
         )
         stop = config.output.on_collapse == "stop"
-        callbacks.append(monitor.Monitor(watched, known, every, stop, config.objective.temperature, folder, cuts))
+        temperature, bad = config.objective.temperature, config.output.bad_files
+        callbacks.append(monitor.Monitor(watched, known, every, stop, temperature, folder, cuts, bad))
     run.fit(model, callbacks, cuts, cuts)
     if run.chief:
         curves.loss_curves(folder / "metrics.csv", folder / "plots" / "loss.png")
@@ -111,6 +113,23 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
         print(f"done     encoder in {exported}, loss curve in {folder / 'plots' / 'loss.png'}", flush=True)
     run.close()
     return folder
+
+
+def _as_it_began(config: Config) -> Config:
+    """The settings of a run that is continued, with the precision that the machine decided on when it began.
+
+    Raises:
+        ValueError: If they are not those of the run.
+    """
+    path = Path(config.output.run_dir or "") / "config.json"
+    if not config.output.resume or not path.exists():
+        return config
+    if different := config.difference(path.parent, ["max_steps"]):
+        name, before, now = different
+        raise ValueError(
+            f"`resume` continues a run with `{name}={before}`, which must stay as it was. Received: `{name}={now}`"
+        )
+    return config.replace("training", precision=Config.load(path).training.precision)
 
 
 def images_of(config: Config) -> tuple[Dataset, Split, Split | None]:
@@ -143,6 +162,10 @@ def build_model(config: Config, image_shape: tuple[int, int, int]) -> SimCLR:
 def _show_views(views: TwoViews, train: Split, cuts: Cuts | None, log: EpochLog, folder: Path, count: int = 12) -> None:
     """A picture of what the encoder will see: originals, and the two views of each."""
     shown = np.arange(min(count, len(train)))
+    if isinstance(train.images, EncodedImages):  # some may be damaged, which the run tolerates
+        shown = shown[train.images.take(shown).each()[1]]
+    if not len(shown):
+        return
     originals = train.take(shown).array()
     views = TwoViews.from_config(views.get_config() | {"compiled": False})  # to compile them takes seconds
     both = np.asarray(views(read_batch(train, shown, 0, cuts), 0) * 255.0).round().astype(np.uint8)

@@ -23,9 +23,9 @@ import tensorflow as tf
 
 from simclr_tf import distribution, files
 from simclr_tf.config import PLACES, Hardware, Optimization, Output, Training
-from simclr_tf.data.damaged import Damaged
+from simclr_tf.data.damaged import tolerating
 from simclr_tf.data.pipeline import Cuts, naming_lost_images, ordered_batches, training_batches
-from simclr_tf.data.source import EncodedImages, Split
+from simclr_tf.data.source import Split
 from simclr_tf.training import checkpoints, run_folder
 from simclr_tf.training.callbacks import GoOn, ReleaseMemory, SaveCheckpoints, StopAfter, StopWhenAsked
 from simclr_tf.training.checkpoints import Position
@@ -141,16 +141,22 @@ class Run:
             model: Compiled model, its optimizer built.
             name: Name of the run in that of the default folder.
             texts: Files to write into the folder, beside config.json and environment.json.
-            meta: JSON values to save with each checkpoint.
+            meta: JSON values to save with each checkpoint; a run can only be continued with those that it began with.
 
         Returns:
             Notes on the run that is continued, one sentence each.
 
         Raises:
-            ValueError: If the checkpoint does not fit the model, or the folder is not the run's to use.
+            ValueError: If the checkpoint does not fit the model or `meta`, or the folder is not the run's to use.
         """
         training, output, plan = self._settings.training, self._settings.output, self.plan
         if self._saved:
+            for what, here in meta.items():
+                if (there := self._saved.meta.get(what, here)) != here:
+                    raise ValueError(
+                        f"A run can only be continued with the {what} that it began with, {there}: delete its folder, "
+                        f"{output.run_dir}, to begin anew. Received: {here}"
+                    )
             checkpoints.restore([*model.weights, *model.optimizer.variables], self._saved.variables)
         if not self.chief:
             return []
@@ -203,12 +209,12 @@ class Run:
             self._settings.output.on_nan == "skip", self.folder if self.chief else None, self._position,
             means.get(SKIPPED, [0.0])[0], cuts,
         )  # fmt: skip
-        damaged = None
-        if isinstance(images := self._train.images, EncodedImages):
-            damaged = Damaged(images, self._settings.output.bad_files(len(images)))
-        self._reading = {"labels": self._labels, "cuts": cuts, "damaged": damaged,
+        limit = self._settings.output.bad_files
+        self._reading = {"labels": self._labels, "cuts": cuts, "damaged": tolerating(self._train, limit),
                          "data_service": self._settings.hardware.data_service}  # fmt: skip
         self._validating = {"labels": self._labels, "cuts": validation_cuts}
+        if self._validation:
+            self._validating["damaged"] = tolerating(self._validation, limit)
         # Callbacks that end an epoch early come before those that save, and the one that may end the process is last.
         callbacks = [GoOn(means), *callbacks, diverged, *([self.log] if self.chief else []), ReleaseMemory()]
         if training.max_steps:
@@ -293,8 +299,10 @@ class Run:
             raise stop.now(advice) from error  # the chief ended at the same signal, and has saved
 
     def close(self) -> None:
-        """Waits for the other workers; raises ConnectionError if one of them is lost."""
+        """Waits for the other workers and gives the folder back; raises ConnectionError if one of them is lost."""
         distribution.wait_for_workers(self._strategy)
+        if self.chief:
+            files.release(self.folder)
 
 
 def _require_same_images(saved: checkpoints.Checkpoint, images: Mapping[str, Any]) -> None:

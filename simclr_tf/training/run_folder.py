@@ -34,7 +34,9 @@ def open_run_dir(path: str | None, name: str, overwrite: bool, resume: bool) -> 
         ValueError: If `check` refuses the folder, or another process is training in it.
     """
     if path is None:
-        return _new_run_dir(name)
+        folder = _new_run_dir(name)
+        files.claim(folder)
+        return folder
     folder = Path(path)
     check(folder, overwrite, resume)
     if not files.claim(folder):

@@ -16,6 +16,9 @@ from pathlib import Path
 _ENDS_AS = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM, signal.SIGUSR1: signal.SIGTERM}
 
 
+_WATCHER = "preemption"  # name of the thread that waits for the notice
+
+
 class Interrupted(KeyboardInterrupt):
     """A run was ended by the signal of this number; its message says how to go on."""
 
@@ -81,17 +84,21 @@ def _watch_for_preemption() -> None:
     The metadata server answers a request that waits for the change: https://cloud.google.com/compute/docs/instances/preemptible
     """
     product = Path("/sys/class/dmi/id/product_name")
+    if any(thread.name == _WATCHER for thread in threading.enumerate()):
+        return
     host = os.environ.get("GCE_METADATA_HOST")
     if not host and product.exists() and "Google" in product.read_text():
         host = "metadata.google.internal"
     if host:
         url = f"http://{host}/computeMetadata/v1/instance/preempted?wait_for_change=true"
         request = urllib.request.Request(url, headers={"Metadata-Flavor": "Google"})
-        threading.Thread(target=_wait_for_preemption, args=(request,), daemon=True).start()
+        threading.Thread(target=_wait_for_preemption, args=(request,), name=_WATCHER, daemon=True).start()
 
 
 def _wait_for_preemption(request: urllib.request.Request) -> None:
-    with contextlib.suppress(OSError):
-        while urllib.request.urlopen(request).read().strip() != b"TRUE":
-            time.sleep(1)
-        os.kill(os.getpid(), signal.SIGTERM)
+    answer = b""
+    while answer != b"TRUE":
+        time.sleep(1)
+        with contextlib.suppress(OSError):  # a server that is busy, or away for a moment
+            answer = urllib.request.urlopen(request).read().strip()
+    os.kill(os.getpid(), signal.SIGTERM)

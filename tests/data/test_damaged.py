@@ -9,7 +9,7 @@ from PIL import Image
 
 from simclr_tf.augment import make_views
 from simclr_tf.config import Config
-from simclr_tf.data.damaged import Damaged
+from simclr_tf.data.damaged import Damaged, tolerating
 from simclr_tf.data.folder import FileImages
 from simclr_tf.data.manifest import inspect, look
 from simclr_tf.data.pipeline import batch_indices, naming_lost_images, ordered_batches, training_batches
@@ -94,6 +94,15 @@ def test_judging_tolerates_none(split):
         list(ordered_batches(split, 8))
     with pytest.raises(ValueError, match="03.png, .*04.png, .*20.png"):
         split.array()
+
+
+def test_the_images_of_a_validation_loss_have_a_limit_too(split):
+    with naming_lost_images():
+        batches = list(ordered_batches(split, 8, labels=True, damaged=tolerating(split, lambda images: 3)))
+    labels = np.concatenate([labels for _, labels in batches])
+    assert labels.tolist() == [{3: 5, 4: 5, 20: 21}.get(index, index) for index in range(COUNT)]
+    with pytest.raises(ValueError, match="allows 1: remove"), naming_lost_images():
+        list(ordered_batches(split, 8, damaged=tolerating(split, lambda images: 1)))
 
 
 def test_a_folder_that_is_gone_is_an_error(split):

@@ -145,3 +145,11 @@ def test_nothing_in_the_graph_is_python(pixels):
     graph = tf.function(decoded).get_concrete_function(tf.TensorSpec([], tf.string)).graph.as_graph_def()
     kinds = {node.op for node in graph.node} | {node.op for body in graph.library.function for node in body.node_def}
     assert "DecodeAndCropJpeg" in kinds and not {kind for kind in kinds if "Py" in kind}
+
+
+def test_of_a_very_long_image_the_middle_is_seen():
+    """And not gigabytes of what lies beside it."""
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 20_000, 3), np.uint8)
+    middle = pixels[:, 9992:10_008]
+    whole, part = (decode.whole(tf.constant(encoded(each)), tf.constant(1), 224).numpy() for each in (pixels, middle))
+    np.testing.assert_array_equal(whole, part)

@@ -135,6 +135,7 @@ def test_what_is_no_image_is_left_out_and_counted(tmp_path):
     for i in range(3):
         (tmp_path / "b" / f"gone{i}.jpg").symlink_to(tmp_path / "nowhere.jpg")
     (tmp_path / "b" / "more").symlink_to(tmp_path / "a")
+    (tmp_path / "c").symlink_to(tmp_path / "a")
     data = load_folder(tmp_path, 8)
     assert len(data.train) + len(data.test) == 4
     left_out = [note for note in data.notes if "left out" in note]
@@ -142,7 +143,7 @@ def test_what_is_no_image_is_left_out_and_counted(tmp_path):
     assert set(left_out) == {
         f"folder: left out 41 files {endings} in {tmp_path}, such as README",
         f"folder: left out 3 dangling links in {tmp_path}, such as b/gone0.jpg",
-        f"folder: left out 1 linked folder in {tmp_path}, such as b/more",
+        f"folder: left out 2 linked folders in {tmp_path}, such as b/more",
     }
 
 

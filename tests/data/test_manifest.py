@@ -75,6 +75,15 @@ def test_headers_are_read_once_and_again_when_a_file_changes(files, kept, monkey
     assert inspect(files[1:], kept).faults == changed.faults and seen[8:] == []
 
 
+def test_what_is_not_in_the_file_is_not_remembered(files, kept, monkeypatch):
+    """Permissions change without the file's size and time."""
+    monkeypatch.setattr(Image, "open", lambda *_, **__: (_ for _ in ()).throw(PermissionError(13, "denied", files[0])))
+    assert len(inspect(files, kept).faults) == 6
+    monkeypatch.undo()
+    monkeypatch.setattr(manifest, "WORTH_KEEPING", 1)
+    assert inspect(files, kept).faults == {}
+
+
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"PK\x03\x04"])
 def test_a_damaged_cache_is_made_again(files, kept, content):
     kept.parent.mkdir()

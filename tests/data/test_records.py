@@ -15,8 +15,8 @@ from simclr_tf.augment import make_views
 from simclr_tf.data import check, load
 from simclr_tf.data import records as module
 from simclr_tf.data.convert import convert
-from simclr_tf.data.pipeline import training_batches
-from simclr_tf.data.records import Keys, find
+from simclr_tf.data.pipeline import naming_lost_images, training_batches
+from simclr_tf.data.records import Keys, dataset_of, find
 from simclr_tf.data.source import Split
 from simclr_tf.data.tfrecord import crc32c
 from tests.conftest import ROOT
@@ -172,6 +172,33 @@ def test_a_damaged_length_is_named(shards, at):
         read(shards)
 
 
+def test_a_record_that_is_damaged_in_mid_run_ends_it(shards):
+    split = read(shards).train
+    path = sorted(shards.glob("train-*"))[0]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(bytes(content))
+    with pytest.raises(ValueError, match=f"^A shard of records is damaged.*{path}"), naming_lost_images():
+        list(training_batches(split, 6, seed=0).take(3))
+
+
+def test_test_images_without_labels_are_not_judged_on(tmp_path):
+    """As in ImageNet, whose test labels are -1."""
+    image = tf.io.encode_png(np.zeros((SIZE, SIZE, 3), np.uint8)).numpy()
+    for name, labels in (("train", range(4)), ("test", [-1, -1]), ("validation", [2, 3])):
+        with tf.io.TFRecordWriter(str(tmp_path / name)) as writer:
+            for label in labels:
+                feature = {
+                    "image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image])),
+                    "image/class/label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
+                }
+                writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+    paths = [[str(tmp_path / name)] for name in ("train", "test", "validation")]
+    dataset = dataset_of("tfds", paths[0], paths[1:], SIZE, Keys(), None)
+    assert dataset.test.labels.tolist() == [2, 3]
+    assert dataset.notes == (f"tfds: 2 test images have no labels, such as those in {tmp_path}/test",)
+
+
 def test_a_cut_shard_is_named(shards):
     path = sorted(shards.glob("train-*"))[0]
     path.write_bytes(path.read_bytes()[:-7])
@@ -223,7 +250,7 @@ def test_the_checksum_is_castagnoli_s():
     assert crc32c(b"123456789") == 0xE3069283  # its check value, RFC 3720
 
 
-def test_a_conversion_continues_and_has_checksums(folder, shards):
+def test_a_conversion_continues_and_has_checksums(folder, shards, monkeypatch):
     import hashlib
 
     about = json.loads((shards / "shards.json").read_text())
@@ -233,7 +260,11 @@ def test_a_conversion_continues_and_has_checksums(folder, shards):
     lost, kept = sorted(shards.glob("train-*"))[:2]
     before, time = lost.read_bytes(), kept.stat().st_mtime_ns
     lost.unlink()
-    convert(folder, shards, shard_mib=1)
+    half = shards / f".{lost.name}.host.1.tmp"  # left by a process that was killed
+    half.touch()
+    monkeypatch.chdir(folder.parent)
+    convert(folder.name, shards, shard_mib=1)
+    assert not half.exists()
     assert lost.read_bytes() == before and kept.stat().st_mtime_ns == time
     with pytest.raises(ValueError, match="holds shards of other images or settings"):
         convert(folder, shards, shard_mib=2)

@@ -6,7 +6,8 @@ from PIL import Image
 from simclr_tf.data.folder import FileImages
 from simclr_tf.data.manifest import inspect
 from simclr_tf.data.source import ArrayImages, Split, lost
-from simclr_tf.evaluation.features import extract, extract_once, represent, weights_digest
+from simclr_tf.encoders import weights_digest
+from simclr_tf.evaluation.features import extract, extract_once, represent
 from simclr_tf.evaluation.probing import _pixels
 
 

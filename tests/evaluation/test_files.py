@@ -115,7 +115,7 @@ def test_without_pyarrow_one_line_says_what_to_install(tiny_run, photos, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_neighbors(tiny_run, photos):
+def test_neighbors(tiny_run, photos, tmp_path):
     path = evaluate(tiny_run, "neighbors", images=str(photos / "red" / "0.png"), among=str(photos), nearest=3)
     with path.open() as file:
         rows = list(csv.DictReader(file))
@@ -130,6 +130,13 @@ def test_neighbors(tiny_run, photos):
     path = evaluate(tiny_run, "neighbors", images=str(photos), nearest=100)
     with path.open() as file:
         assert len(list(csv.DictReader(file))) == 18 * 17
+    # A file is itself by whatever path, and a layer has a folder of its own.
+    (tmp_path / "link").symlink_to(photos)
+    settings = {"images": str(photos / "red" / "0.png"), "among": str(tmp_path / "link"), "nearest": 100}
+    path = evaluate(tiny_run, "neighbors", layer=1, **settings)
+    assert path == tiny_run / "evaluation" / "layer1" / "neighbors.csv"
+    with path.open() as file:
+        assert len(list(csv.DictReader(file))) == 17
 
 
 def test_precision_over_coverage():

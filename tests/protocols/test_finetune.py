@@ -13,7 +13,6 @@ from simclr_tf import encoders
 from simclr_tf.config import Config, Finetune, Supervised
 from simclr_tf.data.source import ArrayImages, Split, labeled_part
 from simclr_tf.evaluation import evaluate
-from simclr_tf.evaluation.features import weights_digest
 from simclr_tf.protocols.finetune import training_settings
 from simclr_tf.training.metrics import read_rows
 
@@ -44,9 +43,10 @@ def test_a_part_without_a_class_is_refused(fraction):
 
 def test_settings_of_the_training(tmp_path):
     config = Config.of(augmentations="simclr_blur", resolutions="16,32", width=0.25, precision="mixed_bfloat16",
-                       data_service="gone:1")  # fmt: skip
+                       data_service="gone:1", strategy="mirrored", logical_cpus=2)  # fmt: skip
     tuned = training_settings(config, Finetune(label_fraction=0.01), 450, tmp_path)
     assert tuned.hardware.data_service is None
+    assert (tuned.hardware.strategy, tuned.hardware.logical_cpus) == ("auto", 1)
     assert (tuned.augmentation.augmentations, tuned.training.batch_size, tuned.training.resolutions) == (
         "crop,flip",
         256,
@@ -66,7 +66,7 @@ def test_settings_of_the_training(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["finetune", pytest.param("supervised", marks=pytest.mark.slow)])
-def test_whole(mode, tiny_run, capsys):
+def test_whole(mode, tiny_run, capsys, monkeypatch):
     settings = {"label_fraction": 0.1, "epochs": 2, "batch_size": 32}
     record = evaluate(tiny_run, mode, **settings)
     folder = tiny_run / "evaluation" / f"{mode}-0.1-seed0"
@@ -74,7 +74,7 @@ def test_whole(mode, tiny_run, capsys):
     assert (record["mode"], record["label_fraction"], record["baselines"]) == (mode, 0.1, {})
     assert record["encoder_digest_before"] != record["encoder_digest_after"]  # all layers learn
     start = encoders.load_encoder if mode == "finetune" else encoders.random_encoder
-    assert record["encoder_digest_before"] == weights_digest(start(tiny_run))
+    assert record["encoder_digest_before"] == encoders.weights_digest(start(tiny_run))
     row = read_rows(folder / "metrics.csv")[-1]
     # The 500 validation images would take longer than the 450 to learn from.
     assert row["epoch"] == 2 and row["accuracy"] > 0 and row["val_loss"] is None
@@ -84,12 +84,23 @@ def test_whole(mode, tiny_run, capsys):
     assert "nothing left to train" in capsys.readouterr().out
     with pytest.raises(ValueError, match="holds a training with `epochs=2`.*Received: `epochs=3`"):
         evaluate(tiny_run, mode, **settings | {"epochs": 3})
+    # The pretraining went on in the meantime: the result of another encoder must not pass for that of this one.
+    load = encoders.load_encoder if mode == "finetune" else encoders.random_encoder
+
+    def changed(*args, **kwargs):
+        encoder = load(*args, **kwargs)
+        encoder.weights[0].assign_add(np.ones_like(encoder.weights[0]))
+        return encoder
+
+    monkeypatch.setattr(encoders, load.__name__, changed)
+    with pytest.raises(ValueError, match=f"with the encoder that it began with, .* delete its folder, {folder}"):
+        evaluate(tiny_run, mode, **settings)
 
 
 @pytest.mark.slow
 def test_it_can_start_at_a_layer_of_the_head(tiny_run):
     record = evaluate(tiny_run, "finetune", layer=1, label_fraction=0.1, epochs=1, batch_size=32)
-    assert record["encoder_digest_before"] == weights_digest(encoders.load_encoder(tiny_run, 1))
+    assert record["encoder_digest_before"] == encoders.weights_digest(encoders.load_encoder(tiny_run, 1))
     assert (tiny_run / "evaluation" / "layer1" / "finetune-0.1-seed0" / "finetune.json").exists()
 
 
@@ -118,3 +129,17 @@ def test_a_killed_training_goes_on_to_the_same_result(tiny_run, tmp_path, run_py
         results.append(json.loads((folder / "evaluation" / "finetune-0.1-seed0" / "finetune.json").read_text()))
     assert results[0]["encoder_digest_after"] == results[1]["encoder_digest_after"]
     assert results[0]["top1"] == results[1]["top1"]
+
+
+@pytest.mark.slow
+def test_several_workers_tune_together(tiny_run, tmp_path, run_python):
+    """Transfer has fine-tuning in it, several times in a process."""
+    folder = tmp_path / "run"
+    shutil.copytree(tiny_run, folder, ignore=shutil.ignore_patterns("evaluation", "features"))
+    words = ["evaluate.py", f"--run_dir={folder}", "--batch_size=256", "--epochs=1", "--strategy=multiworker"]
+    for mode in (["--mode=finetune", "--label_fraction=0.2"], ["--mode=transfer", "--targets=patterns"]):
+        done = run_python("-m", "flags.launch", "--workers=2", "--", *words, *mode, CUDA_VISIBLE_DEVICES="-1")
+        assert done.returncode == 0, done.stderr
+    assert (folder / "evaluation" / "finetune-0.2-seed0" / "finetune.json").exists()
+    record = json.loads((folder / "evaluation" / "transfer.json").read_text())
+    assert record["targets"]["patterns"]["finetune"]["top1"] > 0.1

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from simclr_tf.config import Config
+from simclr_tf.tasks.pretrain import pretrain
+
 FLAGS = ["--encoder=resnet18", "--width=0.125", "--batch_size=8", "--epochs=4", "--warmup_epochs=1",
          "--checkpoint_epochs=1", "--dataset=folder", "--image_size=16", "--validation_fraction=0.25"]  # fmt: skip
 
@@ -184,6 +187,16 @@ def test_images_that_disappear_end_a_run_in_one_line(finished, photos, run_pytho
     assert result.returncode == 1
     assert result.stderr.startswith("train.py: error: Images cannot be decoded")
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_the_library_does_not_continue_with_other_settings(finished, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished[0], folder)
+    config = Config.load(folder / "config.json").replace("output", run_dir=str(folder), resume=True)
+    with pytest.raises(
+        ValueError, match="`resume` continues a run with `temperature=0.5`.*Received: `temperature=0.1`"
+    ):
+        pretrain(config.replace("objective", temperature=0.1))
 
 
 def test_a_run_is_not_continued_on_fewer_images(finished, photos, run_python, tmp_path):

@@ -1,5 +1,6 @@
 """Tests of the run folder: nobody's files are lost, and no two processes write into one."""
 
+import fcntl
 import json
 import os
 import re
@@ -7,10 +8,21 @@ import subprocess
 
 import pytest
 
+from simclr_tf import files
 from simclr_tf.training import run_folder
 from simclr_tf.training.run_folder import open_run_dir
 
 RUN = json.dumps({"training": {}, "hardware": {}, "output": {}})
+
+
+def locked(folder):
+    """Whether another process could not have the folder."""
+    with (folder / files.LOCK).open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def make_run(folder):
@@ -25,6 +37,9 @@ def test_default_folder_carries_date_and_name(tmp_path, monkeypatch):
     first, second = (open_run_dir(None, "cifar10-resnet18", overwrite=False, resume=False) for _ in range(2))
     assert re.fullmatch(r"runs/\d{8}-\d{6}-cifar10-resnet18", first.as_posix())
     assert first != second and first.is_dir() and second.is_dir()
+    assert locked(first)
+    files.release(first)
+    assert not locked(first) and locked(second)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

@@ -343,6 +343,9 @@ def naming_lost_images() -> Iterator[None]:
         if lost := re.search(f"({LOST}|{service.LOST_BATCH}).*", str(error)):
             raise ValueError(lost[0]) from error
         if isinstance(error, tf.errors.DataLossError):
-            reason = str(error).splitlines()[0]
-            raise ValueError(f"A shard of records is damaged: make it again. Received: {reason}") from error
+            reason = re.search(r"\w+ record at \d+", str(error))
+            raise ValueError(
+                "A shard of records is damaged: compare the shards with their checksums, and make it again. "
+                f"Received: {reason[0] if reason else error}"
+            ) from error
         raise

@@ -162,7 +162,7 @@ def _help(doc: str, groups: Mapping[str, Group]) -> str:
     for title, group in groups.items():
         parts.append(f"{title}:")
         for name, field in group.items():
-            default = "" if field.default in (None, False) else f" Default: {field.default}."
+            default = "" if field.default is None or field.default is False else f" Default: {field.default}."
             values = f"One of {', '.join(field.metadata['choices'])}. " if field.metadata["choices"] else ""
             shown = f"--[no]{name}" if field_type(field) is bool else f"--{name}"
             text = as_flags(f"{values}{field.metadata['help']}{default}")

@@ -64,11 +64,11 @@ def results_folder(run_dir: Path, layer: int, judged_on: tuple[str, str | None],
     dataset, default = pretrained_on.judged_on
     if name == dataset and (kind != "folder" or data_dir == default):
         return folder
-    if place := data_dir if kind == "folder" else rest:
+    if place := {"folder": data_dir, "records": rest}.get(kind):
         path = Path(place).resolve()
         digest = hashlib.sha256(str(path).encode(errors="surrogateescape")).hexdigest()
         return folder / f"{re.sub('[^A-Za-z0-9._-]', '_', path.name)}-{digest[:6]}"  # two folders may have one name
-    return folder / name
+    return folder / re.sub("[^A-Za-z0-9._-]", "_", name)
 
 
 def _check_service(address: str, dataset: str) -> None:
@@ -98,11 +98,12 @@ def _check_encoder(encoder: str) -> None:
     module, colon, _ = encoder.partition(":")
     if not colon:
         return
+    reason = ""
     try:
         found = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        found = None
+    except Exception as error:  # to find a module in a package, Python runs that package
+        found, reason = None, f" ({type(error).__name__}: {error})"
     if found is None:
         raise ValueError(
-            f"`encoder` names a module that cannot be found; is its folder in PYTHONPATH? Received: {encoder}"
+            f"`encoder` names a module that cannot be found; is its folder in PYTHONPATH? Received: {encoder}{reason}"
         )

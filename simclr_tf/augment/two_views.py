@@ -81,7 +81,10 @@ class TwoViews:
         views = [self.shared] if any(map(_resizes, self.shared)) else [self.layers, self.second]
         crops = [next(filter(_resizes, view)) for view in views if any(map(_resizes, view))]
         if len(crops) < len(views):
-            raise ValueError(f"Views are resized by their crop. Received: `size={size}` for views without one")
+            raise ValueError(
+                "Views are resized by their crop: name one in `augmentations`, or leave `resolutions` out. "
+                f"Received: {size} pixels, for views without a crop"
+            )
         if all(crop.size == size for crop in crops):
             return False
         for crop in crops:

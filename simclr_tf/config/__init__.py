@@ -20,6 +20,7 @@ from simclr_tf.config.evaluation import (
     Trained,
     Transfer,
     mode_settings,
+    split_target,
 )
 from simclr_tf.config.pretraining import (
     ADDRESS,
@@ -39,4 +40,5 @@ __all__ = [
     "ADDRESS", "MODES", "PLACES", "Config", "Data", "Embed", "Export", "Finetune", "Hardware", "Invariance", "Judged",
     "Knn", "Linear", "LinearSgd", "Loss", "Mode", "Neighbors", "Network", "Optimization", "Output", "Probe", "PseudoLabel",
     "Report", "Section", "Supervised", "Trained", "Training", "Transfer", "Views", "field_type", "mode_settings", "setting",
+    "split_target",
 ]  # fmt: skip

@@ -58,6 +58,8 @@ class Section:
             fault = _fault(value, field)
             if fault:
                 raise ValueError(f"`{field.name}` must {fault}. Received: {value}")
+            if isinstance(value, int) and field_type(field) is float:
+                object.__setattr__(self, field.name, float(value))
             if value and field.metadata["path"]:
                 object.__setattr__(self, field.name, os.path.expanduser(value))
 

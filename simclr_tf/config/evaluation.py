@@ -153,6 +153,13 @@ class Transfer(Trained):
         return self.targets.split(",") if self.targets else []
 
 
+def split_target(target: str) -> tuple[str, str | None]:
+    """Name and folder of `name`, `name:folder`, or a name that has a colon itself, such as tfds:NAME."""
+    name, _, folder = target.partition(":")
+    has_colon = any(known.startswith(f"{name}:") for known in DATASET_NAMES)
+    return (target, None) if has_colon else (name, os.path.expanduser(folder) or None)
+
+
 @dataclasses.dataclass(frozen=True)
 class Report(Mode):
     """Settings of `report`."""
@@ -160,7 +167,7 @@ class Report(Mode):
     summary: ClassVar[str] = "A page that needs no labels: whether the run is healthy, and what the encoder sees."
     both_ends: ClassVar[bool] = True
 
-    sample: int = setting(1000, "How many images to look at.", low=2, high=20_000)
+    sample: int = setting(1000, "How many images to look at.", low=2, high=4000)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -86,7 +86,7 @@ def _npz(file: IO[bytes], columns: Sequence[str], dimensions: int) -> Iterator[W
             yield write
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
             for column, values in said.items():
-                with archive.open(f"{column}.npy", "w") as member:
+                with archive.open(f"{column}.npy", "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, np.array(values, dtype=np.str_))
             with archive.open("h.npy", "w", force_zip64=True) as member:
                 header: dict[str, Any] = {

@@ -114,7 +114,7 @@ def extract_files(
         Files, and their features, float32 (m, D).
 
     Raises:
-        ValueError: If more files are unreadable.
+        ValueError: If more files, or all of them, are unreadable.
     """
     bad: list[str] = []
     encoder = _for_inference(encoder, weights_digest(encoder))
@@ -127,5 +127,9 @@ def extract_files(
             )
         for fault in faults:
             print(f"skipped  {fault}", file=sys.stderr)
+        if len(bad) == len(paths):
+            raise ValueError(f"None of the image files can be read. Received: {'; '.join(bad[:10])}")
+        if not files:
+            continue
         padded = np.pad(images, [(0, batch_size - len(images)), (0, 0), (0, 0), (0, 0)])
         yield files, represent(encoder, tf.constant(padded)).numpy()[: len(files)]

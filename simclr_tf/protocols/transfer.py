@@ -1,17 +1,17 @@
 """Transfer to other data: a linear probe and fine-tuning on each target, in one table (paper, section 6 and B.8)."""
 
+import json
 import re
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import keras
 import tensorflow as tf
 from rich.console import Console
 from rich.table import Table
 
-from simclr_tf import data, encoders, files
-from simclr_tf.config import Config, Finetune, Transfer
+from simclr_tf import encoders, files
+from simclr_tf.config import Config, Finetune, Transfer, split_target
 from simclr_tf.data.source import Dataset
 from simclr_tf.evaluation.features import extract
 from simclr_tf.evaluation.logistic import linear_probe
@@ -28,49 +28,43 @@ def run(run_dir: Path, config: Config, settings: Transfer) -> dict[str, Any] | N
     """Judges the encoder of a run on each target.
 
     The L2 strength of the linear probe and the learning rate of fine-tuning (of `RATES`) are chosen for each target on a
-    tenth of its training images; no choice depends on the test images. The trainings are kept in
-    `transfer/` beside it, and go on where they were.
+    tenth of its training images; no choice depends on the test images. The trainings are kept in `transfer/`, and go on
+    where they were.
 
     Returns:
-        The record, also written to `transfer.json`: for each target, `linear` and `finetune`, each with the
-        plain values of a `Result`. None on workers other than the chief.
+        The record, also written to `transfer.json`: for each target, `linear` and `finetune`, each with the plain values
+        of a `Result`; other targets of the same encoder stay in it. None on workers other than the chief.
 
     Raises:
         ValueError: If a target is unknown, or its images do not fit the encoder or have no labels.
     """
     strategy = start(config, settings)
     folder = results_folder(run_dir, settings.layer, config.data.judged_on, config.data) / "transfer"
-    record: dict[str, Any] = {"mode": "transfer", "targets": {}}
+    encoder = encoders.load_encoder(run_dir, settings.layer)
+    path, digest = folder.with_suffix(".json"), encoders.weights_digest(encoder)
+    record: dict[str, Any] = {"mode": "transfer", "encoder_digest": digest, "targets": {}}
+    if path.exists() and (kept := json.loads(path.read_text())).get("encoder_digest") == digest:
+        record["targets"] = kept["targets"]  # others, of the same encoder
+    chief = True
     for target in settings.each:
         name, data_dir = split_target(target)
-        encoder = encoders.load_encoder(run_dir, settings.layer)
-        dataset = open_data(name, data_dir, config, partial(_side, encoder))
+        dataset = open_data(name, data_dir, config, lambda: encoder.input_shape[1])
         splits = judged_splits(dataset, 0, settings.seed)
         train, validation, test = (Labeled(extract(encoder, split), labels_of(split, target)) for split in splits)
         linear = linear_probe(Features(train, validation, test, len(dataset.class_names or ())))
         place = folder / re.sub(r"[^\w.]+", "_", target)
         tuned = _finetuned(run_dir, config, settings, strategy, dataset, splits, place)
         if tuned is None:
+            chief = False
             continue
         record["targets"][target] = {"linear": linear.to_dict(), "finetune": tuned.to_dict()}
         print(f"{target}: linear {linear.top1:.1%}, fine-tuned {tuned.top1:.1%}", flush=True)
-    if not record["targets"]:
+    if not chief:
         return None
-    path = folder.with_suffix(".json")
     files.write_json(path, record)
     Console().print(_table(record["targets"]))
     print(path)
     return record
-
-
-def _side(encoder: keras.Model) -> int:
-    return encoder.input_shape[1]
-
-
-def split_target(target: str) -> tuple[str, str | None]:
-    """Name and folder of `name`, `name:folder`, or a name that has a colon itself."""
-    name, _, folder = target.partition(":")
-    return (target, None) if name in data.NAMED else (name, folder or None)
 
 
 def _finetuned(

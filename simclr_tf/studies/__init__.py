@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from simclr_tf.config import Transfer
+from simclr_tf.config import Transfer, split_target
 from simclr_tf.studies.study import Judgment, Study, Times, grid, multiples, named, top1, tuned, values
 
 # Those of figure 5, and the flip, which the paper's crop includes; figure 4 rotates by 90, 180 or 270 degrees.
@@ -11,6 +11,9 @@ TRANSFORMATIONS |= {"color": "jitter,gray", "rotate": "rotate90"}
 
 # The encoder frozen under a linear probe, and the same network and augmentations with all labels from the start.
 SIMCLR_OR_SUPERVISED = {("SimCLR",): Judgment("linear"), ("supervised",): Judgment("supervised")}
+
+# What a recipe may say of hidden layers, and heads without one do not take.
+NO_HIDDEN_LAYERS = {"projection_layers": 1, "projection_width": None, "projection_bn": True}
 
 # What `mode=invariance` asks, and the representations that it asks.
 ASKED = ("color or gray", "rotation", "original or noisy", "original or Sobel filtered")
@@ -24,7 +27,7 @@ def transfer(targets: Sequence[str] = ("cifar100",)) -> Study:
     """
     moved, judgments = Transfer(targets=",".join(targets)), {}
     for target in moved.each:
-        name, _, folder = target.partition(":")
+        name, folder = split_target(target)
         place = {"dataset": name} | ({"data_dir": folder} if folder else {})
         for protocol, key in (("linear", "linear"), ("fine-tuned", "finetune")):
             judgments[protocol, target] = Judgment(
@@ -88,7 +91,7 @@ STUDIES = {
         "policy that supervised learning chose, AutoAugment; and supervised learning with the same augmentations.",
         judgments=SIMCLR_OR_SUPERVISED,
         cells=grid({"no": {"blur": False}, "yes": {"blur": True}}, values("color_strength", 0.125, 0.25, 0.5, 1))
-        | {("no", "AutoAugment"): {"augmentations": "autoaugment"}},
+        | {("no", "AutoAugment"): {"augmentations": "autoaugment", "blur": False}},
         source="Table 1: ImageNet, ResNet-50; SimCLR by linear evaluation",
         paper={(training, "no", strength): numbers for training, row in
                {"SimCLR": (59.6, 61.0, 62.6, 63.2, 61.1), "supervised": (77.0, 76.7, 76.5, 75.7, 77.1)}.items()
@@ -126,8 +129,9 @@ STUDIES = {
         "numbers; its text says that nonlinear is ahead of linear by 3 points and of none by more than 10, whatever the "
         "dimension. It is h that is judged; `evaluate.py --layer=2` judges z, which the paper finds more than 10 points "
         "behind.",
-        cells={("none", "of h"): {"projection": "none"}}
-        | grid(values("projection", "linear", "nonlinear"), values("projection_dim", 32, 64, 128, 256, 512, 1024, 2048)),
+        cells={("none", "of h"): {"projection": "none", "projection_last_bn": False, **NO_HIDDEN_LAYERS}}
+        | grid({"linear": {"projection": "linear", **NO_HIDDEN_LAYERS}, "nonlinear": {"projection": "nonlinear"}},
+               values("projection_dim", 32, 64, 128, 256, 512, 1024, 2048)),
     ),
     "invariance": Study(
         title="What h keeps and g(h) loses", axes=("from", "predict"), cells={(): {}},
@@ -199,8 +203,8 @@ STUDIES = {
         title="Temperature and normalization", axes=("l2 norm", "temperature"),
         question="NT-Xent with and without normalized projections. Entropy and contrastive accuracy are those of the last "
         "epoch, over batches of `--batch_size`, and so not to be compared with the paper's; only their order is.",
-        cells=grid({"yes": {"normalize": True}}, values("temperature", 0.05, 0.1, 0.5, 1))
-        | grid({"no": {"normalize": False}}, values("temperature", 10, 100)),
+        cells=grid({"yes": {"loss": "nt_xent", "normalize": True}}, values("temperature", 0.05, 0.1, 0.5, 1))
+        | grid({"no": {"loss": "nt_xent", "normalize": False}}, values("temperature", 10, 100)),
         source="Table 5: ImageNet, ResNet-50, linear evaluation",
         measures=("contrastive_entropy", "contrastive_accuracy", "top1"),
         paper={("yes", "0.05"): (1.0, 90.5, 59.7), ("yes", "0.1"): (4.5, 87.8, 64.4), ("yes", "0.5"): (8.2, 68.2, 60.7),

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from statistics import fmean
 
 from simclr_tf.config import MODES, Config, Trained
 from simclr_tf.studies.execution import Commands, Environment, execute
@@ -25,7 +26,7 @@ def forecast(trials: Sequence[Trial], commands: Commands, places: Sequence[Envir
         state, outcome, config = trial.state(), "", Config.of(**trial.settings)
         if state != "done":
             # Losses and augmentations cost little compared with the network.
-            training = config.training.batch_size, config.training.precision
+            training = config.training.batch_size, config.training.precision, config.training.accumulate
             kind = repr((config.data, config.network, config.hardware, config.objective.similarity, training,
                          trial.judgment[:2]))  # fmt: skip
             if kind not in costs:
@@ -36,6 +37,8 @@ def forecast(trials: Sequence[Trial], commands: Commands, places: Sequence[Envir
                 failed, outcome = failed + 1, f": {cost}"
             else:
                 step, steps, rest, mib = cost
+                if sides := config.training.sides:  # measured at the last; others are reckoned by their pixels
+                    step *= fmean((side / sides[-1]) ** 2 for side in sides)
                 steps = min(config.training.epochs * steps, config.training.max_steps or sys.maxsize)
                 seconds = round(rest + steps * step)
                 total, most, outcome = total + seconds, max(most, mib), f": {timedelta(seconds=seconds)}, {mib} MiB"
@@ -58,7 +61,7 @@ def _trains(trial: Trial) -> bool:
 def _measure(trial: Trial, commands: Commands, place: Environment) -> tuple[float, int, float, int] | OSError:
     """Seconds a step, steps an epoch, seconds of everything else, most MiB of a process; or the error."""
     with tempfile.TemporaryDirectory(prefix="simclr-study-") as folder:
-        settings = {**trial.settings, "max_steps": STEPS}
+        settings = {**trial.settings, "max_steps": STEPS, "resolutions": None}
         judgment = Judgment("linear") if _trains(trial) else trial.judgment
         short = dataclasses.replace(trial, folder=Path(folder) / "run", settings=settings, judgment=judgment)
         errors: list[OSError | None] = []

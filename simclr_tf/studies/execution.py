@@ -88,4 +88,4 @@ def _run(trial: Trial, commands: Mapping[str, Sequence[str]], place: Environment
             raise ChildProcessError(f"{(lines or ['it printed nothing'])[-1]} (exit code {process.returncode})")
         usage[f"{step}_seconds"] = round(time.perf_counter() - begin, 1)
         usage[f"{step}_mib"] = round(ended[2].ru_maxrss / 1024)
-    write_json(trial.folder / "study.json", usage)
+        write_json(trial.folder / "study.json", usage)  # after each: the next one may be interrupted

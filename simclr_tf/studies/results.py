@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 from simclr_tf import files
 from simclr_tf.files import write_text
@@ -35,7 +36,11 @@ def summarize(study: Study, trials: Sequence[Trial]) -> Summary:
     for trial in chosen(trials):
         cells[trial.labels] += [trial.measures()] if trial.state() == "done" else []
     names = (*study.measures, "encoder_parameters")
-    return {labels: {name: [row.get(name) for row in rows] for name in names} for labels, rows in cells.items() if rows}
+
+    def known(rows: Sequence[dict[str, Any]], name: str) -> list[float]:
+        return [row[name] for row in rows if row.get(name) is not None]
+
+    return {labels: {name: known(rows, name) for name in names} for labels, rows in cells.items() if rows}
 
 
 def pooled(cells: Iterable[Sequence[float]]) -> float | None:
@@ -121,7 +126,8 @@ def write_hparams(study: Study, trials: Sequence[Trial], folder: Path) -> None:
         if trial.state() == "done":
             name = re.sub(r"[^\w.]+", "_", str(trial)) if study.judgments else trial.folder.name
             hparams = dict(zip(study.axes, trial.labels, strict=True))
-            hparams |= {f"--{name}": value for name, value in trial.settings.items() if name in varied}
+            given = {name: value for name, value in trial.settings.items() if name in varied and value is not None}
+            hparams |= {f"--{name}": value for name, value in given.items()}
             with tf.summary.create_file_writer(str(folder / name)).as_default():
                 hp.hparams(hparams, trial_id=name)
                 for measure in MEASURES:

@@ -1,5 +1,6 @@
 """A study as plain data, a grid of cells that differ in a few settings; and its trials, each a cell with a seed."""
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -26,6 +27,9 @@ MEASURES = {
     "contrastive_accuracy": ("contrastive accuracy %", "{:.1f}"),
     "contrastive_entropy": ("entropy (nats)", "{:.2f}"),
 }
+
+
+VALIDATED = ("linear", "linear_sgd")  # modes that choose on validation images, and record the accuracy there
 
 
 class Times(NamedTuple):
@@ -162,7 +166,10 @@ class Trial:
     def state(self) -> str:
         """`done`, `trained`, `begun` or `to do`."""
         if self.record.exists():
-            return "done"
+            record = json.loads(self.record.read_text())
+            with contextlib.suppress(KeyError):  # such as a transfer to other targets
+                reduce(getitem, self.judgment.keys, record)
+                return "done"
         if (self.folder / "encoder" / "saved_model.pb").exists():  # the last file of a training run
             return "trained"
         return "begun" if (self.folder / "config.json").exists() else "to do"
@@ -185,6 +192,8 @@ class Trial:
             **self.usage(),
             "train_loss": last["loss"],
         }
+        if found.get("whole") is False:
+            found["train_seconds"] = None  # that of a part of the training
         tried = record.get("hyper_parameters", {}).get("validation_top1", {})
         found["validation_top1"] = max(tried.values(), default=None)
         for name in ("top1", "top5", "contrastive_accuracy", "validation_top1"):
@@ -233,8 +242,12 @@ def plan(
         for choice in _choices(cell):
             settings = {**given, **cell, **choice, "seed": base.training.seed}
             first.append(_trial(folder, labels, of_cell, settings, judgment, choice))
-    if any(trial.choice and trial.judgment.mode != "linear" for trial in first):
-        raise ValueError(f"Only `mode=linear` has validation images to tune on. Received: `mode={mode}`")
+    validated = "validation_top1" in study.measures or any(trial.choice for trial in first)
+    if validated and mode not in (None, *VALIDATED):
+        raise ValueError(
+            f"This study looks at validation images, as only {' and '.join(f'`mode={one}`' for one in VALIDATED)} do. "
+            f"Received: `mode={mode}`"
+        )
     # Seed by seed, so that the whole grid is there as soon as possible.
     later = [
         _trial(

@@ -14,6 +14,7 @@ from simclr_tf.data.source import Split
 from simclr_tf.distribution import num_replicas
 from simclr_tf.encoders import weights_digest
 from simclr_tf.optimizers import apply_if_finite
+from simclr_tf.optimizers.loss_scale import LossScale
 from simclr_tf.tasks.learner import Learner
 from simclr_tf.training import engine
 
@@ -116,6 +117,8 @@ def classify(
             run.plan.rate, settings.momentum, nesterov=True, weight_decay=settings.weight_decay or None, name="sgd"
         )
         optimizer.exclude_from_weight_decay(var_list=[v for v in model.trainable_variables if len(v.shape) <= 1])
+        if config.training.precision == "mixed_float16":
+            optimizer = LossScale(optimizer, name="loss_scale")
         optimizer.build(model.trainable_variables)
         model.compile(optimizer, jit_compile=run.whole_step_compiled)
         meta = {"image_shape": list(train.image_shape), "classes": num_classes, "encoder": digest}

@@ -83,7 +83,9 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
         variables, precision = model.trainable_variables, config.training.precision
         optimizer = make_optimizer(config.optimization, run.plan.rate, variables, precision)
         model.compile(optimizer, jit_compile=run.whole_step_compiled)
-        if config.training.init_from and not run.plan.first_epoch:
+        if sides:
+            model.views.resize(sides[-1])  # refuses views that cannot be resized, before anything is written
+        if config.training.init_from and not (run.plan.first_epoch or run.plan.first_step):
             notes.append(take_over(model, config.training.init_from))
         name = f"{config.data.dataset.partition(':')[0]}-{config.network.encoder.replace(':', '.')}"
         notes += run.open(model, name, {"flags.txt": flagfile}, {"image_shape": list(train.image_shape)})
@@ -105,7 +107,8 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
         )
         stop = config.output.on_collapse == "stop"
         temperature, bad = config.objective.temperature, config.output.bad_files
-        callbacks.append(monitor.Monitor(watched, known, every, stop, temperature, folder, cuts, bad))
+        boxes = cuts if watched.larger else None  # those to judge on may be small while those to learn from are not
+        callbacks.append(monitor.Monitor(watched, known, every, stop, temperature, folder, boxes, bad))
     run.fit(model, callbacks, cuts, cuts)
     if run.chief:
         curves.loss_curves(folder / "metrics.csv", folder / "plots" / "loss.png")

@@ -57,6 +57,14 @@ def test_unreadable_files_are_named_and_the_others_read(broken):
     assert len(faults) == 2 and "cut.png (" in faults[0] and "text.png (UnidentifiedImageError" in faults[1]
 
 
+def test_a_batch_of_unreadable_files_is_left_out(tiny_run, broken):
+    encoder, paths = encoders.load_encoder(tiny_run), image_paths([broken])
+    names = [name for files, _ in extract_files(encoder, paths, 32, 2, batch_size=1) for name in files]
+    assert len(names) == 18
+    with pytest.raises(ValueError, match="None of the image files can be read. Received: .*text.png"):
+        list(extract_files(encoder, [str(broken / "red" / "text.png")], 32, 5))
+
+
 def test_features_do_not_depend_on_the_batch(tiny_run, photos):
     encoder, paths = encoders.load_encoder(tiny_run), image_paths([photos])
     whole = [np.concatenate([h for _, h in extract_files(encoder, paths, 32, 0, batch_size)]) for batch_size in (4, 64)]

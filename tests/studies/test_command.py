@@ -14,7 +14,7 @@ from flags import RECIPES, config_from_flags, define, given, pretraining_groups
 from flags import study as command
 from simclr_tf import files
 from simclr_tf.studies import STUDIES
-from simclr_tf.studies.study import Judgment, Trial
+from simclr_tf.studies.study import Judgment, Trial, plan
 from tests.conftest import ROOT
 
 
@@ -156,6 +156,13 @@ def test_a_run_has_the_settings_that_train_py_would_read(words, tmp_path):
     again, resumed = read(*command._commands(trial)["train"][3:])
     assert again == settings | {"run_dir": str(trial.folder), "resume": True}
     assert resumed.replace("output", run_dir=None, resume=False) == config
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.cfg")), ids=lambda path: path.stem)
+def test_every_recipe_serves_all_studies(path, tmp_path):
+    settings, _ = read(f"--flagfile={path}", *(["--data_dir=photos"] if path.stem[0] in "cf" else []))
+    for study in STUDIES.values():
+        assert plan(study, settings, tmp_path)
 
 
 def test_commands_of_a_trial(tmp_path):

@@ -31,6 +31,17 @@ def test_mean_and_deviation(tmp_path, finish):
     assert "±" not in line and f"| {summary['no', '100']['top1'][0]:.1f} | 1 |" in line
 
 
+def test_settings_and_times_that_are_not_there_leave_no_trace(tmp_path, finish):
+    """The recipe study takes settings away, and an interrupted training has no time of its own."""
+    trials = plan(STUDIES["recipe"], {"projection_width": 64, "resolutions": "16,32"}, tmp_path)
+    for trial in trials:
+        finish(trial)
+    (trials[0].folder / "study.json").write_text('{"train_seconds": 3.0, "whole": true}')
+    results.write(STUDIES["recipe"], trials, "command", tmp_path / "report", tmp_path / "tensorboard")
+    lines = (tmp_path / "report.md").read_text().splitlines()
+    assert "| as it is | 3 | 50.0 | 1 |" in lines and "| head as wide as h |  | 50.0 | 1 |" in lines
+
+
 def test_deviation_pooled_over_cells():
     cells = [[1.0, 3.0], [5.0, 5.0, 8.0], [9.0]]
     squares = sum((value - statistics.fmean(cell)) ** 2 for cell in cells for value in cell)

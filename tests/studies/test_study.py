@@ -114,6 +114,13 @@ def test_tuned_settings_are_tried_with_the_first_seed_and_the_best_goes_on(tmp_p
     assert str(later[0]) == "nt_xent, temperature 0.5, seed 1"
 
 
+@pytest.mark.parametrize("study", [LOSSES, STUDIES["recipe"]])
+def test_what_looks_at_validation_images_needs_a_mode_that_has_some(tmp_path, study):
+    assert plan(study, {}, tmp_path, mode="linear_sgd")
+    with pytest.raises(ValueError, match="`mode=linear` and `mode=linear_sgd` do. Received: `mode=knn`"):
+        plan(study, {}, tmp_path, mode="knn")
+
+
 def test_tuning_needs_validation_images(tmp_path):
     with pytest.raises(ValueError, match="`mode=linear`.*Received: `mode=knn`"):
         plan(LOSSES, {}, tmp_path, mode="knn")
@@ -162,3 +169,18 @@ def test_transfer_is_judged_on_the_targets_that_are_named(tmp_path):
     assert records == ["transfer.json", "transfer.json", "cifar100/supervised-1-seed0/supervised.json"]
     with pytest.raises(ValueError, match="`targets` must be of .*Received: pets"):
         transfer(["pets"])
+
+
+def test_a_name_with_a_colon_is_a_target(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    trials = plan(transfer(["tfds:mnist", "folder:~/pets"]), {}, tmp_path)
+    mnist, pets = (trial for trial in trials if trial.labels[0] == "from scratch")
+    assert mnist.judgment.settings == {"dataset": "tfds:mnist", "seed": 0}
+    assert pets.judgment.settings == {"dataset": "folder", "data_dir": "/home/someone/pets", "seed": 0}
+    assert mnist.record.parent.parent == tmp_path / "run-seed0" / "evaluation" / "tfds_mnist"
+
+
+def test_a_transfer_to_other_targets_is_not_done(tmp_path, finish):
+    done, other = (plan(transfer([target]), {}, tmp_path)[0] for target in ("cifar100", "folder:pets"))
+    finish(done)
+    assert done.record == other.record and (done.state(), other.state()) == ("done", "begun")

@@ -11,7 +11,7 @@ TEMPERATURE = STUDIES["temperature"]
 def test_settings_of_a_trial(tmp_path):
     given = {"epochs": 20, "temperature": 7.0, "seed": 5}
     trial = plan(TEMPERATURE, given, tmp_path, seeds=2, only=["no", "100"])[1]
-    assert trial.settings == {"epochs": 20, "temperature": 100, "seed": 6, "normalize": False}
+    assert trial.settings == {"epochs": 20, "temperature": 100, "seed": 6, "normalize": False, "loss": "nt_xent"}
     assert trial.folder == tmp_path / "no_100-seed6" and trial.log == tmp_path / "no_100-seed6.log"
     assert str(trial) == "no, 100, seed 6" and trial.judgment.mode == "linear"
 
@@ -51,6 +51,8 @@ def test_measures_say_what_it_took_and_may_lack_top5(tmp_path, finish):
     finish(trial, top5=None)
     (trial.folder / "study.json").write_text(json.dumps({"train_seconds": 3.5}))
     assert trial.measures()["top5"] is None and trial.measures()["train_seconds"] == 3.5
+    (trial.folder / "study.json").write_text(json.dumps({"train_seconds": 3.5, "whole": False}))
+    assert trial.measures()["train_seconds"] is None
 
 
 def test_runs_with_other_settings_are_not_mixed_in(tmp_path, finish):
@@ -61,5 +63,5 @@ def test_runs_with_other_settings_are_not_mixed_in(tmp_path, finish):
 
 
 def test_a_cell_that_cannot_run_is_named_before_any_runs(tmp_path):
-    with pytest.raises(ValueError, match="linear, 32, seed 0: `projection_layers`"):
-        plan(STUDIES["head"], {"projection_layers": 2}, tmp_path, only=["linear", "32"])
+    with pytest.raises(ValueError, match="256, 1, seed 0: `resolutions` .* no more of them than epochs"):
+        plan(STUDIES["batch_epochs"], {"epochs": 4, "resolutions": "16,24,32"}, tmp_path, only=["256", "1"])

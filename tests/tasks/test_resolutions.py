@@ -42,7 +42,7 @@ def test_a_shared_crop_resizes_both_views():
 
 
 def test_views_without_a_crop_are_refused():
-    with pytest.raises(ValueError, match="resized by their crop.*Received: `size=16`"):
+    with pytest.raises(ValueError, match="resized by their crop.*Received: 16 pixels"):
         TwoViews([RandomFlip()]).resize(16)
 
 

@@ -151,7 +151,7 @@ def _write_issues(encoder, split: Split, name: str, class_names, path: Path) -> 
         for row in issues
     )  # fmt: skip
     files.write_csv(path, ["image", "label", "suggested", "confidence in the label"], lines)
-    print(f"doubts   {len(issues)} labels of the training images are probably wrong, in {path}")
+    print(f"doubts   cleanlab doubts {len(issues)} labels of the training images, in {path}")
 
 
 def _draw(curve: np.ndarray, record: dict[str, Any], out: Path) -> None:

@@ -81,7 +81,7 @@ def convert(folder: str | Path, records: str | Path, shard_mib: int = 128, max_s
 
 def _left_by_a_kill(path: Path) -> bool:
     """Whether a file is the beginning of a shard that was never finished."""
-    return path.name.startswith(".train-") and path.suffix == ".tmp"
+    return path.name.startswith((".train-", ".test-")) and path.suffix == ".tmp"
 
 
 def _write_split(

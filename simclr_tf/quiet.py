@@ -64,4 +64,6 @@ with without_noise():
     import tensorflow as tf
 
     tf.get_logger().setLevel("WARNING")  # it logs what it saves and where
+    # A process that trains several models, or at several resolutions, traces several functions of the same name.
+    tf.get_logger().addFilter(lambda record: "triggered tf.function retracing" not in record.getMessage())
     tf.config.list_physical_devices()  # looks for GPUs, and complains if there is no driver

@@ -1,4 +1,8 @@
+import logging
 import os
+
+import pytest
+import tensorflow as tf
 
 from simclr_tf.quiet import without_noise
 
@@ -9,6 +13,15 @@ def test_known_noise_is_dropped_and_the_rest_is_shown(capfd):
         os.write(2, b"E0000 something that matters\n")
     captured = capfd.readouterr()
     assert captured.err == "E0000 something that matters\n" and captured.out == ""
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [("5 out of the last 13 calls to %s triggered tf.function retracing.", False), ("%s failed", True)],
+)
+def test_several_trainings_of_a_process_are_no_news(message, shown):
+    record = logging.LogRecord("tensorflow", logging.WARNING, "", 0, message, ("a step",), None)
+    assert bool(tf.get_logger().filter(record)) == shown
 
 
 def test_import_says_nothing(run_python):

@@ -342,10 +342,9 @@ def naming_lost_images() -> Iterator[None]:
     except tf.errors.OpError as error:
         if lost := re.search(f"({LOST}|{service.LOST_BATCH}).*", str(error)):
             raise ValueError(lost[0]) from error
-        if isinstance(error, tf.errors.DataLossError):
-            reason = re.search(r"\w+ record at \d+", str(error))
+        if damaged := re.search(r"(corrupted|truncated) record at \d+", str(error)):
             raise ValueError(
                 "A shard of records is damaged: compare the shards with their checksums, and make it again. "
-                f"Received: {reason[0] if reason else error}"
+                f"Received: {damaged[0]}"
             ) from error
         raise

@@ -31,13 +31,13 @@ def run(run_dir: Path, config: Config, settings: Neighbors) -> Path:
     bank_files, bank = _features(encoder, searched, size, settings.max_bad_files)
     query_files, features = _features(encoder, queries, size, settings.max_bad_files)
     k = min(settings.nearest, len(bank_files))
+    real = {name: os.path.realpath(name) for name in {*query_files, *bank_files}}
     rows: list[tuple[str, list[tuple[str, float]]]] = []
     for start, similarities, found in nearest(features, bank, min(k + 1, len(bank_files))):
         for number, (values, indices) in enumerate(zip(similarities, found, strict=True), start):
             near = [(bank_files[i], float(s)) for i, s in zip(indices, values, strict=True)]
             query = query_files[number]
-            others = [pair for pair in near if os.path.realpath(pair[0]) != os.path.realpath(query)]
-            rows.append((query, others[:k]))
+            rows.append((query, [pair for pair in near if real[pair[0]] != real[query]][:k]))
     folder = results_folder(run_dir, settings.layer, config.data.judged_on, config.data)
     path = folder / "neighbors.csv"
     lines = ([query, rank, name, f"{value:.6f}"] for query, near in rows for rank, (name, value) in enumerate(near, 1))

@@ -67,7 +67,17 @@ def make_optimizer(settings: Optimization, rate, variables, precision: str = "fl
     """
     if settings.optimizer not in OPTIMIZERS:
         raise ValueError(f"Expected an optimizer of {sorted(OPTIMIZERS)}. Received: {settings.optimizer}")
-    optimizer = OPTIMIZERS[settings.optimizer](rate, settings)
+    return prepared(OPTIMIZERS[settings.optimizer](rate, settings), variables, precision)
+
+
+def prepared(optimizer: keras.optimizers.Optimizer, variables, precision: str) -> keras.optimizers.Optimizer:
+    """An optimizer that leaves vectors undecayed and scales the loss where the precision needs it, built for the variables.
+
+    Args:
+        optimizer: Optimizer that is not built yet.
+        variables: Trainable variables of the model.
+        precision: Dtype policy; "mixed_float16" scales the loss so that small gradients do not vanish.
+    """
     vectors = [variable for variable in variables if len(variable.shape) <= 1]
     optimizer.exclude_from_weight_decay(var_list=vectors)
     if precision == "mixed_float16":

@@ -62,16 +62,10 @@ def train_and_judge(
     part = labeled_part(train, settings.label_fraction, settings.seed)
     folder = results_folder(run_dir, settings.layer, (name, data_dir), config.data) / settings.name(mode)
     training = training_settings(config, settings, len(part), folder)
-    digests: list[str] = []
-
-    def make_encoder() -> keras.Model:
-        encoder = load(settings.layer)
-        digests.append(encoders.weights_digest(encoder))
-        return encoder
-
     # With few images, an epoch is a step or two, and the validation after it would take most of the time.
     watched = validation if len(part) >= len(validation) else None
-    model, chief = classify(training, strategy, part, watched, len(dataset.class_names or ()), make_encoder)
+    classes, make_encoder = len(dataset.class_names or ()), partial(load, settings.layer)
+    model, began_with, chief = classify(training, strategy, part, watched, classes, make_encoder)
     if not chief:
         return None
     hyper_parameters = {"learning_rate": settings.learning_rate, "weight_decay": settings.weight_decay,
@@ -79,7 +73,7 @@ def train_and_judge(
     result = judge(logits(model, test), labels_of(test, name), len(part), hyper_parameters)
     about = {"mode": mode, "dataset": dataset.name, "data_dir": str(Path(data_dir).resolve()) if data_dir else None,
              "label_fraction": settings.label_fraction}  # fmt: skip
-    return keep(about, result, {}, dataset, model.encoder, digests[0], folder)
+    return keep(about, result, {}, dataset, model.encoder, began_with, folder)
 
 
 def start(config: Config, settings: Trained) -> tf.distribute.Strategy:

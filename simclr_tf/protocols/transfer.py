@@ -81,7 +81,7 @@ def _finetuned(
                           strategy=settings.strategy, layer=settings.layer)  # fmt: skip
         training = training_settings(config, tuning, len(train), place / f"finetune-rate{rate:g}-seed{settings.seed}")
         load = partial(encoders.load_encoder, run_dir, settings.layer)
-        model, chief = classify(training, strategy, train, validation, classes, load)
+        model, _, chief = classify(training, strategy, train, validation, classes, load)
         if not chief:
             continue
         labels = labels_of(validation, dataset.name)

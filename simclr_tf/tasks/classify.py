@@ -13,8 +13,7 @@ from simclr_tf.config import Config
 from simclr_tf.data.source import Split
 from simclr_tf.distribution import num_replicas
 from simclr_tf.encoders import weights_digest
-from simclr_tf.optimizers import apply_if_finite
-from simclr_tf.optimizers.loss_scale import LossScale
+from simclr_tf.optimizers import apply_if_finite, prepared
 from simclr_tf.tasks.learner import Learner
 from simclr_tf.training import engine
 
@@ -80,7 +79,7 @@ def _measured(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tenso
 def classify(
     config: Config, strategy: tf.distribute.Strategy, train: Split, validation: Split | None, num_classes: int,
     make_encoder: Callable[[], keras.Model],
-) -> tuple[keras.Model, bool]:  # fmt: skip
+) -> tuple[keras.Model, str, bool]:  # fmt: skip
     """Trains a classifier, or goes on with what its folder holds.
 
     The optimizer is SGD with Nesterov momentum, as in the paper's fine-tuning (appendix B.5).
@@ -94,7 +93,8 @@ def classify(
         make_encoder: Function that makes the encoder to start from, called in the scope of the strategy.
 
     Returns:
-        The trained `Classifier`, and whether this process is the one to judge it and write files.
+        The trained `Classifier`, the digest of the encoder that it began with, and whether this process is the one to
+        judge it and write files.
 
     Raises:
         ValueError: If the folder holds a training with other settings or from another encoder, or these do not fit the
@@ -116,10 +116,7 @@ def classify(
         optimizer = keras.optimizers.SGD(
             run.plan.rate, settings.momentum, nesterov=True, weight_decay=settings.weight_decay or None, name="sgd"
         )
-        optimizer.exclude_from_weight_decay(var_list=[v for v in model.trainable_variables if len(v.shape) <= 1])
-        if config.training.precision == "mixed_float16":
-            optimizer = LossScale(optimizer, name="loss_scale")
-        optimizer.build(model.trainable_variables)
+        optimizer = prepared(optimizer, model.trainable_variables, config.training.precision)
         model.compile(optimizer, jit_compile=run.whole_step_compiled)
         meta = {"image_shape": list(train.image_shape), "classes": num_classes, "encoder": digest}
         notes = run.open(model, "classifier", {}, meta)
@@ -128,4 +125,4 @@ def classify(
         print(*(f"note     {note}" for note in notes), f"run      {run.folder}", sep="\n", flush=True)
     run.fit(model, cuts=views.cuts(1) if train.larger else None)
     run.close()
-    return model, run.chief
+    return model, digest, run.chief

@@ -166,10 +166,12 @@ def _show_views(views: TwoViews, train: Split, cuts: Cuts | None, log: EpochLog,
     """A picture of what the encoder will see: originals, and the two views of each."""
     shown = np.arange(min(count, len(train)))
     if isinstance(train.images, EncodedImages):  # some may be damaged, which the run tolerates
-        shown = shown[train.images.take(shown).each()[1]]
+        originals, read = train.images.take(shown).each()
+        shown, originals = shown[read], originals[read]
+    else:
+        originals = train.take(shown).array()
     if not len(shown):
         return
-    originals = train.take(shown).array()
     views = TwoViews.from_config(views.get_config() | {"compiled": False})  # to compile them takes seconds
     both = np.asarray(views(read_batch(train, shown, 0, cuts), 0) * 255.0).round().astype(np.uint8)
     rows = [originals, *np.split(both, 2)]

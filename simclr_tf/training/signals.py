@@ -15,7 +15,6 @@ from pathlib import Path
 # The signal that the exit code stands for. Like SIGTERM, SIGUSR1 stops a process that is meant to be started again.
 _ENDS_AS = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM, signal.SIGUSR1: signal.SIGTERM}
 
-
 _WATCHER = "preemption"  # name of the thread that waits for the notice
 
 
@@ -83,9 +82,9 @@ def _watch_for_preemption() -> None:
 
     The metadata server answers a request that waits for the change: https://cloud.google.com/compute/docs/instances/preemptible
     """
-    product = Path("/sys/class/dmi/id/product_name")
     if any(thread.name == _WATCHER for thread in threading.enumerate()):
         return
+    product = Path("/sys/class/dmi/id/product_name")
     host = os.environ.get("GCE_METADATA_HOST")
     if not host and product.exists() and "Google" in product.read_text():
         host = "metadata.google.internal"

@@ -1,5 +1,5 @@
-# make demo        install, pretrain on the embedded images, judge and export: about five minutes on two cores
-# make test        install, then format, lint, types and tests: what CI runs
+# make demo        install, pretrain on the embedded images, evaluate and export: about five minutes on two cores
+# make test        install, then format, lint, types and tests
 # make check       format, lint and types alone: half a minute
 # make test-slow   the tests that take longer
 # make test-tpu-stack   the tests on TensorFlow's build for TPUs, which needs none
@@ -52,7 +52,7 @@ format: $(VENV)/.installed-dev
 	$(PY) -m ruff format .
 
 $(VENV)/.installed: requirements.txt constraints.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python 3.11 or newer is needed: make PYTHON=python3.11. Received: {v.major}.{v.minor}")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(not (3, 11) <= v < (3, 14) and f"Python 3.11 to 3.13 is needed: make PYTHON=python3.11. Received: {v.major}.{v.minor}")'
 	$(PYTHON) -m venv $(VENV)
 	$(PY) $(PIP_INSTALL) -c constraints.txt -e .
 	@touch $@

@@ -1,8 +1,9 @@
-r"""Times the input alone: images a second, two views of each, from a folder and from records, beside torchvision's.
+r"""Times the input alone: images a second, two views of each, from each kind of source, beside torchvision's.
 
     python -m benchmarks.photographs PHOTOS --count=20000
     python -m simclr_tf.data.convert PHOTOS RECORDS
-    python -m benchmarks.input --folder=PHOTOS --records='RECORDS/*' \
+    python -m benchmarks.photographs_tfds PHOTOS PREPARED
+    python -m benchmarks.input --folder=PHOTOS --records='RECORDS/*' --tfds=PREPARED \
         --peer_python=PYTHON --peer_script=benchmarks/torch_loader.py
 
 Every way decodes each image once, cuts two boxes out of it and resizes these to 224 x 224 pixels, uint8; the peer does so
@@ -39,7 +40,7 @@ def measure(name: str, data_dir: str | None, size: int, batch_size: int, images:
 def main() -> None:
     """Prints a table with a row for each way."""
     args = harness.arguments(
-        __doc__, folder="", records="", size=224, batch_size=128, images=4096, turns=2, **harness.PEER
+        __doc__, folder="", records="", tfds="", size=224, batch_size=128, images=4096, turns=2, **harness.PEER
     )
     settings = {"size": args.size, "batch_size": args.batch_size, "images": args.images}
     ways = {}
@@ -47,11 +48,13 @@ def main() -> None:
         ways["folder"] = partial(harness.own, measure, name="folder", data_dir=args.folder, **settings)
     if args.records:
         ways["records"] = partial(harness.own, measure, name=f"records:{args.records}", data_dir=None, **settings)
+    if args.tfds:
+        ways["tfds"] = partial(harness.own, measure, name="tfds:photographs", data_dir=args.tfds, **settings)
     if args.peer_script and args.folder:
         words = (f"{args.folder}/train", "--size", args.size, "--batch", args.batch_size, "--images", args.images)
         ways["torchvision, 2 workers"] = partial(harness.peer, args, *words)
     if not ways:
-        sys.exit("input: error: expected --folder or --records. Received: neither")
+        sys.exit("input: error: expected --folder, --records or --tfds. Received: none of them")
     found = harness.in_turns(ways, "images_per_second", args.turns)
     last = list(found)[-1]
     rows = [{"": way, "images/s": rate, f"times {last}": rate / found[last]} for way, rate in found.items()]

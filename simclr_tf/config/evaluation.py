@@ -45,7 +45,7 @@ class Judged(Mode):
 class Probe(Judged):
     """A probe of frozen features, optionally compared with baselines."""
 
-    baselines: bool = setting(False, "Judge the encoder at random initialization and raw pixels, too.")
+    baselines: bool = setting(False, "Also evaluate the encoder at random initialization and raw pixels.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Knn(Probe):
 
     k: str = setting(
         "20",
-        "How many of the nearest training images vote; of several, like 20,1,5,200, all are judged; the first counts.",
+        "How many nearest training images vote; several, like 20,1,5,200, are all evaluated, the first as the result.",
     )
 
     def __post_init__(self) -> None:
@@ -111,7 +111,7 @@ class Finetune(Judged, Trained):
     label_fraction: float = setting(
         1.0, "Part of the labeled images to learn from, equally many of each class.", above=0, high=1
     )
-    learning_rate: float = setting(0.05, "Learning rate for a batch of 256; it follows the batch.", above=0)
+    learning_rate: float = setting(0.05, "Learning rate for a batch of 256; scales with the batch.", above=0)
     weight_decay: float = setting(0.0, "Weight decay.", low=0)
 
     def name(self, mode: str) -> str:
@@ -125,7 +125,7 @@ class Supervised(Finetune):
 
     summary: ClassVar[str] = "The same network and augmentations from scratch on the same labels: the baseline."
 
-    learning_rate: float = setting(0.1, "Learning rate for a batch of 256; it follows the batch.", above=0)
+    learning_rate: float = setting(0.1, "Learning rate for a batch of 256; scales with the batch.", above=0)
     weight_decay: float = setting(1e-4, "Weight decay.", low=0)
 
 

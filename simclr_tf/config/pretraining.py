@@ -51,9 +51,7 @@ class Data(Section):
         0.1, "Part of the training images held out for the validation loss; 0 trains on all, as published recipes do.",
         low=0, high=0.5,
     )  # fmt: skip
-    train_fraction: float = setting(
-        1.0, "Part of the other training images to learn from, to see what fewer images are worth.", above=0, high=1
-    )
+    train_fraction: float = setting(1.0, "Fraction of the remaining training images to train on.", above=0, high=1)
     judge_dataset: str | None = setting(
         None,
         "Labeled data for `monitor_every` and for the probes, where `dataset` has no labels.",
@@ -88,7 +86,7 @@ class Views(Section):
     crop_area: float = setting(0.08, "Smallest area of a crop, as a part of the image's.", above=0, high=1)
     crop_law: str = setting(
         "paper",
-        "Law of the crops: paper (area uniform), google (that of TensorFlow's op, which the paper's code calls).",
+        "Distribution of the crops: paper (area uniform), google (that of TensorFlow's op, which the paper's code calls).",
         choices=("google", "paper"),
     )
     gray_probability: float = setting(0.2, "Probability that a view is gray.", low=0, high=1)
@@ -181,11 +179,11 @@ class Optimization(Section):
     )
     weight_decay: float = setting(1e-6, "Weight decay; biases and batch-norm parameters are exempt.", low=0)
     coupled_decay: bool = setting(
-        False, "Decay by an L2 penalty in the gradient, as PyTorch's SGD does; for sgd, and lars always does."
+        False, "Decay by an L2 penalty in the gradient, as PyTorch's SGD does; only for sgd: lars always does."
     )
     momentum: float = setting(0.9, "Momentum of lars and sgd.", low=0, high=0.9999)
     warmup_epochs: float = setting(
-        10.0, "Epochs of linear warm-up, before a cosine decay; a tenth of the run if the run is shorter.", low=0
+        10.0, "Epochs of linear warm-up, before a cosine decay; a tenth of a run of fewer epochs.", low=0
     )
 
     def __post_init__(self) -> None:
@@ -206,18 +204,18 @@ class Training(Section):
     )  # fmt: skip
     epochs: int = setting(1000, "Passes over the training images.", low=1)
     resolutions: str | None = setting(
-        None, "Sides of the views in equal parts of the run, like 16,16,24,32, the last being that of the images."
+        None, "Sides of the views in equal parts of the run, like 16,16,24,32; the last must be `image_size`."
     )
     init_from: str | None = setting(
         None, "Weights to start from: a run's folder, a SavedModel, or a .keras or .weights.h5 file.", path=True
     )
-    max_steps: int | None = setting(None, "Stop after this many steps, whatever `epochs` says, this time.", low=1)
+    max_steps: int | None = setting(None, "Stop, this time, once the run has taken this many steps in all.", low=1)
     precision: str = setting(
         "float32", "Keras dtype policy of the networks; auto takes mixed_bfloat16 where the devices have it in hardware.",
         choices=PRECISION_NAMES,
     )  # fmt: skip
     seed: int = setting(0, "Seed of initial weights, order of images and augmentation.", low=0, high=2**31 - 1)
-    deterministic: bool = setting(False, "Use deterministic kernels only: the same command, the same numbers.")
+    deterministic: bool = setting(False, "Use deterministic kernels only: the same command gives the same numbers.")
 
     def __post_init__(self) -> None:
         """Raises ValueError for resolutions that are no list of sides."""

@@ -30,16 +30,23 @@ NOT_OF_THE_RECIPE = ("--run_dir", "--seed", "--resume", "--data_dir")
 
 def train(run_dir: Path, words: list[str]) -> None:
     """Trains, or goes on, and adds the seconds of this process to the run's own record."""
+    path = run_dir / "ledger.json"
+    before = json.loads(path.read_text()) if path.exists() else {"seconds": 0.0, "words": words}
+    if before.get("words", words) != words:
+        sys.exit(f"ledger: error: {run_dir} was trained with other flags: take another --name")
     if (run_dir / "encoder" / "saved_model.pb").exists():  # the last file of a run
         return
     start = time.perf_counter()
-    done = subprocess.run([sys.executable, "train.py", *words, f"--run_dir={run_dir}", "--resume"], cwd=ROOT)
-    path = run_dir / "ledger.json"
-    before = json.loads(path.read_text())["seconds"] if path.exists() else 0.0
+    process = subprocess.Popen([sys.executable, "train.py", *words, f"--run_dir={run_dir}", "--resume"], cwd=ROOT)
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:  # the training got it, too, and saves
+        code = process.wait()
     if run_dir.exists():
-        files.write_json(path, {"seconds": round(before + time.perf_counter() - start, 1), "cpu": cpu()})
-    if done.returncode:
-        sys.exit(done.returncode)
+        seconds = round(before["seconds"] + time.perf_counter() - start, 1)
+        files.write_json(path, {"seconds": seconds, "cpu": cpu(), "words": words})
+    if code:
+        sys.exit(code)
 
 
 def cpu() -> str:
@@ -74,7 +81,7 @@ def keep(run_dir: Path, folder: Path, words: list[str]) -> None:
         # Without the paths of the machine that it was run on.
         config = (
             Config.load(run_dir / "config.json")
-            .replace("data", data_dir=None)
+            .replace("data", data_dir=None, judge_data_dir=None)
             .replace("output", run_dir=None, resume=False)
         )
         files.write_json(temporary / "config.json", config.to_dict())
@@ -84,6 +91,7 @@ def keep(run_dir: Path, folder: Path, words: list[str]) -> None:
         checkpoints.save(temporary / "checkpoints", saved.position, arrays, saved.meta)
         found = json.loads((run_dir / "environment.json").read_text())
         record = {**json.loads((run_dir / "ledger.json").read_text()), "packages": found.get("packages")}
+        record.pop("words")  # they name the folder of the data
         files.write_json(temporary / "ledger.json", {**record, "command": f"python train.py {shlex.join(words)}"})
 
 

@@ -65,7 +65,9 @@ def image_grid(
     figure.figimage(picture, xo=margin, yo=0)
     for index, label in enumerate(row_labels):
         y = (1 - (index + 0.5) / len(rows)) * height / (head + height)
-        figure.text((margin - 8) / (margin + width), y, label, ha="right", va="center", fontsize=10, color=INK)
+        figure.text(
+            (margin - 8) / (margin + width), y, label, ha="right", va="center", fontsize=10, color=INK, parse_math=False
+        )
     for index, title in enumerate(titles):
         x = (margin + (index + 0.5) * width / len(titles)) / (margin + width)
         figure.text(x, 1 - head / 2 / (head + height), title, ha="center", va="center", fontsize=10, color=INK)

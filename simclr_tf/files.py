@@ -40,20 +40,22 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 def replacing_folder(folder: Path) -> Iterator[Path]:
     """The path of a folder to create, which becomes `folder` at the end of the block, in place of the old one."""
     temporary = _temporary(folder)
+    old = temporary.with_suffix(".old")
     with _naming(folder):
         try:
             yield temporary
-            with _alone_in(folder.parent):
+            with alone_in(folder.parent):  # os.replace fails on a folder that is not empty
                 if folder.exists():
-                    shutil.rmtree(folder)
+                    os.replace(folder, old)
                 os.replace(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Waits until no other process is in this block for the same folder: os.replace fails on one that is not empty."""
+def alone_in(folder: Path) -> Iterator[None]:
+    """Waits until no other process is in this block for the same folder."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):  # a file system without locks

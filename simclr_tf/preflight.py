@@ -26,6 +26,8 @@ def check(config: Config) -> None:
         _check_service(config.hardware.data_service, config.data.dataset)
     _check_encoder(config.network.encoder)
     output = config.output
+    if output.on_collapse == "stop" and not output.monitor_every:
+        raise ValueError("`on_collapse=stop` needs `monitor_every`, which looks. Received: no `monitor_every`")
     if output.run_dir:
         run_folder.check(Path(output.run_dir), output.overwrite, output.resume)
 
@@ -62,9 +64,10 @@ def results_folder(run_dir: Path, layer: int, judged_on: tuple[str, str | None],
     folder, (name, data_dir) = run_dir / "evaluation" / (f"layer{layer}" if layer else ""), judged_on
     kind, _, rest = name.partition(":")
     dataset, default = pretrained_on.judged_on
-    if name == dataset and (kind != "folder" or data_dir == default):
+    moved = name == dataset and data_dir and default and Path(data_dir).resolve() != Path(default).resolve()
+    if name == dataset and not moved and (kind != "folder" or data_dir == default or (data_dir and default)):
         return folder
-    if place := {"folder": data_dir, "records": rest}.get(kind):
+    if place := {"folder": data_dir, "records": rest}.get(kind) or (moved and data_dir):
         path = Path(place).resolve()
         digest = hashlib.sha256(str(path).encode(errors="surrogateescape")).hexdigest()
         return folder / f"{re.sub('[^A-Za-z0-9._-]', '_', path.name)}-{digest[:6]}"  # two folders may have one name

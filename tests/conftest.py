@@ -45,7 +45,7 @@ def tiny_run(tmp_path_factory, run_python) -> Path:
     """The folder of a run of one step on the patterns; tests read it, and write below `evaluation/` only."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     flags = ["--dataset=patterns", "--encoder=resnet18", "--width=0.0625", "--batch_size=64", "--epochs=1",
-             "--max_steps=1", "--warmup_epochs=0"]  # fmt: skip
+             "--max_steps=1", "--warmup_epochs=0", "--augmentations=crop,flip"]  # fmt: skip
     result = run_python("train.py", *flags, f"--run_dir={folder}")
     assert result.returncode == 0, result.stderr
     return folder

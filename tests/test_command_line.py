@@ -1,16 +1,11 @@
 """What a user sees: each in a process of its own."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from simclr_tf.config import MODES, Config
-from tests.conftest import ROOT
-
-TINY = ["--dataset=patterns", "--encoder=resnet18", "--width=0.0625", "--batch_size=32", "--epochs=1", "--max_steps=2"]
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +42,7 @@ def only_line(result):
         (["train.py", "--run_dir=docs", "--overwrite"], "--overwrite deletes only the folder of a run"),
         (["train.py", "--encoder=nosuchmod:f"], "--encoder names a module that cannot be found"),
         (["train.py", "--flagfile=recipe:nonsense"], "takes one of cifar10_cpu"),
+        (["train.py", "--dataset=patterns", "--on_collapse=stop"], "--on_collapse=stop needs --monitor_every"),
         (["train.py", "--resume"], "--resume needs --run_dir"),
         (["train.py", "--flagfile=nonsense.cfg"], "nonsense.cfg"),
         (["train.py", "cifar10"], "Expected flags only"),
@@ -88,47 +84,14 @@ def test_a_run_without_checkpoint_or_data_is_refused_before_tensorflow(run_pytho
     assert "--dataset=folder needs --data_dir" in only_line(run_python(*words, "--dataset=folder", **environ))
 
 
-def test_tpu_without_one(run_python):
-    line = only_line(run_python("train.py", "--strategy=tpu", "--batch_size=1024"))
-    assert "requirements-tpu.txt" in line and "--tpu" in line
-
-
-def test_the_same_folder_is_not_trained_in_twice(run_python, tmp_path):
-    holder = subprocess.Popen(
-        [sys.executable, "-c", "import sys, time; from simclr_tf.training.run_folder import open_run_dir;"
-         "open_run_dir(sys.argv[1], 'x', False, False); print('open', flush=True); time.sleep(600)", str(tmp_path)],
-        cwd=ROOT, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        assert holder.stdout.readline() == "open\n"
-        line = only_line(run_python("train.py", *TINY, f"--run_dir={tmp_path}"))
-        assert "Another process is training in this --run_dir" in line
-    finally:
-        holder.kill()
-        holder.wait()
-
-
 def test_a_run_notices_that_its_folder_is_gone(run_python, tmp_path):
     code = (
         "import shutil, sys\nfrom simclr_tf.config import Config\nfrom simclr_tf.tasks import pretrain, simclr\n"
         "step = simclr.SimCLR.test_step\n"
         "simclr.SimCLR.test_step = lambda *a: (shutil.rmtree(sys.argv[1], ignore_errors=True), step(*a))[1]\n"
-        "pretrain.pretrain(Config.of(dataset='patterns', encoder='resnet18', width=0.0625, batch_size=32, epochs=2,\n"
-        "                            max_steps=2, run_dir=sys.argv[1]))\n"
+        "pretrain.pretrain(Config.of(dataset='patterns', encoder='tests.tiny:encoder', augmentations='flip',\n"
+        "                            batch_size=32, epochs=2, max_steps=2, run_dir=sys.argv[1]))\n"
     )
     result = run_python("-c", code, tmp_path / "run")
     assert "FileNotFoundError: The folder of the run was deleted or moved" in result.stderr
     assert not (tmp_path / "run" / "config.json").exists()
-
-
-def test_nothing_is_written_when_the_data_is_wrong(run_python, tmp_path):
-    line = only_line(
-        run_python("train.py", f"--data_dir={tmp_path / 'a' / 'b'}", f"--run_dir={tmp_path / 'run'}"),
-    )
-    assert "data_dir" in line and not (tmp_path / "run").exists()
-
-
-def test_foreign_folder_is_left_alone(run_python, tmp_path):
-    (tmp_path / "thesis.tex").write_text("precious")
-    line = only_line(run_python("train.py", "--dataset=patterns", f"--run_dir={tmp_path}", "--overwrite"))
-    assert "--overwrite" in line and (tmp_path / "thesis.tex").read_text() == "precious"

@@ -47,6 +47,7 @@ def test_order_is_a_permutation_an_epoch_and_can_be_entered_anywhere():
 
 
 @pytest.mark.skipif(not HAS_XLA, reason="no XLA for this CPU")
+@pytest.mark.slow
 def test_there_and_back(tmp_path):
     bundle = tmp_path / "bundle"
     command = [sys.executable, "-m", "benchmarks.gpu_bundle", "lower", f"--bundle={bundle}", "--", *FLAGS]

@@ -68,7 +68,14 @@ def test_wheel_and_sdist_hold_the_library_its_commands_and_recipes(built):
 
 
 def test_the_installed_commands_train_judge_and_embed(installed, tmp_path):
-    recipe = ["--flagfile=recipe:demo", "--width=0.0625", "--batch_size=32", "--max_steps=2", "--run_dir=run"]
+    recipe = [
+        "--flagfile=recipe:demo",
+        "--width=0.0625",
+        "--augmentations=flip",
+        "--batch_size=32",
+        "--max_steps=2",
+        "--run_dir=run",
+    ]
     output = call(installed / "simclr-train", *recipe, cwd=tmp_path)
     assert "epoch 1/6  step 2 " in output
     assert "knn probe on patterns" in call(installed / "simclr-evaluate", "--run_dir=run", "--mode=knn", cwd=tmp_path)

@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from tests.conftest import ROOT
 
 BLOCKS = re.findall(
@@ -15,6 +17,7 @@ def test_pretraining_takes_about_twenty_lines():
     assert len(lines) <= TRAINING
 
 
+@pytest.mark.slow
 def test_the_examples_run_and_pretraining_helps(run_python, tmp_path):
     path = tmp_path / "page.py"
     path.write_text(f"import os; os.chdir({str(tmp_path)!r})\n" + "\n".join(BLOCKS))

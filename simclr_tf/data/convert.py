@@ -17,7 +17,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from PIL import Image, ImageOps
 
 from simclr_tf.data.folder import FileImages, load_folder
 from simclr_tf.data.source import CORES, Dataset, Split
-from simclr_tf.files import replacing, write_json
+from simclr_tf.files import alone_in, replacing, write_json
 from simclr_tf.progress import progress
 
 QUALITY = 95  # of a JPEG that is saved anew
@@ -60,6 +60,14 @@ def convert(folder: str | Path, records: str | Path, shard_mib: int = 128, max_s
     splits = {"train": dataset.train} | ({"test": dataset.test} if dataset.test else {})
     plan: dict[str, Any] = {"shard_mib": shard_mib, "max_side": max_side}
     plan |= {name: split.images.stamp() for name, split in splits.items()}
+    target.mkdir(parents=True, exist_ok=True)
+    with alone_in(target):
+        _write(dataset, splits, plan, target)
+    return list(dataset.notes)
+
+
+def _write(dataset: Dataset, splits: Mapping[str, Split], plan: dict[str, Any], target: Path) -> None:
+    """Writes the shards of a plan that are not there yet."""
     done: dict[str, Any] = {"plan": plan, "shards": {}}
     if (target / LIST).exists():
         done = json.loads((target / LIST).read_text())
@@ -75,8 +83,7 @@ def convert(folder: str | Path, records: str | Path, shard_mib: int = 128, max_s
     for path in filter(_left_by_a_kill, target.glob("*")):
         path.unlink()
     for name, split in splits.items():
-        _write_split(name, split, dataset, target, shard_mib, max_side, done)
-    return list(dataset.notes)
+        _write_split(name, split, dataset, target, done)
 
 
 def _left_by_a_kill(path: Path) -> bool:
@@ -84,9 +91,8 @@ def _left_by_a_kill(path: Path) -> bool:
     return path.name.startswith((".train-", ".test-")) and path.suffix == ".tmp"
 
 
-def _write_split(
-    name: str, split: Split, dataset: Dataset, target: Path, shard_mib: int, max_side: int | None, done: dict[str, Any]
-) -> None:
+def _write_split(name: str, split: Split, dataset: Dataset, target: Path, done: dict[str, Any]) -> None:
+    shard_mib, max_side = done["plan"]["shard_mib"], done["plan"]["max_side"]
     if not isinstance(split.images, FileImages):
         raise ValueError(f"Expected files. Received: {type(split.images).__name__}")
     paths, root = split.images.paths, split.images.root
@@ -119,6 +125,13 @@ def _examples(
             yield from threads.map(lambda file: _example(file, names, max_side), chosen[start : start + at_a_time])
 
 
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """The upper eight of 16 bits, as TensorFlow reads them; Pillow would clip instead."""
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+
+
 def _example(file: tuple[str, str, int], names: Sequence[str], max_side: int | None) -> bytes:
     path, name, label = file
     contents = Path(path).read_bytes()
@@ -126,7 +139,7 @@ def _example(file: tuple[str, str, int], names: Sequence[str], max_side: int | N
         with Image.open(io.BytesIO(contents)) as image:
             kind, (width, height) = image.format or "", image.size
             if max_side and max(width, height) > max_side:
-                upright = ImageOps.exif_transpose(image).convert("RGB")
+                upright = _eight_bits(ImageOps.exif_transpose(image)).convert("RGB")
                 upright.thumbnail((max_side, max_side), Image.Resampling.BICUBIC, reducing_gap=None)
                 kind, (width, height), saved = "JPEG", upright.size, io.BytesIO()
                 upright.save(saved, kind, quality=QUALITY)

@@ -151,7 +151,7 @@ def _complete(file: IO[bytes], kind: str) -> bool:
         return int.from_bytes(file.read(4), "little") + 8 * (kind == "WEBP") <= size
     if kind == "GIF":
         return tail.rstrip(b"\0").endswith(b";")
-    return (b"\xff\xd9" if kind == "JPEG" else b"IEND") in tail
+    return (b"\xff\xd9" if kind in ("JPEG", "MPO") else b"IEND") in tail  # MPO: JPEGs of some phones
 
 
 def _stat(path: str) -> tuple[int, int]:

@@ -228,10 +228,11 @@ def _share(batches: tf.data.Dataset, batch_size: int, context: tf.distribute.Inp
 
 
 def read_batch(
-    split: Split, indices: np.ndarray, step: int, cuts: Cuts | None = None, labels: bool = False
-) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
+    split: Split, indices: np.ndarray, step: int, cuts: Cuts | None = None, labels: bool = False,
+    damaged: Damaged | None = None,
+) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:  # fmt: skip
     """The batch of `one_batch`, eagerly."""
-    return one_batch(split, indices, step, cuts, labels).get_single_element()
+    return one_batch(split, indices, step, cuts, labels, damaged).get_single_element()
 
 
 def one_batch(

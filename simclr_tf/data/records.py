@@ -174,10 +174,24 @@ def load_records(name: str, image_size: int) -> Dataset:
     if not paths:
         raise ValueError(f"Expected a pattern of TFRecord files. Received: {pattern}, which matches none")
     kinds = {kind: [p for p in paths if re.match(kind, os.path.basename(p), re.I)] for kind in ("train", "test", "val")}
-    train, test = (kinds["train"], kinds["test"] or kinds["val"]) if kinds["train"] else (paths, [])
-    unread = len(paths) - len(train) - len(test)
+    train = kinds["train"] or paths
+    tests = [kinds[kind] for kind in ("test", "val") if kinds["train"] and kinds[kind]]
+    unread = len(paths) - len(train) - sum(map(len, tests))
     notes = [f"records: {unread} of {len(paths)} files are neither for training nor for testing"] if unread else []
-    return dataset_of("records", train, [test] if test else [], image_size, Keys(), None, notes)
+    return dataset_of("records", train, tests, image_size, Keys(), None, notes + _incomplete(paths))
+
+
+def _incomplete(paths: Sequence[str]) -> list[str]:
+    """A note for each set of shards of which some are missing, by names like train-00000-of-00010."""
+    found: dict[tuple[str, str], int] = {}
+    for path in paths:
+        if match := re.match(r"(.*?)-\d+-of-(\d+)", os.path.basename(path)):
+            found[match.groups()] = found.get(match.groups(), 0) + 1  # type: ignore[index, arg-type]
+    return [
+        f"records: of the {int(count)} shards {name}-*-of-{count}, only {there} are there"
+        for (name, count), there in found.items()
+        if there < int(count)
+    ]
 
 
 def dataset_of(

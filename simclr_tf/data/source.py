@@ -339,6 +339,14 @@ class Dataset:
         return None if self.class_names is None else len(self.class_names)
 
 
+def readable(split: Split, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Those of some rows of a split whose images can be decoded, and these, uint8 (N, H, W, C)."""
+    if not isinstance(split.images, EncodedImages):
+        return rows, split.take(rows).array()
+    images, read = split.images.take(rows).each()
+    return rows[read], images[read]
+
+
 def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
     """Sets a part of a split aside, every class in proportion.
 

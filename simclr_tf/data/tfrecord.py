@@ -80,7 +80,15 @@ def uncompressed(path: str) -> str:
 def _unpack(file: IO[bytes], copy: IO[bytes]) -> None:
     unpack = zlib.decompressobj(wbits=47)  # gzip or zlib, whichever it is
     while part := file.read(2**20):
-        copy.write(unpack.decompress(part))
+        while part:
+            if unpack.eof:  # a file may be several, one after the other, and end with zeros
+                if not (part := part.lstrip(b"\0")):
+                    break
+                unpack = zlib.decompressobj(wbits=47)
+            copy.write(unpack.decompress(part))
+            part = unpack.unused_data
+    if not unpack.eof:
+        raise zlib.error("cut off")
 
 
 def cached(path: str, write: Callable[[IO[bytes]], None]) -> str:
@@ -91,7 +99,7 @@ def cached(path: str, write: Callable[[IO[bytes]], None]) -> str:
         write: Function that writes the copy into a binary file.
     """
     known = hashlib.sha256(repr((path, *stat(path))).encode(errors="surrogateescape")).hexdigest()[:24]
-    copy = cache_folder() / "unpacked" / f"{known}-{os.path.basename(path)}"
+    copy = cache_folder() / "unpacked" / known / os.path.basename(path)  # the name is part of a fingerprint
     if not copy.exists():
         with replacing(copy) as file:
             write(file)

@@ -12,7 +12,7 @@ import numpy as np
 
 from simclr_tf import encoders, files
 from simclr_tf.config import Config, Embed
-from simclr_tf.data.folder import image_paths
+from simclr_tf.data.folder import image_paths, printable
 from simclr_tf.data.source import Dataset
 from simclr_tf.evaluation.features import extract_batches, extract_files
 from simclr_tf.evaluation.probing import open_data
@@ -115,7 +115,7 @@ def _parquet(file: IO[bytes], columns: Sequence[str], dimensions: int) -> Iterat
 
         def write(words: Words, h: np.ndarray) -> None:
             rows = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(h.ravel()), dimensions)
-            texts = [pyarrow.array(words[column], pyarrow.string()) for column in columns]
+            texts = [pyarrow.array(list(map(printable, words[column])), pyarrow.string()) for column in columns]
             writer.write_table(pyarrow.table([*texts, rows], schema=schema))
 
         yield write

@@ -47,6 +47,7 @@ def run(run_dir: Path, config: Config, settings: Export) -> list[Path]:
         if name in NEEDS and importlib.util.find_spec(NEEDS[name].replace("-", "_")) is None:
             pip = f"pip install {NEEDS[name]}"
             raise ValueError(f"`format={name}` needs {NEEDS[name]}: `{pip}`. Received: none installed")
+    trained = _trained(run_dir, config)
     # In float32, whatever the run computed in: where it is loaded, the hardware may not support a lower precision.
     encoder = encoders.load_encoder(run_dir, settings.layer, precision="float32")
     suffix = f"_layer{settings.layer}" if settings.layer else ""
@@ -64,7 +65,7 @@ def run(run_dir: Path, config: Config, settings: Export) -> list[Path]:
         else:
             print(path, flush=True)
     card = run_dir / f"MODEL_CARD{suffix}.md"
-    files.write_text(card, _card(run_dir, config, encoder, classifier, record, written, measured))
+    files.write_text(card, _card(run_dir, config, trained, encoder, classifier, record, written, measured))
     print(card)
     return [*(run_dir / file for file in written.values()), card]
 
@@ -146,18 +147,18 @@ def _trained(run_dir: Path, config: Config) -> str:
 
 
 def _card(
-    run_dir: Path, config: Config, encoder: keras.Model, classifier: LinearClassifier | None, judged: dict[str, Any],
-    written: dict[str, str], measured: dict[str, str],
+    run_dir: Path, config: Config, trained: str, encoder: keras.Model, classifier: LinearClassifier | None,
+    judged: dict[str, Any], written: dict[str, str], measured: dict[str, str],
 ) -> str:  # fmt: skip
     """The text of MODEL_CARD.md; it reports measurements of these weights only."""
     digest = encoders.weights_digest(encoder)
     paths = sorted((run_dir / "evaluation").rglob("*.json"))
     records = [json.loads(path.read_text()) for path in paths if path.stem in ("knn", "linear", "linear_sgd")]
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    settings = config.replace("data", data_dir=None).to_dict()
+    settings = config.replace("data", data_dir=None, judge_data_dir=None).to_dict()
     del settings["output"], settings["hardware"]
     return environment.from_string(CARD.read_text()).render(
-        name=run_dir.resolve().name, config=config, trained=_trained(run_dir, config),
+        name=run_dir.resolve().name, config=config, trained=trained,
         settings=json.dumps(settings, indent=2),
         shape=encoder.input_shape[1:], dimensions=encoder.output_shape[-1], parameters=encoder.count_params(),
         digest=digest, classifier=classifier, judged=judged, written=written, measured=measured,

@@ -19,6 +19,8 @@ from simclr_tf.files import replacing
 from simclr_tf.networks.folding import folded
 from simclr_tf.progress import progress
 
+VERSION = 1  # of kept features: another one where the same images would be read differently
+
 
 @tf.function
 def represent(encoder: keras.Model, images: tf.Tensor) -> tf.Tensor:
@@ -82,7 +84,7 @@ def extract_once(encoder: keras.Model, split: Split, folder: Path) -> np.ndarray
         float32 (N, D).
     """
     weights = weights_digest(encoder)[:16]
-    path = folder / f"{weights}-{split.images.stamp()[:16]}.npy"
+    path = folder / f"{weights}-{split.images.stamp()[:16]}-v{VERSION}.npy"
     if path.exists():
         try:
             kept = np.load(path, allow_pickle=False)

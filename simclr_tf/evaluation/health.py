@@ -61,8 +61,8 @@ def run(run_dir: Path, config: Config, settings: Report) -> dict[str, Any]:
         "trained": dataclasses.asdict(trained.geometry), "untrained": dataclasses.asdict(untrained.geometry),
     }  # fmt: skip
     folder = run_dir / "evaluation"
-    files.write_json(folder / "report.json", record)
     page = _page(run_dir, record, trained, untrained, seen, pixels, images.labels, dataset.class_names)
+    files.write_json(folder / "report.json", record)
     files.write_text(folder / "report.html", page)
     print(f"{word}: {advice}\n{folder / 'report.html'}")
     return record
@@ -112,7 +112,7 @@ def _page(
     agreement = np.sum(unit(trained.first) * unit(trained.second), axis=1)
     order = np.argsort(agreement)
     pictures = {
-        "Loss": _drawn(loss_figure(run_dir / "metrics.csv")),
+        "Loss": _drawn(loss_figure(run_dir / "metrics.csv")) if (run_dir / "metrics.csv").exists() else "",
         "Similarities of projections": _similarities(trained, untrained),
         "Singular values of h": _singular_values(trained, untrained),
         f"Map of h ({'UMAP' if importlib.util.find_spec('umap') else 't-SNE'})": _map(trained.h, labels, class_names),
@@ -120,7 +120,8 @@ def _page(
         "Hardest positives: pairs of views that the projections match worst": _pairs(seen, order[: 2 * SHOWN]),
         "Easiest positives": _pairs(seen, order[::-1][: 2 * SHOWN]),
     }
-    environment = json.loads((run_dir / "environment.json").read_text())
+    found = run_dir / "environment.json"  # a run that came back from another program has none
+    environment = json.loads(found.read_text()) if found.exists() else {}
     settings = json.loads((run_dir / "config.json").read_text())
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(TEMPLATE.read_text())
     return template.render(
@@ -205,8 +206,13 @@ def _map(h: np.ndarray, labels: np.ndarray | None, class_names) -> str:
         for label, name in enumerate(class_names):
             mine = places[labels == label]
             color = [*figures.COLORS, "#999999", "#882255"][label % 10]
-            axes.scatter(*mine.T, s=6, color=color, label=name if len(name) < 20 else f"{name[:19]}…")
-        axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), labelcolor=figures.INK)
+            # Matplotlib leaves out a label that begins with "_".
+            axes.scatter(*mine.T, s=6, color=color, label=f" {name}" if len(name) < 20 else f" {name[:19]}…")
+        legend = axes.legend(
+            frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), labelcolor=figures.INK
+        )
+        for text in legend.get_texts():
+            text.set_parse_math(False)
     return _drawn(figure)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from simclr_tf import encoders, figures, files
 from simclr_tf.config import Config, Neighbors
-from simclr_tf.data.folder import decoded, image_paths
+from simclr_tf.data.folder import decoded, image_paths, printable
 from simclr_tf.evaluation.features import extract_files
 from simclr_tf.inspect.nearest import nearest
 from simclr_tf.preflight import results_folder
@@ -27,7 +27,7 @@ def run(run_dir: Path, config: Config, settings: Neighbors) -> Path:
     encoder = encoders.load_encoder(run_dir, settings.layer)
     size = encoder.input_shape[1]
     queries = image_paths(settings.places)
-    searched = image_paths(settings.searched)
+    searched = list({os.path.realpath(name): name for name in image_paths(settings.searched)}.values())  # once each
     bank_files, bank = _features(encoder, searched, size, settings.max_bad_files)
     query_files, features = _features(encoder, queries, size, settings.max_bad_files)
     k = min(settings.nearest, len(bank_files))
@@ -62,4 +62,4 @@ def _draw(rows: list[tuple[str, list[tuple[str, float]]]], out: Path) -> None:
     blank = np.full((SIDE, SIDE, 3), 255, np.uint8)
     picture = [np.stack([images.get(name, blank) for name in row] + [blank] * (width - len(row))) for row in names]
     titles = ["query", *map(str, range(1, width))]
-    figures.image_grid(picture, [Path(query).name[:24] for query, _ in rows], out, 1, titles)
+    figures.image_grid(picture, [printable(Path(query).name)[:24] for query, _ in rows], out, 1, titles)

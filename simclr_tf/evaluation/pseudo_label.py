@@ -137,8 +137,9 @@ def _write_issues(encoder, split: Split, name: str, class_names, path: Path) -> 
 
     rows, labels = extract(encoder, split), labels_of(split, name)
     probabilities = np.zeros((len(labels), len(class_names)))
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(rows, labels)
-    for seen, unseen in progress(folds, "doubting labels", FOLDS):
+    number = min(FOLDS, int(np.bincount(labels).max()))  # more than a class has images are refused
+    folds = StratifiedKFold(number, shuffle=True, random_state=0).split(rows, labels)
+    for seen, unseen in progress(folds, "doubting labels", number):
         held = np.arange(len(seen)) % FOLDS == 0
         train, validation, test = (Labeled(rows[part], labels[part]) for part in (seen[~held], seen[held], unseen))
         classifier = fit(Features(train, validation, test, len(class_names)))

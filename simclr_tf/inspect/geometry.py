@@ -21,11 +21,14 @@ def alignment(first: np.ndarray, second: np.ndarray) -> float:
 def uniformity(rows: np.ndarray) -> float:
     """Logarithm of the mean Gaussian potential exp(-2 |a - b|^2) of all pairs on the unit sphere; lower is more uniform.
 
-    0 if all are alike, about -4 if they are spread evenly. Reference: Wang and Isola, 2020, equation 6 with t = 2.
+    0 if all are alike, or there is only one row; about -4 if they are spread evenly. Reference: Wang and Isola, 2020,
+    equation 6 with t = 2.
 
     Args:
         rows: Projections, float (N, D).
     """
+    if len(rows) < 2:
+        return 0.0
     similarities = _pairs(unit(rows))
     return float(np.log(np.mean(np.exp(4 * similarities - 4))))  # |a - b|^2 = 2 - 2 ab
 

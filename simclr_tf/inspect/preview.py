@@ -13,7 +13,7 @@ from simclr_tf.augment import TwoViews, make_views
 from simclr_tf.augment.base import Augmentation, to_float
 from simclr_tf.config import Config
 from simclr_tf.data.pipeline import read_batch
-from simclr_tf.data.source import Dataset, Split
+from simclr_tf.data.source import Dataset, Split, readable
 
 # An operator of strength t in (0, 1], and one number used for all draws of an image; None draws them at random.
 _Row = tuple[Callable[[float], Augmentation], float | None]
@@ -73,9 +73,9 @@ def preview(config: Config, folder: str | Path = "preview") -> list[Path]:
 
 
 def some_images(dataset: Dataset, count: int) -> Split:
-    """Training images evenly spaced through the data set."""
+    """Training images evenly spaced through the data set; damaged ones are left out."""
     indices = np.linspace(0, len(dataset.train) - 1, min(count, len(dataset.train))).astype(np.int64)
-    return dataset.train.take(indices)
+    return dataset.train.take(readable(dataset.train, indices)[0])
 
 
 def draw_views(views: TwoViews, images: Split, out: Path, scale: int) -> None:

@@ -61,7 +61,7 @@ def train_and_judge(
     train, validation, test = judged_splits(dataset, config.data.validation_fraction, config.training.seed)
     part = labeled_part(train, settings.label_fraction, settings.seed)
     folder = results_folder(run_dir, settings.layer, (name, data_dir), config.data) / settings.name(mode)
-    training = training_settings(config, settings, len(part), folder)
+    training = training_settings(config, settings, len(part), folder, strategy.num_replicas_in_sync)
     # With few images, an epoch is a step or two, and the validation after it would take most of the time.
     watched = validation if len(part) >= len(validation) else None
     classes, make_encoder = len(dataset.class_names or ()), partial(load, settings.layer)
@@ -86,9 +86,9 @@ def _on_devices(config: Config, settings: Trained) -> Config:
     return config.replace("hardware", strategy=settings.strategy, logical_cpus=1, data_service=None)
 
 
-def training_settings(config: Config, settings: Finetune, images: int, folder: Path) -> Config:
+def training_settings(config: Config, settings: Finetune, images: int, folder: Path, replicas: int = 1) -> Config:
     """The settings of the training, made of those of the pretraining and of the protocol."""
-    batch = min(settings.batch_size, images)
+    batch = min(settings.batch_size, images // replicas * replicas or images)
     usual = next((epochs for part, epochs in EPOCHS.items() if settings.label_fraction <= part), EPOCHS[0.1])
     epochs = settings.epochs or max(usual, round(STEPS / (images // batch)))
     views = (

@@ -43,8 +43,6 @@ def run(run_dir: Path, config: Config, settings: Transfer) -> dict[str, Any] | N
     encoder = encoders.load_encoder(run_dir, settings.layer)
     path, digest = folder.with_suffix(".json"), encoders.weights_digest(encoder)
     record: dict[str, Any] = {"mode": "transfer", "encoder_digest": digest, "targets": {}}
-    if path.exists() and (kept := json.loads(path.read_text())).get("encoder_digest") == digest:
-        record["targets"] = kept["targets"]  # others, of the same encoder
     chief = True
     for target in settings.each:
         name, data_dir = split_target(target)
@@ -53,7 +51,7 @@ def run(run_dir: Path, config: Config, settings: Transfer) -> dict[str, Any] | N
         train, validation, test = (Labeled(extract(encoder, split), labels_of(split, target)) for split in splits)
         linear = linear_probe(Features(train, validation, test, len(dataset.class_names or ())))
         place = folder / re.sub(r"[^\w.]+", "_", target)
-        tuned = _finetuned(run_dir, config, settings, strategy, dataset, splits, place)
+        tuned = _finetuned(run_dir, config, settings, strategy, dataset, splits, place, digest)
         if tuned is None:
             chief = False
             continue
@@ -61,6 +59,8 @@ def run(run_dir: Path, config: Config, settings: Transfer) -> dict[str, Any] | N
         print(f"{target}: linear {linear.top1:.1%}, fine-tuned {tuned.top1:.1%}", flush=True)
     if not chief:
         return None
+    if path.exists() and (kept := json.loads(path.read_text())).get("encoder_digest") == digest:
+        record["targets"] = kept["targets"] | record["targets"]  # others, of the same encoder
     files.write_json(path, record)
     Console().print(_table(record["targets"]))
     print(path)
@@ -69,7 +69,7 @@ def run(run_dir: Path, config: Config, settings: Transfer) -> dict[str, Any] | N
 
 def _finetuned(
     run_dir: Path, config: Config, settings: Transfer, strategy: tf.distribute.Strategy, dataset: Dataset, splits,
-    place: Path,
+    place: Path, digest: str,
 ) -> Result | None:  # fmt: skip
     """The result on the test images at the rate with the best accuracy on the validation images."""
     train, validation, test = splits
@@ -79,11 +79,14 @@ def _finetuned(
     for rate in RATES:
         tuning = Finetune(learning_rate=rate, epochs=settings.epochs, batch_size=settings.batch_size, seed=settings.seed,
                           strategy=settings.strategy, layer=settings.layer)  # fmt: skip
-        training = training_settings(config, tuning, len(train), place / f"finetune-rate{rate:g}-seed{settings.seed}")
+        kept = place / f"finetune-rate{rate:g}-seed{settings.seed}"
+        training = training_settings(config, tuning, len(train), kept, strategy.num_replicas_in_sync)
         load = partial(encoders.load_encoder, run_dir, settings.layer)
-        model, _, chief = classify(training, strategy, train, validation, classes, load)
+        model, began_with, chief = classify(training, strategy, train, validation, classes, load)
         if not chief:
             continue
+        if began_with != digest:
+            raise ValueError(f"The run has been trained further meanwhile: start again. Received: {run_dir}")
         labels = labels_of(validation, dataset.name)
         tried[f"{rate:g}"] = accuracy = judge(logits(model, validation), labels, len(train), {}).top1
         chosen = {"learning_rate": rate, "epochs": training.training.epochs, "validation_top1": tried}

@@ -44,12 +44,15 @@ def execute(trials: Sequence[Trial], commands: Commands, places: Sequence[Enviro
 
     def work(place: Environment) -> Generator[None, None, None]:
         for group in waiting:
-            for trial in group:
+            for number, trial in enumerate(group):
                 try:
                     if trial.state() != "done":  # another one may have had the same record
                         yield from _run(trial, commands(trial), place)
                     ended.append((trial, None))
                 except OSError as error:
+                    if trial.state() in ("begun", "to do"):  # the others judge the same run, which did not come about
+                        ended.extend((each, error) for each in group[number:])
+                        break
                     ended.append((trial, error))
 
     workers = [work(place) for place in places]
@@ -86,6 +89,8 @@ def _run(trial: Trial, commands: Mapping[str, Sequence[str]], place: Environment
         if process.returncode:
             lines = [line for line in trial.log.read_text(errors="replace").split("\n") if line.strip()]
             raise ChildProcessError(f"{(lines or ['it printed nothing'])[-1]} (exit code {process.returncode})")
-        usage[f"{step}_seconds"] = round(time.perf_counter() - begin, 1)
-        usage[f"{step}_mib"] = round(ended[2].ru_maxrss / 1024)
+        # A run may be judged in several ways, each a trial with a record of its own.
+        spent = usage if step == "train" else usage.setdefault(trial.judged_as, {})
+        spent[f"{step}_seconds"] = round(time.perf_counter() - begin, 1)
+        spent[f"{step}_mib"] = round(ended[2].ru_maxrss / 1024)
         write_json(trial.folder / "study.json", usage)  # after each: the next one may be interrupted

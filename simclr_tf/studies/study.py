@@ -174,8 +174,13 @@ class Trial:
             return "trained"
         return "begun" if (self.folder / "config.json").exists() else "to do"
 
+    @property
+    def judged_as(self) -> str:
+        """The record's place in the run's folder."""
+        return self.record.relative_to(self.folder).as_posix()
+
     def usage(self) -> dict[str, Any]:
-        """Seconds and memory, as recorded by `execution`; empty for a run by other means."""
+        """Seconds and memory, as recorded by `execution`, those of each judgment apart; empty for a run by other means."""
         path = self.folder / "study.json"
         return json.loads(path.read_text()) if path.exists() else {}
 
@@ -189,7 +194,8 @@ class Trial:
             **record,
             "top1": reduce(getitem, self.judgment.keys, record),
             **last,
-            **self.usage(),
+            **(usage := self.usage()),
+            **usage.get(self.judged_as, {}),
             "train_loss": last["loss"],
         }
         if found.get("whole") is False:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from simclr_tf import distribution, preflight
 from simclr_tf.config import Config
+from simclr_tf.data.damaged import tolerating
 from simclr_tf.data.pipeline import naming_lost_images, training_batches
 from simclr_tf.data.source import EncodedImages, Split
 from simclr_tf.optimizers import make_optimizer
@@ -50,7 +51,10 @@ def input_report(config: Config, seconds: float = SECONDS) -> str:
         model.compile(optimizer, jit_compile=engine.whole_step_compiled(strategy))
     cuts = model.views.cuts() if train.larger else None
     service = config.hardware.data_service
-    batches = iter(training_batches(train, training.batch_size, training.seed, cuts=cuts, data_service=service))
+    damaged = tolerating(train, config.output.bad_files)
+    batches = iter(
+        training_batches(train, training.batch_size, training.seed, cuts=cuts, damaged=damaged, data_service=service)
+    )
     first = next(batches)
     read = _rate(lambda: next(batches), training.batch_size, seconds)
     share = first[: training.batch_size // strategy.num_replicas_in_sync]

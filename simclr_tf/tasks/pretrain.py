@@ -10,7 +10,7 @@ from simclr_tf import data, distribution, encoders, figures, preflight
 from simclr_tf.augment import TwoViews, make_views
 from simclr_tf.config import Config
 from simclr_tf.data.pipeline import Cuts, read_batch
-from simclr_tf.data.source import Dataset, EncodedImages, Split, hold_out, part_of
+from simclr_tf.data.source import Dataset, Split, hold_out, part_of, readable
 from simclr_tf.inspect import curves
 from simclr_tf.inspect.summary import summary
 from simclr_tf.objectives import make_objective
@@ -19,7 +19,7 @@ from simclr_tf.tasks import monitor
 from simclr_tf.tasks.initial import take_over
 from simclr_tf.tasks.resolutions import Resolutions
 from simclr_tf.tasks.simclr import SimCLR
-from simclr_tf.training import engine
+from simclr_tf.training import checkpoints, engine
 from simclr_tf.training.epoch_log import EpochLog
 
 MEASURES = {
@@ -111,8 +111,13 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
         callbacks.append(monitor.Monitor(watched, known, every, stop, temperature, folder, boxes, bad))
     run.fit(model, callbacks, cuts, cuts)
     if run.chief:
-        curves.loss_curves(folder / "metrics.csv", folder / "plots" / "loss.png")
-        exported = encoders.export_run(folder)
+        if (folder / "metrics.csv").exists():  # an epoch is complete
+            curves.loss_curves(folder / "metrics.csv", folder / "plots" / "loss.png")
+        exported, saved = folder / "encoder", checkpoints.newest(folder / "checkpoints")
+        model_file = exported / "saved_model.pb"
+        # Of a run that had nothing left to train, the export may have a classifier in it by now.
+        if not saved or not model_file.exists() or model_file.stat().st_mtime < saved.path.stat().st_mtime:
+            encoders.export_run(folder)
         print(f"done     encoder in {exported}, loss curve in {folder / 'plots' / 'loss.png'}", flush=True)
     run.close()
     return folder
@@ -164,12 +169,7 @@ def build_model(config: Config, image_shape: tuple[int, int, int]) -> SimCLR:
 
 def _show_views(views: TwoViews, train: Split, cuts: Cuts | None, log: EpochLog, folder: Path, count: int = 12) -> None:
     """A picture of what the encoder will see: originals, and the two views of each."""
-    shown = np.arange(min(count, len(train)))
-    if isinstance(train.images, EncodedImages):  # some may be damaged, which the run tolerates
-        originals, read = train.images.take(shown).each()
-        shown, originals = shown[read], originals[read]
-    else:
-        originals = train.take(shown).array()
+    shown, originals = readable(train, np.arange(min(count, len(train))))
     if not len(shown):
         return
     views = TwoViews.from_config(views.get_config() | {"compiled": False})  # to compile them takes seconds

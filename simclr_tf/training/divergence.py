@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_tf import files
+from simclr_tf.data.damaged import tolerating
 from simclr_tf.data.pipeline import Cuts, batch_indices, read_batch
 from simclr_tf.data.source import Split, StreamImages
 from simclr_tf.training.checkpoints import Position
@@ -89,7 +90,8 @@ class Divergence(keras.callbacks.Callback):
             indices = batch_indices(len(self._train), self._batch_size, self._seed, self._epoch, self._step - 1)
             # No update was made, so the gradients can be computed again, provided that one device holds the whole batch.
             if hasattr(self.model, "gradients") and self.model.distribute_strategy.num_replicas_in_sync == 1:
-                data = read_batch(self._train, indices, step, self._cuts, self._labels)
+                damaged = tolerating(self._train, lambda images: images)  # what the run tolerated
+                data = read_batch(self._train, indices, step, self._cuts, self._labels, damaged)
                 measured, gradients = self.model.gradients(data, tf.constant(step, tf.int64))
                 loss = _plain(scalar(measured[0]))
                 for variable, gradient in zip(self.model.trainable_variables, gradients, strict=True):

@@ -113,6 +113,7 @@ class Run:
         self.chief = distribution.is_chief(strategy)
         self.folder = Path()
         output = settings.output
+        self._there = self._checkpoints()
         self._saved = checkpoints.newest(Path(output.run_dir or "") / "checkpoints") if output.resume else None
         self._images = {"count": len(train), "fingerprint": train.images.fingerprint()}
         if self._saved:
@@ -161,6 +162,8 @@ class Run:
         if not self.chief:
             return []
         self.folder = run_folder.open_run_dir(output.run_dir, name, output.overwrite, output.resume)
+        if output.resume and self._checkpoints() != self._there:
+            raise ValueError(f"Another process went on with this run meanwhile: start again. Received: {self.folder}")
         files.write_json(self.folder / "config.json", self._settings.to_dict())
         files.write_json(self.folder / "environment.json", run_folder.environment())
         for path, text in texts.items():
@@ -172,6 +175,10 @@ class Run:
         meta = {**meta, "images": self._images, "best": self._saved.meta.get("best") if self._saved else None}
         self._save = SaveCheckpoints(self.folder / "checkpoints", output, plan.steps_per_epoch, self._position, meta)
         return list(self._saved.skipped) if self._saved else []
+
+    def _checkpoints(self) -> list[Path]:
+        """The checkpoints that are there to go on from."""
+        return sorted((Path(self._settings.output.run_dir or "") / "checkpoints").glob("*.npz"))
 
     @property
     def _done(self) -> int:
@@ -272,6 +279,8 @@ class Run:
             )
             logs |= {f"val_{name}": value for name, value in found.items()}
         everything.on_epoch_end(epoch, logs)
+        if epoch + 1 == self._settings.training.epochs:
+            everything.on_train_end(logs)
 
     def _validation_batches(self) -> Any:
         if not self._validation or not self.plan.validation_batch:

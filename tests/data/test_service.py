@@ -34,7 +34,17 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address():
-    """The address of a dispatcher with two workers, a process each."""
+    """The address of a dispatcher with two workers."""
+    (port,) = free_ports(1)
+    dispatcher = f"localhost:{port}"
+    servers = [service.start(port, None, "localhost"), *(service.start(0, dispatcher, "localhost") for _ in range(2))]
+    yield dispatcher
+    del servers
+
+
+@pytest.fixture
+def address_of_processes():
+    """The same, a process each."""
     (port,) = free_ports(1)
     command = [sys.executable, "-m", "flags.data_service"]
     started = []
@@ -102,11 +112,15 @@ def test_damaged_files_are_replaced_as_they_are_here(photos, address, tmp_path, 
 
 
 @pytest.mark.slow
-def test_a_run_is_that_without_a_service(photos, address, tmp_path, run_python):
+def test_a_run_is_that_without_a_service(photos, address_of_processes, tmp_path, run_python):
     """It is stopped within an epoch, and goes on without the service."""
-    flags = ["--dataset=folder", f"--data_dir={photos}", f"--image_size={SIZE}", "--encoder=resnet18", "--width=0.0625",
+    flags = ["--dataset=folder", f"--data_dir={photos}", f"--image_size={SIZE}", "--encoder=tests.tiny:encoder",
              "--batch_size=8", "--epochs=2", "--warmup_epochs=1", "--deterministic"]  # fmt: skip
-    runs = (("here", []), ("there", [f"--data_service={address}", "--max_steps=4"]), ("there", ["--data_service="]))
+    runs = (
+        ("here", []),
+        ("there", [f"--data_service={address_of_processes}", "--max_steps=4"]),
+        ("there", ["--data_service="]),
+    )
     rows = {}
     for name, more in runs:
         done = run_python("train.py", *flags, f"--run_dir={tmp_path / name}", "--resume", *more)

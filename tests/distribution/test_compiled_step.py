@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not HAS_XLA, reason="no XLA for this CPU")
 
 def make_model():
     keras.utils.set_random_seed(0)
-    network = Network(encoder="resnet18", width=1 / 8, projection_dim=16)
+    network = Network(encoder="tests.tiny:encoder", projection_dim=16)
     model = build_model(Config(network=network, augmentation=Views(blur=True)), (SIZE, SIZE, 3))
     optimizer = LARS(0.1, weight_decay=1e-3)
     optimizer.build(model.trainable_variables)

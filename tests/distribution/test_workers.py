@@ -14,8 +14,9 @@ WORKER = Path(__file__).with_name("worker.py")
 EPOCHS, IMAGES, BATCH = 3, 48, 12
 NOTICED_WITHIN = 30  # seconds from a worker's death until all have exited
 FLAGS = (
-    "--dataset=folder", "--image_size=16", "--encoder=resnet18", "--width=0.0625", f"--batch_size={BATCH}",
-    f"--epochs={EPOCHS}", "--warmup_epochs=1", "--learning_rate=0.1", "--checkpoint_epochs=1", "--validation_fraction=0.25",
+    "--dataset=folder", "--image_size=16", "--encoder=tests.tiny:encoder", "--augmentations=crop,flip",
+    f"--batch_size={BATCH}", f"--epochs={EPOCHS}", "--warmup_epochs=1", "--learning_rate=0.1", "--checkpoint_epochs=1",
+    "--validation_fraction=0.25",
 )  # fmt: skip
 
 
@@ -68,26 +69,24 @@ def assert_trained_alike(alone, folder, weights, workers):
     assert names == expected_names
 
 
-def test_two_workers_train_like_one_process(train, alone):
-    done, folder, weights = train("two", 2, "--strategy=multiworker", "--communication=ring")
-    assert done.returncode == 0, done.stderr
-    assert "2 replicas on CPU of 2 workers" in done.stdout
-    assert len(re.findall(r"epoch +1/", done.stdout)) == 1  # only the chief reports
-    assert not re.search(r"^(\[worker 1\] )?E0000|WARNING:tensorflow|rror", done.stderr, re.MULTILINE), done.stderr
-    assert_trained_alike(alone, folder, weights, 2)
-
-
-def test_a_lost_worker_ends_all_and_a_restart_continues(train, alone):
+@pytest.mark.parametrize(
+    "workers, flags",
+    [(2, ["--strategy=multiworker", "--communication=ring"]), pytest.param(3, [], marks=pytest.mark.slow)],
+)
+def test_a_lost_worker_ends_all_and_the_restarted_train_like_one_process(train, alone, workers, flags):
     steps = IMAGES * 3 // 4 // BATCH
-    done, folder, weights = train("three", 3, KILL=f"1:{steps + 1}")
+    done, folder, weights = train(f"of {workers}", workers, *flags, KILL=f"1:{steps + 1}")
     ended = time.time()
     assert done.returncode == 128 + 9, done.stderr
-    assert len(re.findall(r"error: Lost .*worker 1.*--resume", done.stderr)) == 2, done.stderr
+    assert f"{workers} replicas on CPU of {workers} workers" in done.stdout
+    assert len(re.findall(r"epoch +1/", done.stdout)) == 1  # only the chief reports
+    assert len(re.findall(r"error: Lost .*worker 1.*--resume", done.stderr)) == workers - 1, done.stderr
     assert "Traceback" not in done.stderr
     assert not any(weights.iterdir())
     assert ended - weights.with_suffix(".killed").stat().st_mtime < NOTICED_WITHIN
     assert [path.name for path in sorted((folder / "checkpoints").iterdir())] == ["epoch-00001.npz"]
 
-    done, folder, weights = train("three", 3, "--resume")
+    done, folder, weights = train(f"of {workers}", workers, *flags, "--resume")
     assert done.returncode == 0, done.stderr
-    assert_trained_alike(alone, folder, weights, 3)
+    assert not re.search(r"^(\[worker 1\] )?E0000|WARNING:tensorflow|rror", done.stderr, re.MULTILINE), done.stderr
+    assert_trained_alike(alone, folder, weights, workers)

@@ -1,8 +1,8 @@
 """Writes the states of twelve float64 steps on a global batch of 8 images, shared by some number of replicas.
 
-    python twelve_steps.py REPLICAS OUTPUT.npz CASE ...
+    python twelve_steps.py REPLICAS OUTPUT.npz CASE
 
-A script, because a process can have only one strategy. Each case trains through `fit`, with augmentation, LARS and weight
+A script, because a process can have only one strategy. The case trains through `fit`, with augmentation, LARS and weight
 decay; the state is recorded after some of the steps, with the gradients that the optimizer saw. The networks are float64
 from end to end: the float32 of h and z would erase what is smaller than its rounding.
 """
@@ -87,10 +87,8 @@ def small_encoder():
 
 
 def train(case, strategy, views, split):
-    """The recorded states of one case; the default loss also runs validation."""
+    """The recorded states of a case."""
     name, head, settings = case
-    validate = name != "small" or settings == c.Loss()
-    keras.backend.clear_session()
     keras.utils.set_random_seed(0)
     with strategy.scope():
         encoder = small_encoder() if name == "small" else resnet(name, (SIZE, SIZE, 3), 1 / 8, dtype=DTYPE)
@@ -107,27 +105,22 @@ def train(case, strategy, views, split):
         shares(lambda context: training_batches(split, BATCH, 0, context=context)),
         epochs=STEPS,
         steps_per_epoch=1,
-        validation_data=shares(lambda context: ordered_batches(split, BATCH, True, context)) if validate else None,
-        validation_steps=2 if validate else None,
+        validation_data=shares(lambda context: ordered_batches(split, BATCH, True, context)),
+        validation_steps=2,
         callbacks=[record],
         verbose=0,
     )
     return record.states
 
 
-def main(replicas, path, names):
+def main(replicas, path, name):
     strategy = make_strategy(c.Hardware(strategy="mirrored" if replicas > 1 else "single", logical_cpus=replicas))
     images = np.random.default_rng(0).integers(0, 256, (2 * BATCH, SIZE, SIZE, 3), dtype=np.uint8)
-    split = Split(ArrayImages(images))
-    everything, little = TwoViews(simclr(blur=True), seed=1), TwoViews(policy("crop,flip"), seed=1)
-    states = {"replicas": np.int64(strategy.num_replicas_in_sync)}
-    for name in names:
-        case = CASES[name]
-        # Compiling all augmentations again for every case would take most of the time.
-        views = everything if case[0] == "resnet18" else little
-        states |= {f"{name}/{key}": array for key, array in train(case, strategy, views, split).items()}
-    np.savez(path, **{f"states/{key}": array for key, array in states.items()})
+    # All augmentations take long to compile.
+    views = TwoViews(simclr(blur=True) if name == "resnet18" else policy("crop,flip"), seed=1)
+    states = train(CASES[name], strategy, views, Split(ArrayImages(images)))
+    np.savez(path, replicas=strategy.num_replicas_in_sync, **states)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], sys.argv[3:])
+    main(int(sys.argv[1]), *sys.argv[2:])

@@ -1,6 +1,7 @@
 """What `mode=export` writes: each format loaded by a process that cannot import the project."""
 
 import importlib.util
+import json
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from simclr_tf.config import Export
-from simclr_tf.encoders import load_encoder
+from simclr_tf.encoders import load_encoder, weights_digest
 from simclr_tf.evaluation import evaluate
 from simclr_tf.exports.litert import _coarse
 from simclr_tf.exports.served import LinearClassifier, of_stock_layers
@@ -24,66 +25,80 @@ def fresh(tiny_run, folder):
     return folder
 
 
+def judge(folder, digest=None):
+    """Leaves a probe in the folder of a run, as `mode=linear` does; that of a run of one step would have huge weights."""
+    encoder, rng = load_encoder(folder), np.random.default_rng(0)
+    dim = encoder.output_shape[-1]
+    evaluation = folder / "evaluation"
+    evaluation.mkdir()
+    np.savez(
+        evaluation / "linear_classifier.npz", mean=np.zeros(dim, np.float32), scale=np.ones(dim, np.float32),
+        weights=rng.normal(size=(dim, 10)).astype(np.float32), bias=np.zeros(10, np.float32),
+        class_names=np.array([f"class {index}" for index in range(10)]),
+        encoder_digest=np.array(digest or weights_digest(encoder)),
+    )  # fmt: skip
+    record = {"dataset": "patterns", "mode": "linear", "top1": 0.1, "interval": [0.1, 0.1], "n_train": 5, "n_test": 5}
+    record = json.dumps(record | {"encoder_digest_after": weights_digest(encoder)})
+    (evaluation / "linear.json").write_text(record)
+
+
 @pytest.fixture(scope="module")
 def exported(tiny_run, tmp_path_factory, run_python):
     """A run whose encoder was judged and exported in all formats, what was printed, and images."""
     if MISSING:
         pytest.skip(f"needs {', '.join(MISSING)}")
     folder = fresh(tiny_run, tmp_path_factory.mktemp("exported") / "run")
-    evaluate(folder, "linear")
-    _tame(folder / "evaluation" / "linear_classifier.npz")
+    judge(folder)
     result = run_python("evaluate.py", f"--run_dir={folder}", "--mode=export", f"--format={FORMATS}")
     assert result.returncode == 0 and result.stderr == "", result.stderr
     images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
     return folder, result.stdout, images
 
 
-def _tame(path):
-    """A probe of an encoder that has made one step has weights so large that rounding decides; here are small ones."""
-    with np.load(path) as kept:
-        arrays = {name: kept[name] for name in kept}
-    arrays["weights"] = np.random.default_rng(0).normal(size=arrays["weights"].shape).astype(np.float32)
-    np.savez(path, **arrays | {"bias": np.zeros_like(arrays["bias"]), "scale": np.ones_like(arrays["scale"])})
-
-
 LOAD = """
 import sys
 sys.modules["simclr_tf"] = None  # importing it fails
 import numpy as np
-kind, path, images, out = sys.argv[1:]
-images = np.load(images)
-if kind == "saved_model":
-    import tensorflow as tf
-    model = tf.saved_model.load(path)
-    images = tf.constant(images)
-    found = model.signatures["embed"](images=images) | model.signatures["classify"](images=images)
-    found["class_name"] = found["class_name"].numpy().astype(str)
-elif kind == "keras":
-    import keras
-    found = {"representation": keras.models.load_model(path).predict(images, verbose=0)}
-elif kind == "onnx":
-    import onnxruntime
-    session = onnxruntime.InferenceSession(path)
-    names = [output.name for output in session.get_outputs()]
-    found = dict(zip(names, session.run(None, {"images": images})))
-    found["class_name"] = session.get_modelmeta().custom_metadata_map["class_names"]
-else:
-    from ai_edge_litert.interpreter import Interpreter
-    embed, classify = map(Interpreter(path).get_signature_runner, ("embed", "classify"))
-    found = embed(images=images) | classify(images=images)
-np.savez(out, **{name: np.asarray(value) for name, value in found.items()})
+folder, images, out = sys.argv[1:]
+images, found = np.load(images), {}
+
+import onnxruntime
+session = onnxruntime.InferenceSession(f"{folder}/encoder.onnx")
+names = [output.name for output in session.get_outputs()]
+found["onnx"] = dict(zip(names, session.run(None, {"images": images})))
+found["onnx"]["class_name"] = session.get_modelmeta().custom_metadata_map["class_names"]
+
+from ai_edge_litert.interpreter import Interpreter
+for kind, file in (("litert", "encoder.tflite"), ("litert_int8", "encoder_int8.tflite")):
+    embed, classify = map(Interpreter(f"{folder}/{file}").get_signature_runner, ("embed", "classify"))
+    found[kind] = embed(images=images) | classify(images=images)
+
+import tensorflow as tf
+model, tensor = tf.saved_model.load(f"{folder}/encoder"), tf.constant(images)
+found["saved_model"] = model.signatures["embed"](images=tensor) | model.signatures["classify"](images=tensor)
+found["saved_model"]["class_name"] = found["saved_model"]["class_name"].numpy().astype(str)
+
+import keras
+found["keras"] = {"representation": keras.models.load_model(f"{folder}/encoder.keras").predict(images, verbose=0)}
+np.savez(out, **{f"{kind}/{name}": np.asarray(value) for kind, each in found.items() for name, value in each.items()})
 """
 
 
-@pytest.mark.parametrize("kind, file", [("saved_model", "encoder"), ("keras", "encoder.keras"), ("onnx", "encoder.onnx"),
-                                        ("litert", "encoder.tflite"), ("litert_int8", "encoder_int8.tflite")])  # fmt: skip
-def test_every_format_gives_the_encoders_h_and_the_probes_classes(exported, kind, file, tmp_path):
+@pytest.fixture(scope="module")
+def loaded(exported, tmp_path_factory):
+    """What a process that cannot import the project gets from each format, and the encoder's own h."""
     folder, _, images = exported
-    np.save(tmp_path / "images.npy", images)
-    command = [sys.executable, "-c", LOAD, kind, folder / file, tmp_path / "images.npy", tmp_path / "found.npz"]
-    subprocess.run(command, cwd=tmp_path, check=True)
-    found = np.load(tmp_path / "found.npz")
+    out = tmp_path_factory.mktemp("loaded")
+    np.save(out / "images.npy", images)
+    subprocess.run([sys.executable, "-c", LOAD, folder, "images.npy", "found.npz"], cwd=out, check=True)
     expected = load_encoder(folder, precision="float32").predict(images / np.float32(255), verbose=0)
+    return dict(np.load(out / "found.npz")), expected
+
+
+@pytest.mark.parametrize("kind", FORMATS.split(","))
+def test_every_format_gives_the_encoders_h_and_the_probes_classes(exported, loaded, kind):
+    folder, (arrays, expected) = exported[0], loaded
+    found = {name.removeprefix(f"{kind}/"): array for name, array in arrays.items() if name.startswith(f"{kind}/")}
     # Eight bits are for a trained encoder; this one has made a single step.
     np.testing.assert_allclose(found["representation"], expected, atol=0.5 if kind == "litert_int8" else 1e-4, rtol=0)
     assert found["representation"].dtype == np.float32
@@ -115,11 +130,7 @@ def test_a_probe_of_another_encoder_is_not_exported(tiny_run, tmp_path):
     import tensorflow as tf
 
     folder = fresh(tiny_run, tmp_path / "run")
-    evaluate(folder, "linear")
-    path = folder / "evaluation" / "linear_classifier.npz"
-    with np.load(path) as kept:
-        changed = {name: kept[name] for name in kept} | {"encoder_digest": np.array("another")}
-    np.savez(path, **changed)
+    judge(folder, "another")
     evaluate(folder, "export")
     assert sorted(tf.saved_model.load(str(folder / "encoder")).signatures) == ["embed", "serving_default"]
     assert "Nothing yet" not in (folder / "MODEL_CARD.md").read_text()  # the record of the judgment is of this encoder
@@ -152,7 +163,6 @@ def test_bad_formats_are_refused_before_anything_is_written(tiny_run, tmp_path, 
         Export(format="onnx,tflite")
     folder = fresh(tiny_run, tmp_path / "run")
     before = sorted(path.name for path in folder.iterdir())
-    monkeypatch.setitem(sys.modules, "tf2onnx", None)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="`format=onnx` needs tf2onnx: `pip install tf2onnx`"):
         evaluate(folder, "export", format="keras,onnx")

@@ -32,6 +32,15 @@ def test_two_folders_of_one_name_have_two_result_folders(tmp_path):
     assert again in folders
 
 
+def test_other_data_of_the_same_name_has_a_folder_of_its_own(tmp_path):
+    own = Data(dataset="cifar10", data_dir=str(tmp_path / "fifth"))
+    found = [
+        results_folder(tmp_path, 0, ("cifar10", str(tmp_path / name)), own) for name in ("fifth", "x/../fifth", "all")
+    ]
+    assert found[:2] == [tmp_path / "evaluation"] * 2 and found[2].name.startswith("all-")
+    assert results_folder(tmp_path, 0, ("cifar10", str(tmp_path / "all")), Data()) == tmp_path / "evaluation"
+
+
 def test_results_of_another_layer_or_data_set_have_a_folder_of_their_own(tmp_path):
     own = Data(dataset="cifar10")
     cases = ((0, "cifar10"), (2, "cifar10"), (0, "patterns"), (2, "patterns"))

@@ -74,3 +74,7 @@ def test_verdict_names_what_is_wrong_and_what_to_do(word, changes, says):
     untrained = geometry(accuracy=0.2, alignment=1.0, uniformity=-0.5, rank=5.0, spread=0.4)
     found, sentence = verdict(geometry(**changes), untrained, SETTINGS)
     assert found == word and says in sentence
+
+
+def test_a_single_image_is_uniform_by_definition():
+    assert uniformity(np.ones((1, 4))) == 0.0

@@ -33,6 +33,12 @@ def test_without_batch_norm_it_is_the_formula():
     np.testing.assert_allclose(head(H), expected, atol=1e-5)
 
 
+def test_no_head_is_the_identity():
+    head = projection_head("none", 12, 3)
+    assert head.output_shape == (None, 12)
+    np.testing.assert_array_equal(head(H), H)
+
+
 @pytest.mark.parametrize(("name", "hidden"), [("linear", 0), ("nonlinear", 1)])
 def test_batch_norm_after_the_last_layer_has_a_scale_but_no_offset(name, hidden):
     head = projection_head(name, 12, 3, batch_norm=False, last_batch_norm=True)

@@ -97,6 +97,7 @@ TWO_STEPS = """
 """
 
 
+@pytest.mark.slow
 def test_narrow_networks_leave_the_heap_intact(run_python):
     """A strided 1x1 convolution of 8 channels and 48 pixels ends the process, or never returns, where oneDNN runs it."""
     checks = {"MALLOC_CHECK_": "3", "LD_PRELOAD": "libc_malloc_debug.so.0"}  # the library only since glibc 2.34
@@ -111,22 +112,6 @@ def test_representation_is_float32(dtype):
     z = head(model(np.zeros((2, 16, 16, 3), "float32"), training=True), training=True)
     assert model.output.dtype == z.dtype.name == "float32"
     assert all(variable.dtype == "float32" for variable in model.variables)
-
-
-@pytest.mark.parametrize(("name", "dim", "layers"), [("none", 32, 0), ("linear", 8, 1), ("nonlinear", 8, 2)])
-def test_heads(name, dim, layers):
-    head = projection_head(name, 32, 8)
-    assert head.output_shape == (None, dim)
-    assert sum(isinstance(layer, keras.layers.Dense) for layer in head.layers) == layers
-    h = np.random.default_rng(0).normal(size=(4, 32)).astype("float32")
-    if name == "none":
-        np.testing.assert_array_equal(head(h), h)
-    else:
-        np.testing.assert_allclose(head(2 * h) - 2 * head(h) if name == "linear" else 0.0, 0.0, atol=1e-5)
-
-
-def test_hidden_layer_is_as_wide_as_the_representation():
-    assert projection_head("nonlinear", 48, 8).get_layer("hidden").units == 48
 
 
 @pytest.mark.parametrize(

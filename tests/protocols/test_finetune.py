@@ -46,6 +46,7 @@ def test_settings_of_the_training(tmp_path):
                        data_service="gone:1", strategy="mirrored", logical_cpus=2)  # fmt: skip
     tuned = training_settings(config, Finetune(label_fraction=0.01), 450, tmp_path)
     assert tuned.hardware.data_service is None
+    assert training_settings(config, Finetune(), 90, tmp_path, replicas=4).training.batch_size == 88
     assert (tuned.hardware.strategy, tuned.hardware.logical_cpus) == ("auto", 1)
     assert (tuned.augmentation.augmentations, tuned.training.batch_size, tuned.training.resolutions) == (
         "crop,flip",

@@ -23,6 +23,7 @@ class Fake:
     folder: Path
     train: str = TRAIN.format(seconds=0)
     before: str = "to do"
+    judged_as = "record"
 
     @property
     def log(self):
@@ -57,6 +58,13 @@ def test_a_failure_stops_no_other(tmp_path):
     assert "too hot" in trials[1].log.read_text()
     usage = trials[0].usage()
     assert usage["whole"] and usage["train_mib"] > 1 and usage["train_seconds"] < 30
+
+
+def test_a_failed_run_is_not_trained_again_for_each_of_its_judgments(tmp_path):
+    train = "import sys; print('x', file=open(sys.argv[1] + '.tries', 'a')); raise SystemExit('too hot')"
+    seen = []
+    execute([Fake(tmp_path / "a", train)] * 3, commands, ONE, lambda trial, error: seen.append(str(error)))
+    assert seen == ["too hot (exit code 1)"] * 3 and (tmp_path / "a.tries").read_text() == "x\n"
 
 
 def test_a_failure_without_a_word(tmp_path):

@@ -12,6 +12,7 @@ from simclr_tf.optimizers import LARS
 from simclr_tf.tasks.simclr import SimCLR
 
 BATCH = 8
+SLOW = pytest.mark.slow
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -92,8 +93,10 @@ def assert_equal_states(model, other):
         ("sequential", lambda: nt_xent, lambda: "adam"),
         ("sequential_with_input", lambda: Objective(temperature=0.2), lambda: LARS(0.5, weight_decay=1e-4)),
         ("subclassed", lambda: Objective("nt_logistic", "bilinear"), lambda: LARS(1.0)),
-        ("resnet", lambda: Objective(similarity="bilinear"), lambda: keras.optimizers.Adam(1e-2)),
-        ("application", lambda: nt_xent, lambda: LARS(0.5)),
+        pytest.param(
+            "resnet", lambda: Objective(similarity="bilinear"), lambda: keras.optimizers.Adam(1e-2), marks=SLOW
+        ),
+        pytest.param("application", lambda: nt_xent, lambda: LARS(0.5), marks=SLOW),
     ],
 )
 def test_a_loaded_model_continues_as_if_it_had_not_been_saved(encoder, objective, optimizer, eager, images, tmp_path):
@@ -101,7 +104,8 @@ def test_a_loaded_model_continues_as_if_it_had_not_been_saved(encoder, objective
 
 
 def test_a_loaded_model_continues_in_a_graph(images, tmp_path):
-    check_continuation(make_model(objective=Objective(similarity="bilinear")), images, tmp_path)
+    parts = {"objective": Objective(similarity="bilinear"), "layers": [RandomResizedCrop(), RandomFlip()]}
+    check_continuation(make_model(**parts), images, tmp_path)
 
 
 def check_continuation(model, images, tmp_path):

@@ -65,7 +65,8 @@ def test_a_classifier_learns_and_logs_its_own_measures(whole):
 
 
 # Two epochs; within the next ones.
-@pytest.mark.parametrize("steps", [pytest.param(6, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow), 8])
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [6, 4, 8])
 def test_a_resumed_classifier_is_the_uninterrupted_one(whole, train, tmp_path, steps):
     folder, words = whole
     train(tmp_path / "run", f"--max_steps={steps}", *words)
@@ -139,7 +140,8 @@ def test_a_worker_whose_chief_ended_at_a_signal_ends_alike():
     ],
 )
 def test_a_signal_ends_a_run_with_a_line_that_says_how_to_go_on(tmp_path, number, name):
-    flags = ["--dataset=patterns", "--encoder=resnet18", "--width=0.0625", "--batch_size=32", "--epochs=50"]
+    flags = ["--dataset=patterns", "--train_fraction=0.02", "--validation_fraction=0", "--augmentations=flip",
+             "--encoder=tests.tiny:encoder", "--batch_size=32", "--epochs=5000"]  # fmt: skip
     command = [sys.executable, "train.py", *flags, f"--run_dir={tmp_path / 'run'}", "--checkpoint_epochs=1"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120

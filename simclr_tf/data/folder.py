@@ -18,9 +18,9 @@ from simclr_tf.data.source import (
     Dataset,
     EncodedImages,
     Split,
-    hold_out_test,
     on_cpu,
 )
+from simclr_tf.data.splits import hold_out_test
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 _SPLIT_FOLDERS = {"train", "test", "val", "valid", "validation"}

@@ -24,10 +24,10 @@ from simclr_tf.data.source import (
     Dataset,
     EncodedImages,
     Split,
-    hold_out_test,
     in_parallel,
     on_cpu,
 )
+from simclr_tf.data.splits import hold_out_test
 from simclr_tf.data.tfrecord import FOOTER, HEADER, records_of, stat, uncompressed
 from simclr_tf.files import replacing
 from simclr_tf.progress import progress

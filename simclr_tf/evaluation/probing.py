@@ -10,7 +10,8 @@ import numpy as np
 
 from simclr_tf import data, encoders
 from simclr_tf.config import Config, Probe
-from simclr_tf.data.source import Dataset, Split, hold_out
+from simclr_tf.data.source import Dataset, Split
+from simclr_tf.data.splits import hold_out
 from simclr_tf.evaluation import report
 from simclr_tf.evaluation.features import extract, extract_once
 from simclr_tf.evaluation.probe import Features, Labeled, Result

@@ -10,10 +10,10 @@ import tensorflow as tf
 from simclr_tf._compat import gpu_memory
 from simclr_tf.distribution import devices, num_workers
 from simclr_tf.networks.normalization import SyncBatchNormalization
+from simclr_tf.objectives.blocks import BLOCK
 from simclr_tf.training.engine import ADVICE
 
 VIEWS = 2
-BLOCK = 2**20  # similarities that the loss holds at a time
 HEADROOM = 0.9  # of a device's memory; the rest goes to fragments and workspaces
 # Whose outputs overwrite their inputs. XLA also recomputes those of batch norms for the backward pass.
 IN_PLACE = (keras.layers.ReLU, keras.layers.InputLayer)

@@ -6,6 +6,8 @@ from functools import partial
 
 import numpy as np
 
+from simclr_tf.inspect.geometry import unit
+
 TEMPERATURE = 0.07
 BLOCK = 2**24  # similarities in memory at a time: 64 MiB; does not change the result
 
@@ -61,11 +63,11 @@ def nearest(queries: np.ndarray, bank: np.ndarray, k: int) -> Iterator[tuple[int
     Yields:
         The number of the block's first query; similarities, float (m, k), in falling order; rows, int (m, k).
     """
-    bank = _normalized(bank)
+    bank = unit(bank)
     search = _faiss(bank) if importlib.util.find_spec("faiss") else partial(_nearest, bank)
     rows = max(1, BLOCK // len(bank))
     for start in range(0, len(queries), rows):
-        yield start, *search(_normalized(queries[start : start + rows]), k)
+        yield start, *search(unit(queries[start : start + rows]), k)
 
 
 def _nearest(bank: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -82,8 +84,3 @@ def _faiss(bank: np.ndarray):
     index = faiss.IndexFlatIP(bank.shape[1])
     index.add(bank.astype(np.float32))
     return lambda queries, k: index.search(queries.astype(np.float32), k)
-
-
-def _normalized(rows: np.ndarray) -> np.ndarray:
-    """Rows of length 1; a row of zeros (every unit dead) stays as it is, with similarity 0 to every other."""
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(rows.dtype).tiny)

@@ -12,7 +12,8 @@ import tensorflow as tf
 from simclr_tf import encoders
 from simclr_tf.config import Config, Finetune, Supervised, Trained
 from simclr_tf.data.pipeline import naming_lost_images, ordered_batches
-from simclr_tf.data.source import Split, labeled_part
+from simclr_tf.data.source import Split
+from simclr_tf.data.splits import labeled_part
 from simclr_tf.evaluation.probe import judge
 from simclr_tf.evaluation.probing import judged_splits, keep, labels_of, open_data
 from simclr_tf.preflight import data_source, results_folder
@@ -64,7 +65,7 @@ def train_and_judge(
     training = training_settings(config, settings, len(part), folder, strategy.num_replicas_in_sync)
     # With few images, an epoch is a step or two, and the validation after it would take most of the time.
     watched = validation if len(part) >= len(validation) else None
-    classes, make_encoder = len(dataset.class_names or ()), partial(load, settings.layer)
+    classes, make_encoder = dataset.num_classes, partial(load, settings.layer)
     model, began_with, chief = classify(training, strategy, part, watched, classes, make_encoder)
     if not chief:
         return None

@@ -49,7 +49,7 @@ def run(run_dir: Path, config: Config, settings: Transfer) -> dict[str, Any] | N
         dataset = open_data(name, data_dir, config, lambda: encoder.input_shape[1])
         splits = judged_splits(dataset, 0, settings.seed)
         train, validation, test = (Labeled(extract(encoder, split), labels_of(split, target)) for split in splits)
-        linear = linear_probe(Features(train, validation, test, len(dataset.class_names or ())))
+        linear = linear_probe(Features(train, validation, test, dataset.num_classes))
         place = folder / re.sub(r"[^\w.]+", "_", target)
         tuned = _finetuned(run_dir, config, settings, strategy, dataset, splits, place, digest)
         if tuned is None:
@@ -73,7 +73,7 @@ def _finetuned(
 ) -> Result | None:  # fmt: skip
     """The result on the test images at the rate with the best accuracy on the validation images."""
     train, validation, test = splits
-    classes = len(dataset.class_names or ())
+    classes = dataset.num_classes
     best: tuple[float, Result] | None = None
     tried: dict[str, float] = {}
     for rate in RATES:

@@ -10,7 +10,8 @@ from simclr_tf import data, distribution, encoders, figures, preflight
 from simclr_tf.augment import TwoViews, make_views
 from simclr_tf.config import Config
 from simclr_tf.data.pipeline import Cuts, read_batch
-from simclr_tf.data.source import Dataset, Split, hold_out, part_of, readable
+from simclr_tf.data.source import Dataset, Split, readable
+from simclr_tf.data.splits import hold_out, part_of
 from simclr_tf.inspect import curves
 from simclr_tf.inspect.summary import summary
 from simclr_tf.objectives import make_objective

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf import data
-from simclr_tf.data.source import ArrayImages, Dataset, Split, StreamImages, hold_out, part_of
+from simclr_tf.data.source import ArrayImages, Dataset, Split, StreamImages
+from simclr_tf.data.splits import hold_out, part_of
 
 
 def numbered(n, labels=None):
@@ -110,7 +111,7 @@ def test_a_stream_takes_no_labels_beside_its_own():
 
 def test_number_of_classes():
     assert Dataset("x", numbered(2), class_names=("a", "b", "c")).num_classes == 3
-    assert Dataset("x", numbered(2)).num_classes is None
+    assert Dataset("x", numbered(2)).num_classes == 0
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.1, 0.37, 0.5, 0.99])

@@ -11,7 +11,8 @@ import pytest
 
 from simclr_tf import encoders
 from simclr_tf.config import Config, Finetune, Supervised
-from simclr_tf.data.source import ArrayImages, Split, labeled_part
+from simclr_tf.data.source import ArrayImages, Split
+from simclr_tf.data.splits import labeled_part
 from simclr_tf.evaluation import evaluate
 from simclr_tf.protocols.finetune import training_settings
 from simclr_tf.training.metrics import read_rows

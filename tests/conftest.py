@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 import simclr_tf.quiet  # noqa: F401, I001
 from simclr_tf._compat import HAS_XLA
+from simclr_tf.files import alone_in
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -42,13 +44,20 @@ def run_python():
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory, run_python) -> Path:
-    """The folder of a run of one step on the patterns; tests read it, and write below `evaluation/` only."""
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    """A copy of a run of one step on the patterns, which is made once for all of xdist's workers."""
+    root = tmp_path_factory.getbasetemp()
+    made = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "tiny"
+    with alone_in(made.parent):
+        if not made.exists():
+            _train_tiny(made, run_python)
+    return Path(shutil.copytree(made, tmp_path_factory.mktemp("runs") / "tiny"))
+
+
+def _train_tiny(folder: Path, run_python) -> None:
     flags = ["--dataset=patterns", "--encoder=resnet18", "--width=0.0625", "--batch_size=64", "--epochs=1",
              "--max_steps=1", "--warmup_epochs=0", "--augmentations=crop,flip"]  # fmt: skip
     result = run_python("train.py", *flags, f"--run_dir={folder}")
     assert result.returncode == 0, result.stderr
-    return folder
 
 
 @pytest.hookimpl(wrapper=True)

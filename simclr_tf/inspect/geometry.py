@@ -144,6 +144,12 @@ def verdict(trained: Geometry, untrained: Geometry, settings: Mapping[str, objec
             f"The projections are all alike (spread {trained.spread:.2f} of 1, {rank}): lower "
             f"`learning_rate={settings['learning_rate']:g}` or warm up longer, and look at plots/views.png."
         )
+    if trained.uniformity < untrained.uniformity - 1 and trained.alignment < 1:  # two random projections have 2
+        return "weak", (
+            f"Views of one image are close (alignment {trained.alignment:.2f}) and projections are spread (uniformity "
+            f"{trained.uniformity:.1f}), but single images are hardly told apart ({trained.accuracy:.0%}): many may look "
+            f"alike, or the run needs more than `epochs={settings['epochs']}`. A probe on labels tells more."
+        )
     return "untrained", (
         f"Views are matched hardly better than by random weights ({trained.accuracy:.0%} against "
         f"{untrained.accuracy:.0%}): train longer than `epochs={settings['epochs']}`, or with a higher "

@@ -158,7 +158,7 @@ def _write_issues(encoder, split: Split, name: str, class_names, path: Path) -> 
 def _draw(curve: np.ndarray, record: dict[str, Any], out: Path) -> None:
     figure = Figure(figsize=(6, 4), dpi=120, layout="constrained")
     axes = figure.add_subplot()
-    figures.finish(axes, "Pseudo labels on the test images", "% labeled", "% of these labeled right")
+    figures.finish(axes, "Pseudo labels on the test images", "% labeled", "% of these labeled correctly")
     axes.plot(100 * curve[:, 1], 100 * curve[:, 2], color=figures.COLORS[0])
     if record["precision"] is not None:
         at = 100 * record["coverage"], 100 * record["precision"]

@@ -14,6 +14,7 @@ from simclr_tf import figures, files
 
 ANNOTATED = 20  # classes up to which the percentages can be read in the picture
 NAMED = 100  # classes up to which the names can
+TRAINED = {"finetune": "fine-tuned encoder", "supervised": "network from scratch"}  # not judged as it was pretrained
 
 
 def write(
@@ -22,7 +23,7 @@ def write(
     """Writes `<mode>.json`, whose path it returns, and `<mode>_confusion.png`, each of them whole or not at all."""
     out_dir = Path(out_dir)
     figure = confusion_figure(labels, predictions, class_names)
-    title = f"{record['dataset']}, {record['mode']} probe: top-1 {100 * record['top1']:.1f} %"
+    title = f"{record['dataset']}, {_protocol(record)}: top-1 {100 * record['top1']:.1f} %"
     figure.axes[0].set_title(title, parse_math=False)
     figures.save(figure, out_dir / f"{record['mode']}_confusion.png")
     path = out_dir / f"{record['mode']}.json"
@@ -55,20 +56,25 @@ def confusion_figure(labels: np.ndarray, predictions: np.ndarray, class_names: S
 
 
 def table(record: dict[str, Any]) -> Table:
-    """The record as a table: the pretrained encoder, then the baselines; top-5 only with more than five classes."""
-    result = Table(title=f"{record['mode']} probe on {record['dataset']}", collapse_padding=True)
+    """The record as a table: what was judged, then the baselines; top-5 only with more than five classes."""
+    judged = TRAINED.get(record["mode"], "pretrained encoder")
+    result = Table(title=f"{_protocol(record)} on {record['dataset']}", collapse_padding=True)
     accuracies = ["top1"] if record["top5"] is None else ["top1", "top5"]
     result.add_column("features", no_wrap=True)
     percentages = [f"top-{accuracy[-1]} %" for accuracy in accuracies]
     for heading in (percentages[0], "95 % interval", *percentages[1:], "training images", "test images"):
         result.add_column(heading, justify="right", no_wrap=heading == "95 % interval")
-    for name, row in {"pretrained encoder": record, **record["baselines"]}.items():
+    for name, row in {judged: record, **record["baselines"]}.items():
         percent = [f"{100 * row[accuracy]:.1f}" for accuracy in accuracies]
         interval = " to ".join(f"{100 * end:.1f}" for end in row["interval"])
         result.add_row(name, percent[0], interval, *percent[1:], f"{row['n_train']:,}", f"{row['n_test']:,}")
         for k, top1 in row["hyper_parameters"].get("top1", {}).items():
             result.add_row(f"  {k} neighbor{'s' if k != '1' else ''}", f"{100 * top1:.1f}")
     return result
+
+
+def _protocol(record: dict[str, Any]) -> str:
+    return record["mode"] + ("" if record["mode"] in TRAINED else " probe")
 
 
 def show(record: dict[str, Any], path: Path, console: Console | None = None) -> None:

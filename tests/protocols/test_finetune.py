@@ -83,7 +83,9 @@ def test_whole(mode, tiny_run, capsys, monkeypatch):
     # Again, nothing is left to train, and the result is the same.
     capsys.readouterr()
     assert evaluate(tiny_run, mode, **settings) == record
-    assert "nothing left to train" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "nothing left to train" in printed
+    assert f"{mode} on patterns" in printed and ("fine-tuned encoder" in printed) == (mode == "finetune")
     with pytest.raises(ValueError, match="holds a training with `epochs=2`.*Received: `epochs=3`"):
         evaluate(tiny_run, mode, **settings | {"epochs": 3})
     # The pretraining went on in the meantime: the result of another encoder must not pass for that of this one.

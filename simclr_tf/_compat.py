@@ -1,7 +1,9 @@
 """The only place that imports private parts of TensorFlow and Keras, each with the reason why nothing public serves."""
 
 import importlib.metadata
+from collections import Counter
 
+import keras
 import tensorflow as tf
 
 # Layers without a name are numbered through the process; there is no public way to start again.
@@ -19,7 +21,7 @@ from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 # The format of a trace, which TensorFlow writes and offers no public way to read.
 from tensorflow.tsl.profiler.protobuf.xplane_pb2 import XSpace
 
-__all__ = ["HAS_XLA", "XSpace", "compiled_by_xla", "gpu_memory", "is_op_determinism_enabled", "reset_uids"]
+__all__ = ["HAS_XLA", "XSpace", "calls_of", "compiled_by_xla", "gpu_memory", "is_op_determinism_enabled", "reset_uids"]
 
 # TensorFlow's build for TPUs has no XLA for the host's CPU. A TPU compiles the whole step by itself.
 HAS_XLA = not any(importlib.metadata.distributions(name="tensorflow-tpu"))
@@ -28,6 +30,12 @@ HAS_XLA = not any(importlib.metadata.distributions(name="tensorflow-tpu"))
 def compiled_by_xla() -> bool:
     """Whether XLA compiles what is being traced."""
     return GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+
+
+def calls_of(model: keras.Model) -> Counter[int]:
+    """How often each layer, by its id, is called in a functional model; nothing public lists the calls."""
+    nodes = (getattr(model, "_functional", None) or model)._nodes_by_depth
+    return Counter(id(node.operation) for depth in nodes.values() for node in depth)
 
 
 def gpu_memory() -> int | None:

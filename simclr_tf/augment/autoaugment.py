@@ -68,8 +68,10 @@ class AutoAugment(Augmentation):
     """Applies one of 25 pairs of operations, drawn for each image (Cubuk et al., 2019).
 
     Each operation of the pair is applied with its own probability and magnitude, whose sign, if it has one, is random.
-    Operations are those of PIL, as used by the authors: nearest-neighbor warps filled with gray, enhancements about PIL's
-    anchors.
+    Operations are those of PIL: nearest-neighbor warps filled with gray, enhancements about PIL's anchors. The
+    policy is the authors'; the ranges of the magnitudes are those that PyTorch users know from torchvision. In the authors'
+    code (tensorflow/models, augmentation_transforms.py) an enhancement's factor is 0.1 + 0.18 level and has no random sign,
+    a translation is level pixels of 32, and posterizing keeps 4 - 0.4 level bits.
 
     Every image passes through all operations, with magnitudes that turn all but its own into the identity. This is more
     arithmetic, but a single program without branches for the whole batch.

@@ -69,7 +69,10 @@ class RandomResizedCrop(Augmentation):
         # width^2 = area * aspect * rows * columns <= columns^2, and likewise for the height.
         log_low = tf.maximum(math.log(self.aspect[0]), tf.math.log(area * columns / rows))
         log_high = tf.minimum(math.log(self.aspect[1]), tf.math.log(columns / rows / area))
-        aspect = tf.exp(log_low + u[1] * tf.maximum(log_high - log_low, 0.0))
+        # Of an area for which no such ratio fits, the nearest one that does.
+        aspect = tf.exp(
+            tf.minimum(log_low + u[1] * tf.maximum(log_high - log_low, 0.0), tf.math.log(columns / rows / area))
+        )
         pixels = area * rows * columns
         height = tf.clip_by_value(tf.round(tf.sqrt(pixels / aspect)), 1.0, rows)
         return height, tf.clip_by_value(tf.round(tf.sqrt(pixels * aspect)), 1.0, columns)

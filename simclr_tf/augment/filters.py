@@ -41,7 +41,7 @@ class GaussianBlur(Augmentation):
     def transform(self, planes, parameters):
         """Blurs columns and rows."""
         rows, columns = planes[0].shape[1:]
-        radius = max(1, round(0.05 * max(rows, columns)))
+        radius = max(1, max(rows, columns) // 20)
         at = tf.range(-radius, radius + 1, dtype=tf.float32)
         weights = tf.nn.softmax(-0.5 * tf.square(at / parameters["sigma"][:, None]))  # (N, 2 radius + 1)
         # The rounded weights may sum to 1 + 1e-7.

@@ -100,7 +100,8 @@ def transformed(model: keras.Model, split: Split, kinds, seed: int) -> tuple[np.
     with naming_lost_images():
         for step, images in enumerate(ordered_batches(split, BATCH)):
             chosen = labels[step * BATCH : step * BATCH + len(images)]
-            made = tf.stack([make(images, step) for _, make in kinds])  # (kinds, B, H, W, C)
+            own = step + 2**20 * seed  # noise is a function of it: test images must not have that of training images
+            made = tf.stack([make(images, own) for _, make in kinds])  # (kinds, B, H, W, C)
             features.append(represent(model, tf.gather_nd(made, np.stack([chosen, np.arange(len(chosen))], axis=1))))
     return np.concatenate([h.numpy() for h in features]), labels
 

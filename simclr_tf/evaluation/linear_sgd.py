@@ -102,7 +102,8 @@ class SgdProbe:
                 velocity.assign(MOMENTUM * velocity + gradient)
                 variable.assign_sub(now * (gradient + MOMENTUM * velocity))
 
-        batches = iter(training_batches(split, batch, self.seed, labels=True))
+        cuts = views.cuts(1) if split.larger else None
+        batches = iter(training_batches(split, batch, self.seed, labels=True, cuts=cuts))
         with naming_lost_images():
             for number in progress(range(steps * self.epochs), doing, steps * self.epochs):
                 learn(*next(batches), tf.constant(number, tf.int64))

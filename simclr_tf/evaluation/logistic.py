@@ -69,9 +69,9 @@ def fit(features: Features) -> Classifier:
 
         sum_i -log softmax(w x_i + b)[y_i] + |w|^2 / (2 C).
 
-    C is the value of `GRID` with the highest accuracy on the validation split, the smallest in case of a tie. The
-    standardization and the classifier are then fitted again on the training and validation splits together; the test
-    split is not used. Nothing is random.
+    With two classes, w and b are the differences of the two rows. C is the value of `GRID` with the highest accuracy on
+    the validation split, the smallest in case of a tie. The standardization and the classifier are then fitted again on
+    the training and validation splits together; the test split is not used. Nothing is random.
 
     This is how the paper judges transfer (appendix B.8: L-BFGS, the L2 strength tuned on a validation split; it mentions
     no standardization). For CIFAR-10 itself it trains the classifier by SGD on augmented images (appendix B.6), so its

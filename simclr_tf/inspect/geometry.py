@@ -95,7 +95,7 @@ class Geometry:
         alignment: `alignment` of the projections.
         uniformity: `uniformity` of the first views' projections.
         rank: `effective_rank` of the representations of the images as they are.
-        dimensions: Number of their coordinates.
+        dimensions: The most that it can be, the number of coordinates or of images.
         spread: `spread` of the first views' projections.
     """
 
@@ -112,7 +112,13 @@ class Geometry:
         """The numbers of representations h (N, D) of images, and of projections (N, P) of both of their views."""
         accuracy, entropy = contrast(first, second, temperature)
         return cls(
-            accuracy, entropy, alignment(first, second), uniformity(first), effective_rank(h), h.shape[1], spread(first)
+            accuracy,
+            entropy,
+            alignment(first, second),
+            uniformity(first),
+            effective_rank(h),
+            min(h.shape),
+            spread(first),
         )
 
 

@@ -31,9 +31,10 @@ def mobilenet_v2(image_shape: tuple[int, int, int], width: float = 1.0, stem: st
         ValueError: If `stem` is unknown.
     """
     small = has_cifar_stem(stem, image_shape)
+    # It refuses images of less than 32 pixels, too small for its original strides; larger ones decide its padding.
+    sides = (None, None) if small or min(image_shape[:2]) < 32 else image_shape[:2]
     original = keras.applications.MobileNetV2(
-        # Without a size, because it refuses images of less than 32 pixels, too small for its original strides.
-        (None, None, image_shape[2]), alpha=width, include_top=False, weights=None,
+        (*sides, image_shape[2]), alpha=width, include_top=False, weights=None,
     )  # fmt: skip
     images = keras.Input(image_shape, name="images", dtype="float32")
     network = keras.models.clone_model(

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from simclr_tf._compat import calls_of
 from simclr_tf.networks.convolution import Conv2D
 from simclr_tf.networks.normalization import SyncBatchNormalization
 
@@ -54,11 +55,12 @@ def _pairs(model: keras.Model) -> dict[keras.Layer, keras.Layer]:
     """Layers with a kernel and no activation whose output goes into a batch norm and nowhere else, and that norm."""
     if not isinstance(model, keras.Sequential) and type(model).__name__ != "Functional":
         return {}
+    calls = calls_of(model)
     kinds = (Conv2D, keras.layers.Conv2D, keras.layers.Dense)
     sources = {
         id(layer.output): layer
         for layer in model.layers
-        if type(layer) in kinds and layer.activation is keras.activations.linear
+        if type(layer) in kinds and layer.activation is keras.activations.linear and calls[id(layer)] == 1
     }
     readers: dict[int, list[keras.Layer]] = {}
     for layer in model.layers:
@@ -72,6 +74,7 @@ def _pairs(model: keras.Model) -> dict[keras.Layer, keras.Layer]:
         and len(readers.get(tensor, [])) == 1
         and isinstance(readers[tensor][0], (SyncBatchNormalization, keras.layers.BatchNormalization))
         and getattr(readers[tensor][0], "axis", -1) in (-1, 3)
+        and calls[id(readers[tensor][0])] == 1
     }
 
 

@@ -98,7 +98,7 @@ def training_settings(config: Config, settings: Finetune, images: int, folder: P
     changed = config.replace("augmentation", **views)
     changed = changed.replace(
         "optimization", optimizer="sgd", learning_rate=settings.learning_rate, lr_scaling="linear", warmup_epochs=0.0,
-        weight_decay=settings.weight_decay, coupled_decay=False, momentum=0.9,
+        weight_decay=settings.weight_decay, coupled_decay=True, momentum=0.9,
     )  # fmt: skip
     changed = changed.replace(
         "training", batch_size=batch, epochs=epochs, resolutions=None, max_steps=None, seed=settings.seed

@@ -6,13 +6,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import keras
 import tensorflow as tf
 from rich.console import Console
 from rich.table import Table
 
 from simclr_tf import encoders, files
 from simclr_tf.config import Config, Finetune, Transfer, split_target
-from simclr_tf.data.source import Dataset
+from simclr_tf.data.source import Dataset, Split
 from simclr_tf.evaluation.features import extract
 from simclr_tf.evaluation.logistic import linear_probe
 from simclr_tf.evaluation.probe import Features, Labeled, Result, judge
@@ -28,7 +29,8 @@ def run(run_dir: Path, config: Config, settings: Transfer) -> dict[str, Any] | N
     """Judges the encoder of a run on each target.
 
     The L2 strength of the linear probe and the learning rate of fine-tuning (of `RATES`) are chosen for each target on a
-    tenth of its training images; no choice depends on the test images. The trainings are kept in `transfer/`, and go on
+    tenth of its training images, and then all of these are learned from; no choice depends on the test images (appendix
+    B.8). The trainings are kept in `transfer/`, and go on
     where they were.
 
     Returns:
@@ -71,28 +73,32 @@ def _finetuned(
     run_dir: Path, config: Config, settings: Transfer, strategy: tf.distribute.Strategy, dataset: Dataset, splits,
     place: Path, digest: str,
 ) -> Result | None:  # fmt: skip
-    """The result on the test images at the rate with the best accuracy on the validation images."""
+    """The result on the test images after a training on all others, at the rate that was best on the validation images."""
     train, validation, test = splits
-    classes = dataset.num_classes
-    best: tuple[float, Result] | None = None
-    tried: dict[str, float] = {}
-    for rate in RATES:
+    load = partial(encoders.load_encoder, run_dir, settings.layer)
+
+    def tuned(rate: float, split: Split, watched: Split | None, name: str) -> tuple[keras.Model, int, bool]:
         tuning = Finetune(learning_rate=rate, epochs=settings.epochs, batch_size=settings.batch_size, seed=settings.seed,
                           strategy=settings.strategy, layer=settings.layer)  # fmt: skip
-        kept = place / f"finetune-rate{rate:g}-seed{settings.seed}"
-        training = training_settings(config, tuning, len(train), kept, strategy.num_replicas_in_sync)
-        load = partial(encoders.load_encoder, run_dir, settings.layer)
-        model, began_with, chief = classify(training, strategy, train, validation, classes, load)
-        if not chief:
-            continue
+        kept = place / f"{name}-rate{rate:g}-seed{settings.seed}"
+        training = training_settings(config, tuning, len(split), kept, strategy.num_replicas_in_sync)
+        model, began_with, chief = classify(training, strategy, split, watched, dataset.num_classes, load)
         if began_with != digest:
             raise ValueError(f"The run has been trained further meanwhile: start again. Received: {run_dir}")
-        labels = labels_of(validation, dataset.name)
-        tried[f"{rate:g}"] = accuracy = judge(logits(model, validation), labels, len(train), {}).top1
-        chosen = {"learning_rate": rate, "epochs": training.training.epochs, "validation_top1": tried}
-        if best is None or accuracy > best[0]:
-            best = accuracy, judge(logits(model, test), labels_of(test, dataset.name), len(train), chosen)
-    return best[1] if best else None
+        return model, training.training.epochs, chief
+
+    tried: dict[str, float] = {}
+    for rate in RATES:
+        model, *_ = tuned(rate, train, validation, "finetune")
+        # By every worker, since all of them make the next training.
+        found = judge(logits(model, validation), labels_of(validation, dataset.name), len(train), {})
+        tried[f"{rate:g}"] = found.top1
+    best = max(RATES, key=lambda rate: tried[f"{rate:g}"])
+    model, epochs, chief = tuned(best, dataset.train, None, "finetune-all")
+    if not chief:
+        return None
+    chosen = {"learning_rate": best, "epochs": epochs, "validation_top1": tried}
+    return judge(logits(model, test), labels_of(test, dataset.name), len(dataset.train), chosen)
 
 
 def _table(targets: dict[str, dict[str, Any]]) -> Table:

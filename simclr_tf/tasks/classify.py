@@ -14,6 +14,7 @@ from simclr_tf.data.source import Split
 from simclr_tf.distribution import num_replicas
 from simclr_tf.encoders import weights_digest
 from simclr_tf.optimizers import apply_if_finite, prepared
+from simclr_tf.optimizers.sgd import CoupledSGD
 from simclr_tf.tasks.learner import Learner
 from simclr_tf.training import engine
 
@@ -113,9 +114,7 @@ def classify(
         encoder = make_encoder()
         digest, model = weights_digest(encoder), Classifier(encoder, num_classes, views)
         settings = config.optimization
-        optimizer = keras.optimizers.SGD(
-            run.plan.rate, settings.momentum, nesterov=True, weight_decay=settings.weight_decay or None, name="sgd"
-        )
+        optimizer = CoupledSGD(run.plan.rate, settings.momentum, l2=settings.weight_decay, nesterov=True)
         optimizer = prepared(optimizer, model.trainable_variables, config.training.precision)
         model.compile(optimizer, jit_compile=run.whole_step_compiled)
         meta = {"image_shape": list(train.image_shape), "classes": num_classes, "encoder": digest}

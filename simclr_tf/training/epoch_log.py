@@ -93,9 +93,15 @@ class EpochLog(keras.callbacks.Callback):
         return row | {
             "epoch": epoch,
             "step": self._step,
-            "learning_rate": scalar(self._learning_rate(max(self._step - 1, 0))),
+            "learning_rate": scalar(self._learning_rate(max(self._step - 1 - self._not_taken(), 0))),
             "images_per_second": None if rate is None else round(rate * self._images_per_step, 1),
         }
+
+    def _not_taken(self) -> int:
+        """The steps that a loss scale left out; the schedule goes by the others."""
+        optimizer = getattr(self.model, "optimizer", None)
+        inner = getattr(optimizer, "inner_optimizer", None)
+        return int(scalar(optimizer.iterations) - scalar(inner.iterations)) if optimizer and inner else 0
 
     def _write_scalars(self, row: metrics.Row) -> None:
         with self._writer.as_default(step=row["step"]):

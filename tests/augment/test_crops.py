@@ -111,6 +111,12 @@ def test_mean_areas_are_those_of_the_docstring(law, mean):
     assert float(tf.reduce_mean(drawn["height"] * drawn["width"])) / 1024 == pytest.approx(mean, abs=0.01)
 
 
+@pytest.mark.parametrize("shape", [(1000, 3000, 3), (3000, 1000, 3)])
+def test_the_whole_of_a_long_image_can_be_a_crop(shape):
+    drawn = RandomResizedCrop((1.0, 1.0)).parameters(tf.random.stateless_uniform([4, 50], [3, 4]), shape)
+    assert (drawn["height"].numpy() == shape[0]).all() and (drawn["width"].numpy() == shape[1]).all()
+
+
 @pytest.mark.parametrize("size", [8, 16, 24, 32, 40])
 def test_another_size_is_an_antialiased_resize_of_the_crop(size):
     images = np.random.default_rng(0).random((4, 32, 32, 3), np.float32)

@@ -27,6 +27,14 @@ def test_blur_reflects_more_than_once_where_the_image_is_narrow(apply):
     np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
+@pytest.mark.parametrize(("side", "radius"), [(32, 1), (96, 4), (192, 9)])
+def test_the_kernel_is_as_wide_as_in_the_papers_code(apply, side, radius):
+    """Half of a tenth of the side, rounded down (google-research/simclr, tf2/data_util.py)."""
+    image = np.zeros((1, side, side, 1), np.uint8)
+    image[0, side // 2, side // 2] = 255
+    assert np.count_nonzero(apply(GaussianBlur(), image, sigma=np.float32([2.0]))) == (2 * radius + 1) ** 2
+
+
 def test_sigma_is_uniform():
     sigma = GaussianBlur().draw(tf.constant([1, 1]), 10_000, (32, 32, 3))["sigma"].numpy()
     assert stats.kstest(sigma, stats.uniform(0.1, 1.9).cdf).pvalue > 1e-3

@@ -45,6 +45,16 @@ def test_gray_images_are_gray(pixels):
     assert (np.ptp(rows.reshape(300, 8, 8, 3)[labels == 1], axis=3) < 1e-5).all()
 
 
+def test_test_images_have_noise_of_their_own(pixels):
+    """Else a classifier could learn the noise of a position by heart."""
+    plain = SPLIT.array().reshape(300, -1) / 255
+    found = [transformed(pixels, SPLIT, questions()["original or noisy"], seed) for seed in (0, 1)]
+    noise = [np.where((labels == 1)[:, None], rows - plain, np.nan) for rows, labels in found]
+    both = ~np.isnan(noise[0][:, 0]) & ~np.isnan(noise[1][:, 0])
+    correlations = [np.corrcoef(a, b)[0, 1] for a, b in zip(*(each[both] for each in noise), strict=True)]
+    assert both.sum() > 40 and np.abs(np.mean(correlations)) < 0.1
+
+
 def test_accuracy_of_what_is_told_and_of_what_is_not():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 1200)

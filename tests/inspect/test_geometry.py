@@ -84,3 +84,9 @@ def test_verdict_names_what_is_wrong_and_what_to_do(word, changes, says):
 
 def test_a_single_image_is_uniform_by_definition():
     assert uniformity(np.ones((1, 4))) == 0.0
+
+
+def test_of_few_images_the_rank_is_held_against_their_number():
+    h, z = RNG.normal(size=(60, 500)), RNG.normal(size=(60, 8))
+    found = Geometry.of(h, z, z, 0.5)
+    assert found.dimensions == 60 and found.rank > 50

@@ -127,16 +127,17 @@ def test_networks_survive_saving(tmp_path, name, dtype):
     assert [variable.path for variable in model.variables] == [variable.path for variable in loaded.variables]
 
 
-def test_mobilenet_is_that_of_keras_applications():
+@pytest.mark.parametrize("size", [64, 112])  # without and with maps of odd sides
+def test_mobilenet_is_that_of_keras_applications(size):
     """Given its weights and the stem for large images, it computes what the original does."""
-    ours = make_encoder("mobilenet_v2", (64, 64, 3), width=0.35, stem="imagenet")
-    theirs = keras.applications.MobileNetV2((64, 64, 3), alpha=0.35, include_top=False, weights=None, pooling="avg")
+    ours = make_encoder("mobilenet_v2", (size, size, 3), width=0.35, stem="imagenet")
+    theirs = keras.applications.MobileNetV2((size, size, 3), alpha=0.35, include_top=False, weights=None, pooling="avg")
     values = {f"{layer.name}/{w.name}": w for layer in theirs.layers for w in layer.weights}
     for layer in ours.layers:
         for weight in layer.weights:
             weight.assign(values.pop(f"{layer.name}/{weight.name}"))
     assert not values
-    x = np.random.default_rng(0).uniform(size=(2, 64, 64, 3)).astype("float32")
+    x = np.random.default_rng(0).uniform(size=(2, size, size, 3)).astype("float32")
     np.testing.assert_allclose(ours(x, training=False), theirs(x, training=False), rtol=1e-4, atol=1e-5)
 
 

@@ -43,6 +43,15 @@ def test_keras_own_batch_norm_in_a_functional_model():
     assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in folded(model).layers)
 
 
+def test_layers_that_are_called_twice_are_left():
+    images, conv = keras.Input((32, 32, 3)), keras.layers.Conv2D(6, 3)
+    parts = [keras.layers.BatchNormalization()(conv(x)) for x in (images, keras.ops.flip(images, axis=1))]
+    model = keras.Model(images, keras.layers.GlobalAveragePooling2D()(keras.layers.Add()(parts)))
+    disturb(model)
+    expected = np.asarray(model(IMAGES, training=False))
+    np.testing.assert_allclose(np.asarray(folded(model)(IMAGES, training=False)), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_dense_layers_with_and_without_bias_and_scale():
     layers = [keras.Input((6,)), keras.layers.Dense(5), keras.layers.BatchNormalization(scale=False),
               keras.layers.Dense(4, use_bias=False), keras.layers.BatchNormalization(center=False),

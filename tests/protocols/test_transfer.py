@@ -31,11 +31,12 @@ def test_linear_and_finetuned_on_each_target(tiny_run, photos, monkeypatch, caps
     folder = tiny_run / "evaluation"
     assert json.loads((folder / "transfer.json").read_text()) == record
     row = record["targets"][target]
-    assert row["linear"]["top1"] == 1 and row["linear"]["n_train"] == 40 and row["finetune"]["n_train"] == 36
+    assert row["linear"]["top1"] == 1 and row["linear"]["n_train"] == 40 and row["finetune"]["n_train"] == 40
     tried = row["finetune"]["hyper_parameters"]["validation_top1"]
     assert set(tried) == {"0.01", "0.1"}
     assert tried[f"{row['finetune']['hyper_parameters']['learning_rate']:g}"] == max(tried.values())
     assert len(list((folder / "transfer").glob("*/finetune-rate*-seed0/checkpoints"))) == 2
+    assert len(list((folder / "transfer").glob("*/finetune-all-rate*-seed0/checkpoints"))) == 1
     assert "fine-tuned" in capsys.readouterr().out
 
 

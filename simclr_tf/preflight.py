@@ -65,7 +65,7 @@ def results_folder(run_dir: Path, layer: int, judged_on: tuple[str, str | None],
     kind, _, rest = name.partition(":")
     dataset, default = pretrained_on.judged_on
     moved = name == dataset and data_dir and default and Path(data_dir).resolve() != Path(default).resolve()
-    if name == dataset and not moved and (kind != "folder" or data_dir == default or (data_dir and default)):
+    if name == dataset and not moved and (kind != "folder" or default):
         return folder
     if place := {"folder": data_dir, "records": rest}.get(kind) or (moved and data_dir):
         path = Path(place).resolve()

@@ -1,4 +1,4 @@
-"""The story of a classifier's training: from a pretrained encoder (fine-tuning), or from scratch (supervised)."""
+"""The training of a classifier: from a pretrained encoder (fine-tuning), or from scratch (supervised)."""
 
 import dataclasses
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The story of a pretraining run, top to bottom."""
+"""A pretraining run, from its settings to the exported encoder."""
 
 import dataclasses
 from pathlib import Path

@@ -36,8 +36,11 @@ def prepare(photos: Path, data_dir: str | Path) -> None:
 
 
 if __name__ == "__main__":
+    # tensorflow-datasets looks for the module of the class, which must not be `__main__`.
+    from benchmarks import photographs_tfds
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path, help="folder of images, with train/CLASS and test/CLASS")
     parser.add_argument("data_dir", help="folder to write to, which `--data_dir` then names")
     args = parser.parse_args()
-    prepare(args.photos, args.data_dir)
+    photographs_tfds.prepare(args.photos, args.data_dir)

@@ -91,7 +91,7 @@ def keep(run_dir: Path, folder: Path, words: list[str]) -> None:
         checkpoints.save(temporary / "checkpoints", saved.position, arrays, saved.meta)
         found = json.loads((run_dir / "environment.json").read_text())
         record = {**json.loads((run_dir / "ledger.json").read_text()), "packages": found.get("packages")}
-        record.pop("words")  # they name the folder of the data
+        record.pop("words", None)  # they name the folder of the data
         files.write_json(temporary / "ledger.json", {**record, "command": f"python train.py {shlex.join(words)}"})
 
 

@@ -68,11 +68,10 @@ class RandomResizedCrop(Augmentation):
         area = between(u[0], self.area)
         # width^2 = area * aspect * rows * columns <= columns^2, and likewise for the height.
         log_low = tf.maximum(math.log(self.aspect[0]), tf.math.log(area * columns / rows))
-        log_high = tf.minimum(math.log(self.aspect[1]), tf.math.log(columns / rows / area))
+        widest = tf.math.log(columns / rows / area)
+        log_high = tf.minimum(math.log(self.aspect[1]), widest)
         # Of an area for which no such ratio fits, the nearest one that does.
-        aspect = tf.exp(
-            tf.minimum(log_low + u[1] * tf.maximum(log_high - log_low, 0.0), tf.math.log(columns / rows / area))
-        )
+        aspect = tf.exp(tf.minimum(log_low + u[1] * tf.maximum(log_high - log_low, 0.0), widest))
         pixels = area * rows * columns
         height = tf.clip_by_value(tf.round(tf.sqrt(pixels / aspect)), 1.0, rows)
         return height, tf.clip_by_value(tf.round(tf.sqrt(pixels * aspect)), 1.0, columns)

@@ -76,7 +76,7 @@ def _write(dataset: Dataset, splits: Mapping[str, Split], plan: dict[str, Any], 
                 f"{target} holds shards of other images or settings: delete it, or name another folder. "
                 f"Received: {plan['shard_mib']} MiB, `max_side={plan['max_side']}`"
             )
-    elif target.exists() and any(not _left_by_a_kill(path) for path in target.iterdir()):
+    elif any(not _left_by_a_kill(path) for path in target.iterdir()):
         raise ValueError(
             f"Expected a new folder, or one with shards to add to. Received: {target}, which has other files"
         )

@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -183,13 +184,10 @@ def load_records(name: str, image_size: int) -> Dataset:
 
 def _incomplete(paths: Sequence[str]) -> list[str]:
     """A note for each set of shards of which some are missing, by names like train-00000-of-00010."""
-    found: dict[tuple[str, str], int] = {}
-    for path in paths:
-        if match := re.match(r"(.*?)-\d+-of-(\d+)", os.path.basename(path)):
-            found[match.groups()] = found.get(match.groups(), 0) + 1  # type: ignore[index, arg-type]
+    matches = [re.match(r"(.*?)-\d+-of-(\d+)", os.path.basename(path)) for path in paths]
     return [
         f"records: of the {int(count)} shards {name}-*-of-{count}, only {there} are there"
-        for (name, count), there in found.items()
+        for (name, count), there in Counter((match[1], match[2]) for match in matches if match).items()
         if there < int(count)
     ]
 

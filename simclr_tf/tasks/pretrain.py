@@ -114,10 +114,11 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
     if run.chief:
         if (folder / "metrics.csv").exists():  # an epoch is complete
             curves.loss_curves(folder / "metrics.csv", folder / "plots" / "loss.png")
-        exported, saved = folder / "encoder", checkpoints.newest(folder / "checkpoints")
+        exported = folder / "encoder"
         model_file = exported / "saved_model.pb"
+        saved = next(iter(checkpoints.listed(folder / "checkpoints").values()), None)
         # Of a run that had nothing left to train, the export may have a classifier in it by now.
-        if not saved or not model_file.exists() or model_file.stat().st_mtime < saved.path.stat().st_mtime:
+        if not saved or not model_file.exists() or model_file.stat().st_mtime < saved.stat().st_mtime:
             encoders.export_run(folder)
         print(f"done     encoder in {exported}, loss curve in {folder / 'plots' / 'loss.png'}", flush=True)
     run.close()

@@ -95,7 +95,7 @@ def save(
     path = folder / position.file_name
     with replacing(path) as file:
         np.savez(file, **entries)  # type: ignore[arg-type]
-    saved = _files(folder)
+    saved = listed(folder)
     needed = {*[each for each in saved if each <= position][:kept], *([] if best is None else [Position(best)])}
     for superfluous in [*(saved[each] for each in saved if each not in needed), *folder.glob(".epoch-*.tmp")]:
         superfluous.unlink(missing_ok=True)
@@ -109,7 +109,7 @@ def newest(folder: Path) -> Checkpoint | None:
         ValueError: If there are checkpoints but all are damaged: only the user can decide to start from scratch.
     """
     skipped: list[str] = []
-    for position, path in _files(folder).items():
+    for position, path in listed(folder).items():
         try:
             variables, meta = _read(path)
         except Exception as error:  # A damaged archive raises nearly anything: zip, NumPy, JSON and memory errors.
@@ -123,11 +123,11 @@ def newest(folder: Path) -> Checkpoint | None:
 
 def require(folder: Path) -> None:
     """Raises ValueError where a folder has no checkpoint, whole or damaged."""
-    if not _files(folder):
+    if not listed(folder):
         raise ValueError(f"The run has no checkpoint yet. Received: {folder.parent}")
 
 
-def _files(folder: Path) -> dict[Position, Path]:
+def listed(folder: Path) -> dict[Position, Path]:
     """Positions and their files, newest first."""
     matches = [(match, path) for path in folder.glob("epoch-*.npz") if (match := _NAME.fullmatch(path.name))]
     found = [(Position(int(match[1]), int(match[2] or 0)), path) for match, path in matches]

@@ -113,8 +113,9 @@ class Run:
         self.chief = distribution.is_chief(strategy)
         self.folder = Path()
         output = settings.output
-        self._there = self._checkpoints()
-        self._saved = checkpoints.newest(Path(output.run_dir or "") / "checkpoints") if output.resume else None
+        kept = Path(output.run_dir or "") / "checkpoints"
+        self._there = checkpoints.listed(kept)
+        self._saved = checkpoints.newest(kept) if output.resume else None
         self._images = {"count": len(train), "fingerprint": train.images.fingerprint()}
         if self._saved:
             _require_same_images(self._saved, self._images)
@@ -162,7 +163,7 @@ class Run:
         if not self.chief:
             return []
         self.folder = run_folder.open_run_dir(output.run_dir, name, output.overwrite, output.resume)
-        if output.resume and self._checkpoints() != self._there:
+        if output.resume and checkpoints.listed(self.folder / "checkpoints").keys() != self._there.keys():
             raise ValueError(f"Another process went on with this run meanwhile: start again. Received: {self.folder}")
         files.write_json(self.folder / "config.json", self._settings.to_dict())
         files.write_json(self.folder / "environment.json", run_folder.environment())
@@ -175,10 +176,6 @@ class Run:
         meta = {**meta, "images": self._images, "best": self._saved.meta.get("best") if self._saved else None}
         self._save = SaveCheckpoints(self.folder / "checkpoints", output, plan.steps_per_epoch, self._position, meta)
         return list(self._saved.skipped) if self._saved else []
-
-    def _checkpoints(self) -> list[Path]:
-        """The checkpoints that are there to go on from."""
-        return sorted((Path(self._settings.output.run_dir or "") / "checkpoints").glob("*.npz"))
 
     @property
     def _done(self) -> int:

@@ -67,11 +67,8 @@ def geometry(**changes):
         ("collapsed", {"spread": 0.01, "accuracy": 0.05, "alignment": 0.001}, "lower `learning_rate=4`"),
         ("collapsed", {"accuracy": 0.01, "rank": 1.4, "spread": 0.02}, "all alike"),
         ("untrained", {"accuracy": 0.22, "rank": 6.0, "spread": 0.3, "uniformity": -0.6}, "than `epochs=10`"),
-        (
-            "untrained",
-            {"accuracy": 0.22, "alignment": 1.9},
-            "than `epochs=10`",
-        ),  # views of one image are as far as others
+        # Views of one image are as far from each other as those of others.
+        ("untrained", {"accuracy": 0.22, "alignment": 1.9}, "than `epochs=10`"),
         ("weak", {"accuracy": 0.22, "alignment": 0.3}, "hardly told apart"),
         ("weak", {"rank": 9.0}, "rank 9 of 128"),
     ],

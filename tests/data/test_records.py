@@ -1,4 +1,4 @@
-"""TFRecord shards: the same images, orders and runs as a folder; what is damaged; the converter; tensorflow-datasets."""
+"""TFRecord shards: the same images, orders and runs as a folder; what is damaged; names that do not fit."""
 
 import gzip
 import json
@@ -7,12 +7,10 @@ import zlib
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
 
 from simclr_tf.augment import make_views
 from simclr_tf.data import check, load
 from simclr_tf.data import records as module
-from simclr_tf.data.convert import convert, main
 from simclr_tf.data.pipeline import naming_lost_images, training_batches
 from simclr_tf.data.records import Keys, find
 from simclr_tf.data.source import Split
@@ -21,34 +19,7 @@ from tests.conftest import ROOT
 
 SIZE = 12
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Three classes, whose names sort otherwise than their paths; photographs of several sizes, one of them turned."""
-    rng, number = np.random.default_rng(0), 0
-    for split, count in (("train", 7), ("test", 3)):
-        for name in ("ant", "ant-lion", "bee"):
-            (tmp_path / "images" / split / name).mkdir(parents=True)
-            for index in range(count):
-                pixels = rng.integers(0, 256, (20 + number % 5, 24, 3), np.uint8)
-                number += 1
-                exif = Image.Exif()
-                exif[0x112] = 6 if index == 2 else 1
-                Image.fromarray(pixels).save(tmp_path / "images" / split / name / f"{index}.jpg", exif=exif)
-    return tmp_path / "images"
-
-
-@pytest.fixture
-def shards(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("simclr_tf.data.convert.MEBIBYTE", 2**13)  # so that a few kilobytes make several shards
-    convert(folder, tmp_path / "records", shard_mib=1)
-    return tmp_path / "records"
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def read(shards, pattern="*"):
@@ -270,106 +241,3 @@ def test_names_that_do_not_fit_are_refused(name, data_dir, size, message):
 
 def test_the_checksum_is_castagnoli_s():
     assert crc32c(b"123456789") == 0xE3069283  # its check value, RFC 3720
-
-
-def test_a_conversion_continues_and_has_checksums(folder, shards, monkeypatch):
-    import hashlib
-
-    about = json.loads((shards / "shards.json").read_text())
-    for name, shard in about["shards"].items():
-        assert hashlib.sha256((shards / name).read_bytes()).hexdigest() == shard["sha256"]
-    assert sum(shard["images"] for shard in about["shards"].values()) == 30
-    lost, kept = sorted(shards.glob("train-*"))[:2]
-    before, time = lost.read_bytes(), kept.stat().st_mtime_ns
-    lost.unlink()
-    half = shards / f".{lost.name}.host.1.tmp"  # left by a process that was killed
-    half.touch()
-    monkeypatch.chdir(folder.parent)
-    convert(folder.name, shards, shard_mib=1)
-    assert not half.exists()
-    assert lost.read_bytes() == before and kept.stat().st_mtime_ns == time
-    with pytest.raises(ValueError, match="holds shards of other images or settings"):
-        convert(folder, shards, shard_mib=2)
-
-
-def test_large_images_are_shrunk(folder, tmp_path):
-    convert(folder, tmp_path / "small", max_side=16)
-    index = find([str(path) for path in (tmp_path / "small").glob("*.tfrecord")], Keys())
-    assert index.shapes.max() == 16 and set(index.orientations) == {1}
-
-
-def test_of_sixteen_bits_the_upper_eight_are_kept(tmp_path):
-    (tmp_path / "images").mkdir()
-    ramp = np.tile(np.arange(0, 65536, 1024, dtype=np.uint16), (64, 1))
-    Image.fromarray(ramp).save(tmp_path / "images" / "ramp.png")
-    convert(tmp_path / "images", tmp_path / "small", max_side=32)
-    found = load(f"records:{tmp_path}/small/*", None, 32).train.array()[0, ..., 0].astype(int)
-    np.testing.assert_allclose(found.mean(axis=0), ramp[0].reshape(32, 2).mean(axis=1) / 257, atol=6)
-
-
-def test_other_files_are_not_written_among(folder, tmp_path):
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "a.txt").write_text("mine")
-    with pytest.raises(ValueError, match="which has other files"):
-        convert(folder, tmp_path / "full")
-
-
-@pytest.mark.parametrize("words", [[], ["a"], ["a", "b", "--max_side=x"], ["a", "b", "c"], ["nowhere", "b"]])
-def test_wrong_words_are_refused(tmp_path, monkeypatch, words):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="Received: "):
-        main(words)
-    assert not list(tmp_path.glob("b*"))
-
-
-def test_the_command_says_what_is_wrong_in_a_line(run_python):
-    result = run_python("-m", "simclr_tf.data.convert", "nowhere", "b")
-    assert result.returncode == 1 and result.stderr.startswith("convert: error: ") and result.stderr.count("\n") == 1
-
-
-@pytest.fixture(scope="module")
-def squares():
-    """A data set of tensorflow-datasets, and its ten images."""
-    tfds = pytest.importorskip("tensorflow_datasets")
-    pytest.importorskip("importlib_resources")
-    pixels = np.random.default_rng(0).integers(0, 256, (10, SIZE, SIZE, 3), np.uint8)
-
-    class Squares(tfds.core.GeneratorBasedBuilder):  # a name can be registered once
-        VERSION = tfds.core.Version("1.0.0")
-
-        def _info(self):
-            features = {
-                "image": tfds.features.Image(shape=(SIZE, SIZE, 3)),
-                "label": tfds.features.ClassLabel(names=["b", "a"]),
-            }
-            return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
-
-        def _split_generators(self, manager):
-            return {"train": self._generate_examples(range(8)), "test": self._generate_examples(range(8, 10))}
-
-        def _generate_examples(self, indices):
-            for index in indices:
-                yield index, {"image": pixels[index], "label": index % 2}
-
-    return Squares, pixels
-
-
-@pytest.mark.parametrize("file_format", ["tfrecord", "array_record", "parquet"])
-def test_tensorflow_datasets_are_read_from_their_shards(squares, tmp_path, monkeypatch, file_format):
-    monkeypatch.setattr("simclr_tf.data.tensorflow_datasets.AT_A_TIME", 3)  # so that a shard takes several turns
-    builder, pixels = squares
-    builder(data_dir=str(tmp_path), file_format=file_format).download_and_prepare()
-    dataset = load("tfds:squares", str(tmp_path), SIZE)
-    assert dataset.class_names == ("b", "a") and (len(dataset.train), len(dataset.test)) == (8, 2)
-    numbers = {image.tobytes(): index for index, image in enumerate(pixels)}
-    for split in (dataset.train, dataset.test):
-        found = [numbers[image.tobytes()] for image in split.array()]
-        assert [index % 2 for index in found] == split.labels.tolist()
-    again = load("tfds:squares", str(tmp_path), SIZE)
-    assert again.train.images.fingerprint() == dataset.train.images.fingerprint()
-
-
-def test_an_unknown_tensorflow_dataset_is_named(tmp_path):
-    pytest.importorskip("importlib_resources")
-    with pytest.raises(ValueError, match="^`dataset=tfds:nonsense_xyz` could not be prepared. Received: "):
-        load("tfds:nonsense_xyz", str(tmp_path), SIZE)

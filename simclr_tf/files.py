@@ -47,7 +47,12 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
             with alone_in(folder.parent):  # os.replace fails on a folder that is not empty
                 if folder.exists():
                     os.replace(folder, old)
-                os.replace(temporary, folder)
+                try:
+                    os.replace(temporary, folder)
+                except BaseException:
+                    if old.exists():
+                        os.replace(old, folder)
+                    raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)

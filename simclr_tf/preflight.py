@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from simclr_tf import data
-from simclr_tf.config import ADDRESS, Config, Data, Judged, Mode, mode_settings
+from simclr_tf.config import ADDRESS, Config, Data, Judged, Mode, Transfer, mode_settings, split_target
 from simclr_tf.training import checkpoints, run_folder
 
 
@@ -20,7 +20,7 @@ def check(config: Config) -> None:
     """
     data.check(config.data.dataset, config.data.data_dir, config.data.image_size)
     if config.data.judge_dataset:
-        size = config.data.image_size if data.resizable(config.data.judge_dataset) else None
+        size = data.size_for(config.data.judge_dataset, config.data.image_size)
         data.check(config.data.judge_dataset, config.data.judge_data_dir, size)
     if config.hardware.data_service:
         _check_service(config.hardware.data_service, config.data.dataset)
@@ -44,10 +44,14 @@ def check_evaluation(run_dir: str | Path, mode: str, settings: dict[str, Any]) -
     chosen = mode_settings(mode, settings)
     config = Config.load(Path(run_dir) / "config.json")
     checkpoints.require(Path(run_dir) / "checkpoints")
+    read = []
     if isinstance(chosen, Judged) and chosen.reads_data:
-        name, data_dir = data_source(chosen, config.data)
-        size = config.data.image_size or 1  # what a folder's images are resized to, the encoder will tell
-        data.check(name, data_dir, size if data.resizable(name) else None)
+        read = [data_source(chosen, config.data)]
+    elif isinstance(chosen, Transfer):
+        read = [split_target(target) for target in chosen.each]
+    for name, data_dir in read:
+        # What a folder's images are resized to, the encoder will tell.
+        data.check(name, data_dir, data.size_for(name, config.data.image_size or 1))
     return config, chosen
 
 
@@ -55,23 +59,29 @@ def data_source(settings: Judged, pretrained_on: Data) -> tuple[str, str | None]
     """Name and folder of the data to judge on: those of the settings, else the run's, whose folder goes with its name."""
     dataset, data_dir = pretrained_on.judged_on
     if settings.dataset and settings.dataset != dataset:
-        return settings.dataset, settings.data_dir
+        own = pretrained_on.data_dir if settings.dataset == pretrained_on.dataset else None
+        return settings.dataset, settings.data_dir or own
     return dataset, settings.data_dir or data_dir
 
 
 def results_folder(run_dir: Path, layer: int, judged_on: tuple[str, str | None], pretrained_on: Data) -> Path:
     """Where the results go: results on other data than the run's get a folder of their own."""
     folder, (name, data_dir) = run_dir / "evaluation" / (f"layer{layer}" if layer else ""), judged_on
-    kind, _, rest = name.partition(":")
     dataset, default = pretrained_on.judged_on
-    moved = name == dataset and data_dir and default and Path(data_dir).resolve() != Path(default).resolve()
-    if name == dataset and not moved and (kind != "folder" or default):
+    moved = data_dir and default and Path(data_dir).resolve() != Path(default).resolve()
+    if name == dataset and not moved and (name != "folder" or default):
         return folder
-    if place := {"folder": data_dir, "records": rest}.get(kind) or (moved and data_dir):
-        path = Path(place).resolve()
-        digest = hashlib.sha256(str(path).encode(errors="surrogateescape")).hexdigest()
-        return folder / f"{re.sub('[^A-Za-z0-9._-]', '_', path.name)}-{digest[:6]}"  # two folders may have one name
-    return folder / re.sub("[^A-Za-z0-9._-]", "_", name)
+    return folder / name_of(name, data_dir)
+
+
+def name_of(dataset: str, data_dir: str | None) -> str:
+    """A name for a data set in a folder, fit for a file; data sets of one name in two folders have two."""
+    kind, _, rest = dataset.partition(":")
+    place = rest if kind == "records" else data_dir
+    path = Path(place).resolve() if place else None
+    shown = re.sub("[^A-Za-z0-9._-]", "_", path.name if path and kind in ("folder", "records") else dataset)
+    digest = hashlib.sha256(str(path).encode(errors="surrogateescape")).hexdigest()
+    return f"{shown}-{digest[:6]}" if path else shown
 
 
 def _check_service(address: str, dataset: str) -> None:

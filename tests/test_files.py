@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -65,6 +66,22 @@ def test_a_folder_is_replaced_whole_or_kept(tmp_path):
         raise RuntimeError("half")
     assert [path.name for path in folder.iterdir()] == ["new"]
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_folder_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
+    folder, replace = tmp_path / "encoder", os.replace
+    folder.mkdir()
+    (folder / "old").touch()
+
+    def fails(source, target):
+        if str(source).endswith(".tmp"):
+            raise OSError(5, "Input/output error")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fails)
+    with pytest.raises(OSError, match="Input/output"), replacing_folder(folder) as temporary:
+        temporary.mkdir()
+    assert list(tmp_path.iterdir()) == [folder] and (folder / "old").exists()
 
 
 def test_several_processes_may_replace_a_folder_at_once(tmp_path):

@@ -196,7 +196,11 @@ class Files(Mode):
     @property
     def places(self) -> list[str]:
         """The files and folders."""
-        return [os.path.expanduser(place) for place in (self.images or "").split(",")]
+        return _places(self.images)
+
+
+def _places(listed: str | None) -> list[str]:
+    return [os.path.expanduser(place) for place in (listed or "").split(",")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,7 +250,7 @@ class Neighbors(Files):
     @property
     def searched(self) -> list[str]:
         """The files and folders to search."""
-        return [os.path.expanduser(place) for place in (self.among or self.images or "").split(",")]
+        return _places(self.among or self.images)
 
 
 @dataclasses.dataclass(frozen=True)

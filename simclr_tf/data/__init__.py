@@ -63,6 +63,11 @@ def check(name: str, data_dir: str | Path | None = None, image_size: int | None 
         )
 
 
+def size_for(name: str, image_size: int | None) -> int | None:
+    """The side to ask of a data set, in pixels: None where its images have a size of their own."""
+    return image_size if resizable(name) else None
+
+
 def resizable(name: str) -> bool:
     """Whether a data set has images of any size, and so needs an `image_size`."""
     return name.partition(":")[0] in ("folder", *NAMED)

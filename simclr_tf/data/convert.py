@@ -70,8 +70,10 @@ def _write(dataset: Dataset, splits: Mapping[str, Split], plan: dict[str, Any], 
     """Writes the shards of a plan that are not there yet."""
     done: dict[str, Any] = {"plan": plan, "shards": {}}
     if (target / LIST).exists():
-        done = json.loads((target / LIST).read_text())
-        if done["plan"] != plan:
+        kept = json.loads((target / LIST).read_text())
+        if kept["plan"] == plan:
+            done = kept
+        elif any(target.glob("*.tfrecord")):
             raise ValueError(
                 f"{target} holds shards of other images or settings: delete it, or name another folder. "
                 f"Received: {plan['shard_mib']} MiB, `max_side={plan['max_side']}`"
@@ -82,13 +84,14 @@ def _write(dataset: Dataset, splits: Mapping[str, Split], plan: dict[str, Any], 
         )
     for path in filter(_left_by_a_kill, target.glob("*")):
         path.unlink()
+    write_json(target / LIST, done)  # before any shard, which without it would be one of another program
     for name, split in splits.items():
         _write_split(name, split, dataset, target, done)
 
 
 def _left_by_a_kill(path: Path) -> bool:
-    """Whether a file is the beginning of a shard that was never finished."""
-    return path.name.startswith((".train-", ".test-")) and path.suffix == ".tmp"
+    """Whether a file is the beginning of a shard, or of their list, that was never finished."""
+    return path.name.startswith((".train-", ".test-", f".{LIST}.")) and path.suffix == ".tmp"
 
 
 def _write_split(name: str, split: Split, dataset: Dataset, target: Path, done: dict[str, Any]) -> None:
@@ -144,7 +147,7 @@ def _example(file: tuple[str, str, int], names: Sequence[str], max_side: int | N
                 kind, (width, height), saved = "JPEG", upright.size, io.BytesIO()
                 upright.save(saved, kind, quality=QUALITY)
                 contents = saved.getvalue()
-    except OSError as error:
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
         raise ValueError(f"Expected image files. Received: {path} ({error})") from error
     texts = {"image/encoded": contents, "image/format": kind.encode(), "image/filename": os.fsencode(name)}
     numbers = {"image/height": height, "image/width": width}

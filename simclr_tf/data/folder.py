@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -89,24 +89,30 @@ class FileImages(EncodedImages):
         return printable(self.paths[index])
 
 
-def image_paths(places: Iterable[str | Path]) -> list[str]:
+def image_paths(places: Sequence[str | Path]) -> list[str]:
     """The image files that are named, or are in the named folders and those below them, in sorted order.
+
+    Prints what was left out of the folders.
 
     Raises:
         ValueError: If a place does not exist, or there is no image file.
     """
     found: list[str] = []
-    for place in places:
+    notes: list[str] = []
+    for place in map(str, places):
         if os.path.isdir(place):
-            found += _images_under(Path(place), Path(place), defaultdict(list))
+            left_out: dict[str, list[str]] = defaultdict(list)
+            found += _images_under(Path(place), Path(place), left_out)
+            notes += _left_out(left_out, Path(place))
         elif os.path.isfile(place):
-            found.append(str(place))
+            found.append(place)
         else:
-            raise ValueError(f"Expected image files, or folders of them. Received: {printable(str(place))}, not there")
+            raise ValueError(f"Expected image files, or folders of them. Received: {printable(place)}, not there")
     if not found:
-        raise ValueError(
-            f"Expected files that end in {', '.join(EXTENSIONS)}. Received: none in {', '.join(map(str, places))}"
-        )
+        received = printable("; ".join([f"none in {', '.join(map(str, places))}", *notes]))
+        raise ValueError(f"Expected files that end in {', '.join(EXTENSIONS)}. Received: {received}")
+    for note in notes:
+        print(f"note: {printable(note)}")
     return found
 
 
@@ -188,10 +194,7 @@ def _read_split(
     left_out["linked folder{s}"] += [entry.path for entry in os.scandir(root) if entry.is_symlink() and entry.is_dir()]
     if classes:
         left_out["image{s} in no class folder"] = loose
-    for what, files in left_out.items():
-        if files:
-            count = f"{len(files)} {what.format(s='s' * (len(files) > 1))}"
-            notes.append(f"folder: left out {count} in {root}, such as {os.path.relpath(min(files), root)}")
+    notes += [f"folder: {line}" for line in _left_out(left_out, root)]
     if known is not None and (strange := sorted(set(classes) - set(known))):
         raise ValueError(
             f"Every class in {str(root)!r} must be a class of the training images, {sorted(known)}. Received: {strange}"
@@ -205,6 +208,16 @@ def _read_split(
     readable = _readable(root, label_of, notes)
     labels = np.array([label_of[path] for path in readable.paths], np.int32)
     return Split(FileImages(readable, image_size, root), labels), names
+
+
+def _left_out(files: Mapping[str, Sequence[str]], root: Path) -> list[str]:
+    """A line for each kind of file in a folder that is not read."""
+    return [
+        f"left out {len(paths)} {what.format(s='s' * (len(paths) > 1))} in {root}, "
+        f"such as {os.path.relpath(min(paths), root)}"
+        for what, paths in files.items()
+        if paths
+    ]
 
 
 def _folders(root: Path) -> list[Path]:

@@ -32,7 +32,7 @@ _AT_A_TIME = 500  # files
 
 WORTH_KEEPING = 1000  # files; the headers of fewer are read in no time
 
-_VERSION = 1  # of the cache
+_VERSION = 2  # of the cache
 _KEYS = ("bytes", "times", "shapes", "orientations")
 
 
@@ -127,8 +127,8 @@ def look(place: str | IO[bytes]) -> tuple[int, int, int] | str:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 return f"{width} x {height} pixels, and at most {MAX_PIXELS} are decoded"
-            if image.format == "BMP" and image.mode not in ("L", "RGB", "RGBA"):
-                return "a BMP file with a palette, which TensorFlow does not read: save it as PNG"
+            if image.format == "BMP" and (image.mode not in ("L", "RGB", "RGBA") or _bits(file) not in (8, 24, 32)):
+                return "a BMP file with a palette or of 16 bits, which TensorFlow does not read: save it as PNG"
             # Of a PNG file without EXIF data before its pixels, Pillow would decode these to look for it behind them.
             known = image.format != "PNG" or "exif" in image.info
             orientation = image.getexif().get(_ORIENTATION, 1) if known else 1
@@ -139,6 +139,12 @@ def look(place: str | IO[bytes]) -> tuple[int, int, int] | str:
         kind = ForNow if isinstance(error, OSError) and error.errno is not None else str
         return kind(" ".join(f"{type(error).__name__}: {error}".split()))
     return (width, height, orientation) if orientation >= _TURNED else (height, width, orientation)
+
+
+def _bits(file: IO[bytes]) -> int:
+    """Bits of a pixel of a BMP file, by its header."""
+    file.seek(28)
+    return int.from_bytes(file.read(2), "little")
 
 
 def _complete(file: IO[bytes], kind: str) -> bool:

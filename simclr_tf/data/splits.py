@@ -10,8 +10,8 @@ TEST_FRACTION = 0.2
 def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
     """Sets a part of a split aside, every class in proportion.
 
-    Class counts are rounded by largest remainders, so that the part held out has the requested size. The last image of
-    a class is held out only if nothing else is left.
+    Class counts are rounded by largest remainders, of equal ones those that the seed chooses, so that the part held out
+    has the requested size. The last image of a class is held out only if nothing else is left.
 
     Args:
         split: At least 2 images.
@@ -32,7 +32,7 @@ def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
     labels = np.zeros(len(split), np.int32) if split.labels is None else split.labels
     classes, sizes = np.unique(labels, return_counts=True)
     held = np.zeros(len(split), bool)
-    for label, count in zip(classes, _held_counts(sizes, fraction), strict=True):
+    for label, count in zip(classes, _held_counts(sizes, fraction, _random(seed)), strict=True):
         held[rng.permutation(np.flatnonzero(labels == label))[:count]] = True
     return split.take(np.flatnonzero(~held)), split.take(np.flatnonzero(held))
 
@@ -94,13 +94,13 @@ def labeled_part(split: Split, fraction: float, seed: int) -> Split:
     return split.take(np.sort(np.concatenate(chosen)))
 
 
-def _held_counts(sizes: np.ndarray, fraction: float) -> np.ndarray:
+def _held_counts(sizes: np.ndarray, fraction: float, rng: np.random.RandomState) -> np.ndarray:
     """How many images of each class to hold out, by largest remainders; together `fraction` of all images."""
     total = int(np.clip(round(fraction * sizes.sum()), 1, sizes.sum() - 1))
     counts = np.floor(fraction * sizes).astype(int)
     remainders = fraction * sizes - counts
     would_empty = counts + 1 >= sizes
-    order = np.lexsort((-remainders, would_empty))
+    order = np.lexsort((rng.permutation(len(sizes)), -remainders, would_empty))  # ties by chance, not by name
     counts[order[: total - counts.sum()]] += 1
     return counts
 

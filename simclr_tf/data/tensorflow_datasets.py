@@ -4,6 +4,7 @@ Shards of another format than TFRecord hold the same records; they are copied on
 TensorFlow's own operations.
 """
 
+import dataclasses
 import importlib.util
 from collections.abc import Callable, Iterator
 from typing import IO
@@ -46,8 +47,13 @@ def load_tfds(name: str, data_dir: str | None, image_size: int) -> Dataset:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"`dataset={name}` could not be prepared. Received: {reason[:300]}") from error
     splits, features = builder.info.splits, builder.info.features
-    images = [key for key, feature in features.items() if isinstance(feature, tfds.features.Image)]
-    labels = [key for key, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)]
+    preferred = builder.info.supervised_keys or ()
+
+    def keys_of(kind: type) -> list[str]:
+        found = [key for key, feature in features.items() if isinstance(feature, kind)]
+        return [key for key in found if key in preferred] or found
+
+    images, labels = keys_of(tfds.features.Image), keys_of(tfds.features.ClassLabel)
     if len(images) != 1 or "train" not in splits:
         raise ValueError(
             f"`dataset={name}` must have a split named train, of one image each. "
@@ -63,7 +69,11 @@ def load_tfds(name: str, data_dir: str | None, image_size: int) -> Dataset:
     )
     label = labels[0] if len(labels) == 1 else None
     classes = features[label].names if label else None
-    return dataset_of(builder.name, train, tests, image_size, Keys(images[0], label, None), classes)
+    dataset = dataset_of(builder.name, train, tests, image_size, Keys(images[0], label, None), classes)
+    if len(labels) > 1:
+        note = f"{builder.name}: read without labels, since it has several, {', '.join(labels)}, none of them preferred"
+        dataset = dataclasses.replace(dataset, notes=(*dataset.notes, note))
+    return dataset
 
 
 def _as_tfrecord(path: str, records: Callable[[str], Iterator[bytes]]) -> str:

@@ -32,6 +32,8 @@ def run(run_dir: Path, config: Config, settings: Embed) -> Path:
     Raises:
         ValueError: If there is no image, more than `max_bad_files` are unreadable, or pyarrow is missing.
     """
+    if settings.out and Path(settings.out).is_dir():
+        raise ValueError(f"`out` must be a file to write. Received: {settings.out}, which is a folder")
     encoder = encoders.load_encoder(run_dir, settings.layer)
     size, count = encoder.input_shape[1], 0
     if settings.images:
@@ -41,8 +43,6 @@ def run(run_dir: Path, config: Config, settings: Embed) -> Path:
     else:
         columns, kind, data = ("split", "label"), "dataset_embeddings", data_source(settings, config.data)
         dataset = open_data(*data, config, lambda: size)
-        for note in dataset.notes:
-            print(f"note: {note}")
         total, parts = len(dataset.train) + len(dataset.test or ()), _of_data(encoder, dataset)
     folder = results_folder(run_dir, settings.layer, data, config.data)
     out = Path(settings.out or folder / f"{kind}.{settings.format}")

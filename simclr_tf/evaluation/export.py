@@ -12,6 +12,7 @@ import numpy as np
 
 from simclr_tf import data, encoders, files
 from simclr_tf.config import Config, Export
+from simclr_tf.data.source import readable
 from simclr_tf.evaluation.probing import classifier_file
 from simclr_tf.exports.keras_file import write_keras
 from simclr_tf.exports.litert import run_litert, write_litert
@@ -111,7 +112,7 @@ def _some_of(config: Config) -> Callable[[str, int], np.ndarray]:
             loaded.append(data.load(source.dataset, source.data_dir, source.image_size, config.training.seed))
         chosen = (split == "test" and loaded[0].test) or loaded[0].train
         rows = np.random.default_rng(0).permutation(len(chosen))[:count]
-        return chosen.take(np.sort(rows)).array()
+        return readable(chosen, np.sort(rows))[1]
 
     return images
 

@@ -17,12 +17,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.manifold import TSNE
 
-from simclr_tf import data, encoders, figures, files
+from simclr_tf import encoders, figures, files
 from simclr_tf.augment import VALIDATION_STEP, TwoViews, make_views
 from simclr_tf.augment.base import to_float
 from simclr_tf.config import Config, Report
 from simclr_tf.data.pipeline import Cuts, ordered_batches, read_batch
-from simclr_tf.data.source import Split
+from simclr_tf.data.source import Split, readable
+from simclr_tf.evaluation.probing import open_data
 from simclr_tf.inspect.curves import loss_figure
 from simclr_tf.inspect.geometry import Geometry, unit, verdict
 from simclr_tf.inspect.nearest import nearest
@@ -44,15 +45,16 @@ def run(run_dir: Path, config: Config, settings: Report) -> dict[str, Any]:
     Raises:
         ValueError: If the data does not fit the encoder.
     """
-    source, size = config.data, config.data.image_size
-    dataset = data.load(source.dataset, source.data_dir, size, config.training.seed)
+    layers = (0, config.network.last_layer)
+    loaded = [[load(run_dir, layer) for layer in layers] for load in (encoders.load_encoder, encoders.random_encoder)]
+    dataset = open_data(config.data.dataset, config.data.data_dir, config, lambda: loaded[0][0].input_shape[1])
     split = dataset.test or dataset.train
     chosen = np.random.default_rng(0).permutation(len(split))[: settings.sample]
-    images = split.take(np.sort(chosen))
+    rows, pixels = readable(split, np.sort(chosen))
+    images = split.take(rows)
     views = make_views(**dataclasses.asdict(config.augmentation), seed=config.training.seed)
-    layers, pixels, cuts = (0, config.network.last_layer), images.array(), views.cuts() if images.larger else None
-    loaded = [[load(run_dir, layer) for layer in layers] for load in (encoders.load_encoder, encoders.random_encoder)]
-    (trained, untrained), seen = _measure(loaded, images, views, cuts, config.objective.temperature)
+    cuts, temperature = views.cuts() if images.larger else None, config.objective.temperature
+    (trained, untrained), seen = _measure(loaded, images, views, cuts, temperature)
     plain = {"learning_rate": config.optimization.learning_rate, "temperature": config.objective.temperature,
              "epochs": config.training.epochs}  # fmt: skip
     word, advice = verdict(trained.geometry, untrained.geometry, plain)

@@ -27,7 +27,8 @@ def run(run_dir: Path, config: Config, settings: Neighbors) -> Path:
     encoder = encoders.load_encoder(run_dir, settings.layer)
     size = encoder.input_shape[1]
     queries = image_paths(settings.places)
-    searched = list({os.path.realpath(name): name for name in image_paths(settings.searched)}.values())  # once each
+    among = image_paths(settings.searched) if settings.among else queries
+    searched = list({os.path.realpath(name): name for name in among}.values())  # once each
     bank_files, bank = _features(encoder, searched, size, settings.max_bad_files)
     query_files, features = _features(encoder, queries, size, settings.max_bad_files)
     k = min(settings.nearest, len(bank_files))

@@ -31,8 +31,6 @@ def judge_run(
     name, data_dir = data_source(settings, config.data)
     encoder = encoders.load_encoder(run_dir, settings.layer)
     dataset = open_data(name, data_dir, config, lambda: encoder.input_shape[1])
-    for note in dataset.notes:
-        print(f"note: {note}")
     return judge_encoder(
         mode,
         probe,
@@ -50,9 +48,12 @@ def judge_run(
 
 
 def open_data(name: str, data_dir: str | None, config: Config, side: Callable[[], int]) -> Dataset:
-    """The data set to judge on; where its images can be resized and the run's were not, to the given side."""
+    """The data set to judge on, its notes printed; where its images can be resized and the run's were not, to this side."""
     size = (config.data.image_size or side()) if data.resizable(name) else None
-    return data.load(name, data_dir, size, config.training.seed)
+    dataset = data.load(name, data_dir, size, config.training.seed)
+    for note in dataset.notes:
+        print(f"note: {note}")
+    return dataset
 
 
 def features_folder(run_dir: Path, layer: int) -> Path:

@@ -144,7 +144,7 @@ def _write_issues(encoder, split: Split, name: str, class_names, path: Path) -> 
         train, validation, test = (Labeled(rows[part], labels[part]) for part in (seen[~held], seen[held], unseen))
         classifier = fit(Features(train, validation, test, len(class_names)))
         probabilities[unseen] = classifier.probabilities(test.features)
-    issues = find_label_issues(labels, probabilities, return_indices_ranked_by="self_confidence")
+    issues = find_label_issues(labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
     places = getattr(split.images, "paths", range(len(labels)))
     lines = (
         [places[row], class_names[labels[row]], class_names[probabilities[row].argmax()],

@@ -12,6 +12,8 @@ from simclr_tf import quiet
 from simclr_tf.exports.served import LinearClassifier, Served
 from simclr_tf.files import replacing
 
+BATCH = 32  # images at once: the interpreter keeps all activations of a batch
+
 
 def write_litert(
     encoder: keras.Model, path: Path, classifier: LinearClassifier | None = None, examples: np.ndarray | None = None
@@ -63,4 +65,5 @@ def run_litert(path: Path, images: np.ndarray, signature: str = "embed") -> dict
 
     with quiet.without_noise():
         runner = Interpreter(model_path=str(path)).get_signature_runner(signature)
-        return runner(images=images)
+        parts = [runner(images=images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -104,8 +104,9 @@ def training_settings(config: Config, settings: Finetune, images: int, folder: P
         "training", batch_size=batch, epochs=epochs, resolutions=None, max_steps=None, seed=settings.seed
     )
     return _on_devices(changed, settings).replace(
-        "output", run_dir=str(folder), resume=True, overwrite=False, checkpoint_epochs=max(1, epochs // 10)
-    )
+        "output", run_dir=str(folder), resume=True, overwrite=False, checkpoint_epochs=max(1, epochs // 10),
+        profile=False, max_bad_files="0",
+    )  # fmt: skip
 
 
 def logits(model: keras.Model, split: Split, batch_size: int = 256) -> np.ndarray:

@@ -1,7 +1,6 @@
 """Transfer to other data: a linear probe and fine-tuning on each target, in one table (paper, section 6 and B.8)."""
 
 import json
-import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from simclr_tf.evaluation.features import extract
 from simclr_tf.evaluation.logistic import linear_probe
 from simclr_tf.evaluation.probe import Features, Labeled, Result, judge
 from simclr_tf.evaluation.probing import judged_splits, labels_of, open_data
-from simclr_tf.preflight import results_folder
+from simclr_tf.preflight import name_of, results_folder
 from simclr_tf.protocols.finetune import logits, start, training_settings
 from simclr_tf.tasks.classify import classify
 
@@ -52,7 +51,7 @@ def run(run_dir: Path, config: Config, settings: Transfer) -> dict[str, Any] | N
         splits = judged_splits(dataset, 0, settings.seed)
         train, validation, test = (Labeled(extract(encoder, split), labels_of(split, target)) for split in splits)
         linear = linear_probe(Features(train, validation, test, dataset.num_classes))
-        place = folder / re.sub(r"[^\w.]+", "_", target)
+        place = folder / name_of(name, data_dir)
         tuned = _finetuned(run_dir, config, settings, strategy, dataset, splits, place, digest)
         if tuned is None:
             chief = False

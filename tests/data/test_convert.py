@@ -10,6 +10,7 @@ from PIL import Image
 from simclr_tf.data import load
 from simclr_tf.data.convert import convert, main
 from simclr_tf.data.records import Keys, find
+from simclr_tf.files import write_json
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -45,6 +46,39 @@ def test_of_sixteen_bits_the_upper_eight_are_kept(tmp_path):
     convert(tmp_path / "images", tmp_path / "small", max_side=32)
     found = load(f"records:{tmp_path}/small/*", None, 32).train.array()[0, ..., 0].astype(int)
     np.testing.assert_allclose(found.mean(axis=0), ramp[0].reshape(32, 2).mean(axis=1) / 257, atol=6)
+
+
+def test_a_damaged_image_that_must_be_shrunk_is_named(tmp_path):
+    (tmp_path / "images").mkdir()
+    for name in ("a.png", "b.png"):
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)).save(
+            tmp_path / "images" / name
+        )
+    content = bytearray((tmp_path / "images" / "b.png").read_bytes())
+    second = content.index(b"IDAT", content.index(b"IDAT") + 4)
+    content[second - 4 : second + 4] = bytes(8)  # its end is whole, and Pillow's error is no OSError
+    (tmp_path / "images" / "b.png").write_bytes(content)
+    with pytest.raises(ValueError, match="Expected image files. Received: .*b.png"):
+        convert(tmp_path / "images", tmp_path / "small", max_side=16)
+    (tmp_path / "images" / "b.png").unlink()  # nothing was written, so nothing is in the way
+    convert(tmp_path / "images", tmp_path / "small", max_side=16)
+
+
+def test_a_conversion_that_ends_after_its_first_shard_continues(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("simclr_tf.data.convert.MEBIBYTE", 2**13)
+
+    def disk_full(path, value):
+        if value["shards"]:
+            raise OSError(28, "No space left on device")
+        write_json(path, value)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+        patch.setattr("simclr_tf.data.convert.write_json", disk_full)
+        convert(folder, tmp_path / "records", shard_mib=1)
+    (tmp_path / "records" / ".shards.json.host.1.tmp").touch()
+    convert(folder, tmp_path / "records", shard_mib=1)
+    shards = json.loads((tmp_path / "records" / "shards.json").read_text())["shards"]
+    assert sum(shard["images"] for shard in shards.values()) == 30
 
 
 def test_other_files_are_not_written_among(folder, tmp_path):

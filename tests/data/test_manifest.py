@@ -59,6 +59,15 @@ def test_a_palette_in_a_bmp_file_is_named(tmp_path):
     assert "palette" in look(str(tmp_path / "a.bmp"))
 
 
+def test_sixteen_bits_in_a_bmp_file_are_named(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.bmp")
+    content = bytearray((tmp_path / "a.bmp").read_bytes())
+    assert look(str(tmp_path / "a.bmp")) == (8, 8, 1)
+    content[28] = 16
+    (tmp_path / "a.bmp").write_bytes(content)
+    assert "16 bits" in look(str(tmp_path / "a.bmp"))
+
+
 def test_headers_are_read_once_and_again_when_a_file_changes(files, kept, monkeypatch):
     seen = []
     monkeypatch.setattr(manifest, "look", lambda path: seen.append(path) or look(path))

@@ -133,6 +133,13 @@ def test_hold_out_is_a_function_of_the_seed():
     assert first == again != other
 
 
+def test_of_classes_of_one_size_the_seed_chooses_those_that_give_an_image_more():
+    split = numbered(500, np.repeat(np.arange(100, dtype=np.int32), 5))
+    first, other = (set(hold_out(split, 0.1, seed)[1].labels.tolist()) for seed in (0, 1))
+    assert len(first) == len(other) == 50 and first != other
+    assert max(first) > 80 and min(set(range(100)) - first) < 20
+
+
 def test_hold_out_leaves_no_class_without_images_while_it_can():
     # Remainders 0.25, 0.45, 0.45: the third image would come from a class of one.
     kept, held = hold_out(numbered(7, np.array([0] * 5 + [1, 2], np.int32)), 0.45, seed=0)

@@ -24,15 +24,19 @@ def squares():
             features = {
                 "image": tfds.features.Image(shape=(SIZE, SIZE, 3)),
                 "label": tfds.features.ClassLabel(names=["b", "a"]),
+                "mask": tfds.features.Image(shape=(SIZE, SIZE, 1)),  # as pets and CIFAR-100 have such ones beside
+                "kind": tfds.features.ClassLabel(num_classes=3),
             }
-            return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+            return self.dataset_info_from_configs(
+                features=tfds.features.FeaturesDict(features), supervised_keys=("image", "label")
+            )
 
         def _split_generators(self, manager):
             return {"train": self._generate_examples(range(8)), "test": self._generate_examples(range(8, 10))}
 
         def _generate_examples(self, indices):
             for index in indices:
-                yield index, {"image": pixels[index], "label": index % 2}
+                yield index, {"image": pixels[index], "label": index % 2, "mask": pixels[index, ..., :1], "kind": 0}
 
     return Squares, pixels
 
@@ -50,6 +54,14 @@ def test_tensorflow_datasets_are_read_from_their_shards(squares, tmp_path, monke
         assert [index % 2 for index in found] == split.labels.tolist()
     again = load("tfds:squares", str(tmp_path), SIZE)
     assert again.train.images.fingerprint() == dataset.train.images.fingerprint()
+
+
+def test_of_several_labels_none_is_guessed(squares, tmp_path, monkeypatch):
+    squares[0](data_dir=str(tmp_path)).download_and_prepare()
+    monkeypatch.setattr("tensorflow_datasets.core.DatasetInfo.supervised_keys", ("image",))
+    dataset = load("tfds:squares", str(tmp_path), SIZE)
+    assert dataset.train.labels is None
+    assert any("read without labels, since it has several, " in note for note in dataset.notes)
 
 
 def test_an_unknown_tensorflow_dataset_is_named(tmp_path):

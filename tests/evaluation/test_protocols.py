@@ -1,12 +1,13 @@
 """The registry of protocols, and where the results of each go."""
 
 import importlib
+import re
 
 import pytest
 
-from simclr_tf.config import MODES, Data
+from simclr_tf.config import MODES, Data, Linear
 from simclr_tf.evaluation import PROTOCOLS, evaluate
-from simclr_tf.preflight import results_folder
+from simclr_tf.preflight import check_evaluation, data_source, name_of, results_folder
 
 
 def test_every_mode_has_a_protocol_that_runs_and_every_protocol_a_mode():
@@ -37,7 +38,7 @@ def test_other_data_of_the_same_name_has_a_folder_of_its_own(tmp_path):
     found = [
         results_folder(tmp_path, 0, ("cifar10", str(tmp_path / name)), own) for name in ("fifth", "x/../fifth", "all")
     ]
-    assert found[:2] == [tmp_path / "evaluation"] * 2 and found[2].name.startswith("all-")
+    assert found[:2] == [tmp_path / "evaluation"] * 2 and found[2].name.startswith("cifar10-")
     assert results_folder(tmp_path, 0, ("cifar10", str(tmp_path / "all")), Data()) == tmp_path / "evaluation"
 
 
@@ -47,3 +48,28 @@ def test_results_of_another_layer_or_data_set_have_a_folder_of_their_own(tmp_pat
     folders = [results_folder(tmp_path, layer, (name, None), own) for layer, name in cases]
     names = ["", "layer2", "patterns", "layer2/patterns"]
     assert folders == [tmp_path / "evaluation" / name for name in names]
+
+
+def test_no_two_data_sets_share_a_name(tmp_path):
+    for parent in ("sets_a", "sets/a"):
+        (tmp_path / parent).mkdir(parents=True)
+    names = [name_of(*each) for each in [
+        ("folder", f"{tmp_path}/sets_a"), ("folder", f"{tmp_path}/sets/a"), ("records:a/train-*", None), ("cifar10", None),
+        ("records:b/train-*", None), ("cifar10", "a"), ("cifar10", "b"), ("cifar100", "a"), ("tfds:a/b", None),
+    ]]  # fmt: skip
+    assert len(set(names)) == len(names) and all(re.fullmatch(r"[\w.*-]+", name) for name in names)
+    own = Data(dataset="patterns")
+    assert len({results_folder(tmp_path, 0, ("cifar10", place), own) for place in ("a", "b", None)}) == 3
+
+
+def test_the_folder_of_the_images_that_were_learned_from_goes_with_their_name():
+    learned = Data(dataset="cifar10", data_dir="/d", judge_dataset="patterns")
+    assert data_source(Linear(), learned) == ("patterns", None)
+    assert data_source(Linear(dataset="cifar10"), learned) == ("cifar10", "/d")
+    assert data_source(Linear(dataset="cifar10", data_dir="/e"), learned) == ("cifar10", "/e")
+    assert data_source(Linear(dataset="cifar100"), learned) == ("cifar100", None)
+
+
+def test_a_target_that_is_not_there_is_refused_before_the_first(tiny_run):
+    with pytest.raises(ValueError, match="`data_dir` must be a folder of images. Received: '/nowhere'"):
+        check_evaluation(tiny_run, "transfer", {"targets": "patterns,folder:/nowhere"})

@@ -45,8 +45,10 @@ def test_a_part_without_a_class_is_refused(fraction):
 def test_settings_of_the_training(tmp_path):
     config = Config.of(augmentations="simclr_blur", resolutions="16,32", width=0.25, precision="mixed_bfloat16",
                        data_service="gone:1", strategy="mirrored", logical_cpus=2)  # fmt: skip
+    config = config.replace("output", profile=True, max_bad_files="5")
     tuned = training_settings(config, Finetune(label_fraction=0.01), 450, tmp_path)
     assert tuned.hardware.data_service is None
+    assert not tuned.output.profile and tuned.output.bad_files(1000) == 0  # no label may go to another image
     assert training_settings(config, Finetune(), 90, tmp_path, replicas=4).training.batch_size == 88
     assert (tuned.hardware.strategy, tuned.hardware.logical_cpus) == ("auto", 1)
     assert (tuned.augmentation.augmentations, tuned.training.batch_size, tuned.training.resolutions) == (

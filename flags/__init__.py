@@ -6,6 +6,7 @@ an installed copy has it as `simclr_tf.flags`, so that no module called `flags` 
 
 import dataclasses
 import itertools
+import os
 import re
 import signal
 import sys
@@ -16,7 +17,7 @@ from typing import Any, NoReturn
 
 from absl import flags, logging
 
-from simclr_tf.config import PLACES, Config, Section, field_type
+from simclr_tf.config import PLACES, Config, Section, as_word, field_type
 from simclr_tf.training.signals import Interrupted
 
 FLAGS = flags.FLAGS
@@ -67,16 +68,17 @@ def config_from_flags(values: flags.FlagValues = FLAGS) -> Config:
         ValueError: On illegal settings, or on a flag that would change a run half-way.
     """
     changed = given([name for group in pretraining_groups().values() for name in group], values)
-    config = Config.of(**changed)
-    saved_path = Path(config.output.run_dir or "") / "config.json"
-    if not (config.output.resume and saved_path.exists()):
-        return config
+    saved_path = Path(os.path.expanduser(changed.get("run_dir") or "")) / "config.json"
+    if not (changed.get("resume") and changed.get("run_dir") and saved_path.exists()):
+        return Config.of(**changed)
     saved = Config.load(saved_path)
     if changed.get("precision") == "auto":  # it was decided when the run began
         del changed["precision"]
+    known = fields(*Config.sections().values())
     places = {name for section in PLACES for name in fields(Config.sections()[section])}
-    for name in changed:
-        value = config.value(name)  # as it is kept: a path begins with the home directory instead of ~
+    for name, value in changed.items():
+        if value and known[name].metadata["path"]:
+            value = os.path.expanduser(value)  # as it is kept
         if name not in places and name != "max_steps" and value != saved.value(name):
             raise ValueError(
                 f"`resume` continues a run with `{name}={saved.value(name)}`, which must stay as it was; leave the flag "
@@ -86,21 +88,6 @@ def config_from_flags(values: flags.FlagValues = FLAGS) -> Config:
             print(f"note     from now on {as_word(name, value)}, which was {saved.value(name)}", flush=True)
     kept = {name: value for section in saved.to_dict().values() for name, value in section.items()}
     return Config.of(**kept | {"overwrite": False, "max_steps": None} | changed)
-
-
-def as_flagfile(config: Config) -> str:
-    """The flags that spell `config`, one a line, without those that say where this run writes."""
-    lines = []
-    for settings in config.to_dict().values():
-        for name, value in settings.items():
-            if value is not None and name not in ("run_dir", "overwrite", "resume"):
-                lines.append(as_word(name, value))
-    return "\n".join(lines) + "\n"
-
-
-def as_word(name: str, value: Any) -> str:
-    """`--name=value`."""
-    return f"--{name}={str(value).lower() if isinstance(value, bool) else value}"
 
 
 def as_flags(message: str) -> str:

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from simclr_tf import data, files
-from simclr_tf.config import MODES, Config, Probe, Section
+from simclr_tf.config import MODES, Config, Probe, Section, as_word
 from simclr_tf.config.base import setting
 from simclr_tf.studies import STUDIES, estimate, execution, transfer
 from simclr_tf.studies.study import Study, Times, Trial, Tuned, plan
 from simclr_tf.training.signals import interruptible
 
-from . import FLAGS, as_word, define, fields, given, pretraining_groups, run, words
+from . import FLAGS, define, fields, given, pretraining_groups, run, words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,9 +132,9 @@ def _run(study: Study, planned: Callable[[], list[Trial]], places: Sequence[exec
     print(f"{words[0]}: {done()} of {len(trials)} runs are done in {folder}", flush=True)
     execution.execute(trials, _commands, places, report)
     # Tuning decides what the further seeds are run with.
-    if len(more := planned()) > len(trials):
-        trials = more
-        execution.execute(trials, _commands, places, report)
+    tried = {(trial.folder, trial.labels) for trial in trials}  # some of them in vain
+    trials = planned()
+    execution.execute([t for t in trials if (t.folder, t.labels) not in tried], _commands, places, report)
     results.write(study, trials, command, stem, folder / "tensorboard")
     print(stem.with_suffix(".md").read_text(), *(stem.with_suffix(end) for end in (".csv", ".md", ".png")), sep="\n")
     return len(trials) - done()

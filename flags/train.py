@@ -12,7 +12,7 @@ from absl import flags as absl_flags
 
 from simclr_tf import preflight
 
-from . import FLAGS, as_flagfile, config_from_flags, define, pretraining_groups, run
+from . import FLAGS, config_from_flags, define, pretraining_groups, run
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def _train() -> None:
         return
     from simclr_tf.tasks.pretrain import pretrain
 
-    pretrain(config, as_flagfile(config))
+    pretrain(config)
 
 
 if __name__ == "__main__":

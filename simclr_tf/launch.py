@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import IO
 
 GRACE = 30.0  # seconds; TensorFlow notices a lost worker within about 10 s
@@ -34,8 +35,18 @@ def tf_config(ports: Sequence[int], index: int) -> str:
 
 def program(command: Sequence[str]) -> list[str]:
     """The full command line: an installed or executable command as it is, anything else as arguments of Python."""
-    found = None if command[0].endswith(".py") else shutil.which(command[0])
+    found = None
+    if not command[0].endswith(".py"):  # in the environment of this Python, too, which may not be active
+        found = shutil.which(command[0]) or shutil.which(command[0], path=os.path.dirname(sys.executable))
     return [found, *command[1:]] if found else [sys.executable, *command]
+
+
+def gpus() -> list[str]:
+    """The CUDA devices that a process sees."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name for name in named.split(",") if name not in ("", "-1")]
+    return [str(number) for number, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))]
 
 
 def start(command: Sequence[str], count: int) -> list[subprocess.Popen]:
@@ -46,12 +57,15 @@ def start(command: Sequence[str], count: int) -> list[subprocess.Popen]:
         count: Number of workers.
 
     Returns:
-        Their processes. The chief's output goes where this process's goes, that of the others to standard error with a
-        prefix.
+        Their processes. Each has as many of this machine's GPUs as the others, none if there are fewer than workers. The
+        chief's output goes where this process's goes, that of the others to standard error with a prefix.
     """
-    ports, workers = free_ports(count), []
+    ports, workers, devices = free_ports(count), [], gpus()
+    share = len(devices) // count
     for index in range(count):
         environment = {**os.environ, "TF_CONFIG": tf_config(ports, index)}
+        if devices:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices[index * share : (index + 1) * share]) or "-1"
         out, errors = (subprocess.PIPE, subprocess.STDOUT) if index else (None, None)
         # In a session of its own, so that the terminal's Ctrl-C arrives once, passed on by this process.
         worker = subprocess.Popen(program(command), env=environment, stdout=out, stderr=errors, start_new_session=True)

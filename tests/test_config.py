@@ -33,7 +33,7 @@ def test_flagfile_replays_the_config(tmp_path):
         "--batch_size=64", "--blur", "--temperature=0.1", "--dataset=folder", "--data_dir=x y", "--image_size=48"
     )
     path = tmp_path / "flags.txt"
-    path.write_text(flags.as_flagfile(config))
+    path.write_text(config.flagfile())
     assert parsed(f"--flagfile={path}") == config
 
 
@@ -166,7 +166,7 @@ def test_a_path_in_the_home_directory_is_the_same_when_resumed(tmp_path, monkeyp
 
 
 def test_a_flagfile_repeats_the_checkpoints_but_not_the_folder():
-    text = flags.as_flagfile(Config.of(run_dir="x", resume=True, checkpoint_epochs=3))
+    text = Config.of(run_dir="x", resume=True, checkpoint_epochs=3).flagfile()
     assert "--checkpoint_epochs=3\n" in text and "run_dir" not in text and "resume" not in text
 
 
@@ -194,3 +194,12 @@ def test_the_first_setting_that_differs_is_found(tmp_path):
     assert Config.of(max_steps=5).difference(tmp_path) == ("max_steps", 3, 5)
     assert Config.of(max_steps=5).difference(tmp_path, ["max_steps"]) is None
     assert Config.of(temperature=0.1).difference(tmp_path, ["max_steps"]) == ("temperature", 0.5, 0.1)
+
+
+def test_a_flag_that_goes_with_a_kept_one_may_be_repeated(tmp_path):
+    saved = Config.of(run_dir=str(tmp_path), optimizer="sgd", coupled_decay=True)
+    (tmp_path / "config.json").write_text(json.dumps(saved.to_dict()))
+    resumed = parsed(f"--run_dir={tmp_path}", "--resume", "--coupled_decay")
+    assert resumed.optimization == saved.optimization
+    with pytest.raises(ValueError, match="`resume` continues a run with `optimizer=sgd`.*Received: `optimizer=adamw`"):
+        parsed(f"--run_dir={tmp_path}", "--resume", "--optimizer=adamw")

@@ -1,6 +1,6 @@
 """The settings of the project: frozen dataclasses that validate, the one home of every default. No TensorFlow in here."""
 
-from simclr_tf.config.base import Section, field_type, setting
+from simclr_tf.config.base import Section, as_word, field_type, setting
 from simclr_tf.config.evaluation import (
     MODES,
     Embed,
@@ -39,6 +39,6 @@ from simclr_tf.config.pretraining import (
 __all__ = [
     "ADDRESS", "MODES", "PLACES", "Config", "Data", "Embed", "Export", "Finetune", "Hardware", "Invariance", "Judged",
     "Knn", "Linear", "LinearSgd", "Loss", "Mode", "Neighbors", "Network", "Optimization", "Output", "Probe", "PseudoLabel",
-    "Report", "Section", "Supervised", "Trained", "Training", "Transfer", "Views", "field_type", "mode_settings", "setting",
-    "split_target",
+    "Report", "Section", "Supervised", "Trained", "Training", "Transfer", "Views", "as_word", "field_type", "mode_settings",
+    "setting", "split_target",
 ]  # fmt: skip

@@ -39,6 +39,11 @@ def setting(
     )
 
 
+def as_word(name: str, value: Any) -> str:
+    """A setting as it is given on the command line, `--name=value`."""
+    return f"--{name}={str(value).lower() if isinstance(value, bool) else value}"
+
+
 def field_type(field: dataclasses.Field) -> type:
     """The plain type of a field: `int` for both `int` and `int | None`."""
     kind: Any = field.type

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Self
 
-from simclr_tf.config.base import Section, setting
+from simclr_tf.config.base import Section, as_word, setting
 
 AUGMENTATION_NAMES = (
     "autoaugment", "blur", "brightness", "contrast", "crop", "crop_bicubic", "cutout", "flip", "gray", "hue", "invert",
@@ -341,6 +341,16 @@ class Config:
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Nested plain values, one mapping a section."""
         return dataclasses.asdict(self)
+
+    def flagfile(self) -> str:
+        """The flags that spell the settings, one a line, without those that say where this run writes."""
+        lines = [
+            as_word(name, value)
+            for settings in self.to_dict().values()
+            for name, value in settings.items()
+            if value is not None and name not in ("run_dir", "overwrite", "resume")
+        ]
+        return "\n".join(lines) + "\n"
 
     @classmethod
     def from_dict(cls, values: dict[str, dict[str, Any]]) -> Self:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from statistics import fmean
+from typing import NamedTuple
 
 from simclr_tf.config import MODES, Config, Trained
 from simclr_tf.studies.execution import Commands, Environment, execute
@@ -18,9 +19,21 @@ from simclr_tf.training.metrics import read_rows
 STEPS = 6  # the first, which compiles, is not timed
 
 
+class Cost(NamedTuple):
+    """Seconds a step, steps an epoch, seconds of the rest of a training and of a judgment, most MiB of a process."""
+
+    step: float
+    steps: int
+    start: float
+    judging: float
+    mib: int
+
+
 def forecast(trials: Sequence[Trial], commands: Commands, places: Sequence[Environment]) -> int:
     """Prints the cost of each trial, and of all; returns how many would fail."""
-    costs: dict[str, tuple[float, int, float, int] | OSError] = {}
+    costs: dict[str, Cost | OSError] = {}
+    trained: set[Path] = set()
+    judged: set[Path] = set()
     total, most, failed = 0, 0, 0
     for trial in trials:
         state, outcome, config = trial.state(), "", Config.of(**trial.settings)
@@ -28,7 +41,7 @@ def forecast(trials: Sequence[Trial], commands: Commands, places: Sequence[Envir
             # Losses and augmentations cost little compared with the network.
             training = config.training.batch_size, config.training.precision, config.training.accumulate
             kind = repr((config.data, config.network, config.hardware, config.objective.similarity, training,
-                         trial.judgment[:2]))  # fmt: skip
+                         _measured(trial)[:2]))  # fmt: skip
             if kind not in costs:
                 print(f"measuring {STEPS} steps and an evaluation like those of: {trial}", flush=True)
                 costs[kind] = _measure(trial, commands, places[0])
@@ -36,11 +49,14 @@ def forecast(trials: Sequence[Trial], commands: Commands, places: Sequence[Envir
             if isinstance(cost, OSError):
                 failed, outcome = failed + 1, f": {cost}"
             else:
-                step, steps, rest, mib = cost
+                step, steps, start, judging, mib = cost
                 if sides := config.training.sides:  # measured at the last; others are reckoned by their pixels
                     step *= fmean((side / sides[-1]) ** 2 for side in sides)
                 steps = min(config.training.epochs * steps, config.training.max_steps or sys.maxsize)
-                seconds = round(rest + steps * step)
+                once = state != "trained" and trial.folder not in trained  # others may judge the same run
+                seconds = round((start + steps * step) * once + judging * (trial.record not in judged))
+                trained.add(trial.folder)
+                judged.add(trial.record)
                 total, most, outcome = total + seconds, max(most, mib), f": {timedelta(seconds=seconds)}, {mib} MiB"
         print(f"{state:7} {trial}{outcome}")
     print(f"first:  {shlex.join(commands(trials[0])['train'])}")
@@ -58,19 +74,24 @@ def _trains(trial: Trial) -> bool:
     return issubclass(MODES[trial.judgment.mode], Trained)
 
 
-def _measure(trial: Trial, commands: Commands, place: Environment) -> tuple[float, int, float, int] | OSError:
-    """Seconds a step, steps an epoch, seconds of everything else, most MiB of a process; or the error."""
+def _measured(trial: Trial) -> Judgment:
+    """The judgment to measure: a probe in place of a training on labels."""
+    return Judgment("linear") if _trains(trial) else trial.judgment
+
+
+def _measure(trial: Trial, commands: Commands, place: Environment) -> Cost | OSError:
+    """What a trial costs, or the error."""
     with tempfile.TemporaryDirectory(prefix="simclr-study-") as folder:
         settings = {**trial.settings, "max_steps": STEPS, "resolutions": None}
-        judgment = Judgment("linear") if _trains(trial) else trial.judgment
-        short = dataclasses.replace(trial, folder=Path(folder) / "run", settings=settings, judgment=judgment)
+        short = dataclasses.replace(trial, folder=Path(folder) / "run", settings=settings, judgment=_measured(trial))
         errors: list[OSError | None] = []
         execute([short], commands, [place], lambda _, error: errors.append(error))
         if errors[0]:
             return errors[0]
         usage, rate = short.usage(), read_rows(short.folder / "metrics.csv")[-1]["images_per_second"]
+        judging = usage[short.judged_as]
         steps = int(re.findall(r"^steps +(\d+) an epoch", short.log.read_text(), re.MULTILINE)[0])
     # Without a rate, the epoch had a single step, and the whole run counts as one.
     step = Config.of(**settings).training.batch_size / rate if rate else usage["train_seconds"]
-    rest = max(0.0, usage["train_seconds"] - STEPS * step) + usage["evaluate_seconds"]
-    return step, steps, rest, max(usage["train_mib"], usage["evaluate_mib"])
+    start = max(0.0, usage["train_seconds"] - STEPS * step)
+    return Cost(step, steps, start, judging["evaluate_seconds"], max(usage["train_mib"], judging["evaluate_mib"]))

@@ -41,13 +41,14 @@ def execute(trials: Sequence[Trial], commands: Commands, places: Sequence[Enviro
             groups.setdefault(trial.folder, []).append(trial)
     waiting = iter(groups.values())
     ended: list[tuple[Trial, OSError | None]] = []
+    running: list[subprocess.Popen] = []
 
     def work(place: Environment) -> Generator[None, None, None]:
         for group in waiting:
             for number, trial in enumerate(group):
                 try:
                     if trial.state() != "done":  # another one may have had the same record
-                        yield from _run(trial, commands(trial), place)
+                        yield from _run(trial, commands(trial), place, running)
                     ended.append((trial, None))
                 except OSError as error:
                     if trial.state() in ("begun", "to do"):  # the others judge the same run, which did not come about
@@ -67,8 +68,10 @@ def execute(trials: Sequence[Trial], commands: Commands, places: Sequence[Enviro
             worker.close()
 
 
-def _run(trial: Trial, commands: Mapping[str, Sequence[str]], place: Environment) -> Generator[None, None, None]:
-    """Trains and judges one trial, and records time and memory; yields while it waits."""
+def _run(
+    trial: Trial, commands: Mapping[str, Sequence[str]], place: Environment, running: list[subprocess.Popen]
+) -> Generator[None, None, None]:
+    """Trains and judges one trial, and records time and memory; yields while it waits, its process among `running`."""
     usage, state = trial.usage(), trial.state()
     if state != "trained":
         usage["whole"] = state == "to do"  # else the times are those of a part
@@ -76,15 +79,22 @@ def _run(trial: Trial, commands: Mapping[str, Sequence[str]], place: Environment
     for step in ("train", "evaluate")[state == "trained" :]:
         begin = time.perf_counter()
         with trial.log.open("ab") as log:
-            process = subprocess.Popen(commands[step], stdout=log, stderr=subprocess.STDOUT, env=place)
+            # In a session of its own, so that the terminal's Ctrl-C arrives once, as the SIGTERM below.
+            process = subprocess.Popen(
+                commands[step], stdout=log, stderr=subprocess.STDOUT, env=place, start_new_session=True
+            )
+        running.append(process)
         try:
             # Unlike `process.poll`, it reports the memory of the process.
             while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
                 yield
         except BaseException:
-            process.terminate()
+            for each in running:  # all at once, since each takes a step and a checkpoint to end
+                each.terminate()
+            running.clear()
             process.wait()
             raise
+        running.remove(process)
         process.returncode = os.waitstatus_to_exitcode(ended[1])
         if process.returncode:
             lines = [line for line in trial.log.read_text(errors="replace").split("\n") if line.strip()]

@@ -8,7 +8,7 @@ import numpy as np
 
 from simclr_tf import data, distribution, encoders, figures, preflight
 from simclr_tf.augment import TwoViews, make_views
-from simclr_tf.config import Config
+from simclr_tf.config import Config, Training
 from simclr_tf.data.pipeline import Cuts, read_batch
 from simclr_tf.data.source import Dataset, Split, readable
 from simclr_tf.data.splits import hold_out, part_of
@@ -31,12 +31,11 @@ MEASURES = {
 }
 
 
-def pretrain(config: Config, flagfile: str = "") -> Path:
+def pretrain(config: Config) -> Path:
     """Pretrains an encoder.
 
     Args:
         config: Settings of the run.
-        flagfile: Flags for the same settings, kept with the run.
 
     Returns:
         The run's folder; on workers other than the chief, which write nothing, the current one.
@@ -53,7 +52,6 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
         precision, reason = distribution.best_precision(strategy)
         notes = [f"precision={precision}: {reason}"]
         config = config.replace("training", precision=precision)
-        flagfile = flagfile.replace("--precision=auto", f"--precision={precision}")
     dataset, train, validation = images_of(config)
     sides = config.training.sides
     if sides and (sides[-1], sides[-1]) != train.image_shape[:2]:
@@ -64,7 +62,7 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
 
     judge = None
     if config.data.judge_dataset:
-        size = config.data.image_size if data.resizable(config.data.judge_dataset) else None
+        size = data.size_for(config.data.judge_dataset, config.data.image_size)
         judge = data.load(*config.data.judged_on, size, config.training.seed)
         if judge.train.image_shape != train.image_shape:
             raise ValueError(
@@ -72,11 +70,7 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
                 f"to learn from. Received: {judge.train.image_shape[0]} x {judge.train.image_shape[1]}"
             )
 
-    share, parts = config.training.batch_size // strategy.num_replicas_in_sync, config.training.accumulate
-    if share % parts or share < 2 * parts:
-        raise ValueError(
-            f"`accumulate` must divide the {share} images of a device, with two or more in each part. Received: {parts}"
-        )
+    require_parts(config.training, strategy.num_replicas_in_sync)
     every = config.output.monitor_every
     run = engine.Run(config, strategy, train, validation, MEASURES | (monitor.MEASURES if every else {}))
     with run.building():
@@ -89,13 +83,15 @@ def pretrain(config: Config, flagfile: str = "") -> Path:
         if config.training.init_from and not (run.plan.first_epoch or run.plan.first_step):
             notes.append(take_over(model, config.training.init_from))
         name = f"{config.data.dataset.partition(':')[0]}-{config.network.encoder.replace(':', '.')}"
-        notes += run.open(model, name, {"flags.txt": flagfile}, {"image_shape": list(train.image_shape)})
+        notes += run.open(model, name, {"flags.txt": config.flagfile()}, {"image_shape": list(train.image_shape)})
 
     folder, cuts = run.folder, model.views.cuts() if train.larger else None
     if cuts:
         notes.append("views are cut out of the original images, which are larger than `image_size`".replace("`", ""))
     elif train.larger:
-        notes.append("views are made of the center squares of the images: these augmentations do not begin with a crop")
+        notes.append(
+            "views are made of the center squares of the images, since the augmentations do not begin with crop"
+        )
     if run.chief:
         notes = [*distribution.notes(strategy, config.hardware), *dataset.notes, *notes]
         print(summary(config, dataset, run.plan, model, strategy), *(f"note     {note}" for note in notes), sep="\n")
@@ -142,6 +138,15 @@ def _as_it_began(config: Config) -> Config:
     return config.replace("training", precision=Config.load(path).training.precision)
 
 
+def require_parts(training: Training, replicas: int) -> None:
+    """Raises ValueError where a device cannot take its images in as many parts as the settings say."""
+    share, parts = training.batch_size // replicas, training.accumulate
+    if share % parts or share < 2 * parts:
+        raise ValueError(
+            f"`accumulate` must divide the {share} images of a device, with two or more in each part. Received: {parts}"
+        )
+
+
 def images_of(config: Config) -> tuple[Dataset, Split, Split | None]:
     """The data set of a run, the images that it learns from, and those held out for the validation loss, if any.
 
@@ -161,7 +166,7 @@ def images_of(config: Config) -> tuple[Dataset, Split, Split | None]:
 def build_model(config: Config, image_shape: tuple[int, int, int]) -> SimCLR:
     """The SimCLR model of the settings, its weights drawn from Keras' seed; for any image size if resolutions rise."""
     network, precision = config.network, config.training.precision
-    encoder = encoders.build_encoder(network, image_shape, precision, any_size=bool(config.training.sides))
+    encoder = encoders.build_encoder(network, image_shape, precision, smallest=min(config.training.sides, default=None))
     head = encoders.build_head(network, encoder.output_shape[-1], precision)
     views = make_views(**dataclasses.asdict(config.augmentation), seed=config.training.seed)
     objective = make_objective(config.objective)

@@ -28,12 +28,13 @@ class Interrupted(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def interruptible(advice: str) -> Iterator[None]:
-    """Turns SIGINT and SIGTERM in the block into `Interrupted` with this advice, wherever it is."""
+    """Turns SIGINT, SIGTERM and, without `nohup`, SIGHUP in the block into `Interrupted` with this advice."""
 
     def interrupt(number, frame):
         raise Interrupted(number, advice)
 
-    with _handling({signal.SIGINT: interrupt, signal.SIGTERM: interrupt}):
+    hangup = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else []
+    with _handling(dict.fromkeys([signal.SIGINT, signal.SIGTERM, *hangup], interrupt)):
         yield
 
 

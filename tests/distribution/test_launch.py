@@ -86,3 +86,21 @@ def test_usage_errors_are_one_line(run_python, arguments):
     done = run_python("-m", "flags.launch", *arguments)
     assert (done.returncode, done.stdout) == (1, "")
     assert len(done.stderr.splitlines()) == 1 and "error: " in done.stderr and "Received: --workers=" in done.stderr
+
+
+@pytest.mark.parametrize(("there", "given"), [("0,1,2", ["0", "1"]), ("3", ["-1", "-1"]), ("-1", ["-1", "-1"])])
+def test_the_gpus_of_the_machine_are_dealt_out(tmp_path, monkeypatch, there, given):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import json, os, pathlib\nplace = json.loads(os.environ['TF_CONFIG'])['task']['index']\n"
+        f"pathlib.Path({str(tmp_path)!r}, str(place)).write_text(os.environ['CUDA_VISIBLE_DEVICES'])\n"
+    )
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", there)
+    assert launch.wait(launch.start([str(script)], 2)) == 0
+    assert [(tmp_path / str(index)).read_text() for index in range(2)] == given
+
+
+def test_a_command_of_an_environment_that_is_not_active_is_found(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    name = Path(sys.executable).name  # whatever lies beside this Python
+    assert launch.program([name, "x"]) == [str(Path(sys.executable).parent / name), "x"]

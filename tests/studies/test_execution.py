@@ -15,6 +15,11 @@ TRAIN = (
     "import pathlib, sys, time; time.sleep({seconds}); pathlib.Path(sys.argv[1]).mkdir(exist_ok=True); print('trained')"
 )
 EVALUATE = "import pathlib, sys; pathlib.Path(sys.argv[1], 'record').write_text('x')"
+WAIT = """
+import pathlib, sys, time
+while len(list(pathlib.Path(sys.argv[1]).parent.glob("?"))) < 2: time.sleep(0.1)
+pathlib.Path(sys.argv[1]).mkdir()
+"""  # until two others of names of one letter are at work
 ONE = environments(1)
 
 
@@ -145,6 +150,36 @@ def test_what_ends_the_study_ends_its_processes(tmp_path):
     assert slow.state() == later.state() == "to do"
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_all_processes_are_asked_to_end_at_once(tmp_path):
+    train = """
+import pathlib, signal, sys, time
+folder = pathlib.Path(sys.argv[1])
+def end(*_):
+    with (folder / "asked").open("a") as file: print(time.time(), file=file)
+    time.sleep(1)
+    sys.exit(1)
+signal.signal(signal.SIGTERM, end)
+folder.mkdir()
+time.sleep(60)
+"""
+    slow = [Fake(tmp_path / name, train) for name in ("a", "b")]
+    quick = Fake(tmp_path / "quick", WAIT)
+
+    def stop(trial, error):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        execute([*slow, quick], commands, environments(3), stop)
+    asked = [[float(time) for time in (trial.folder / "asked").read_text().split()] for trial in slow]
+    assert [len(times) for times in asked] == [1, 1] and abs(asked[0][0] - asked[1][0]) < 0.8
+
+
+def test_a_process_does_not_get_the_terminals_signals_as_well(tmp_path):
+    train = TRAIN.format(seconds=0) + "; import os; print(os.getsid(0) == os.getpid())"
+    assert errors_of([Fake(tmp_path / "a", train)]) == {}
+    assert Fake(tmp_path / "a").log.read_text() == "trained\nTrue\n"
 
 
 def test_judging_again_keeps_what_training_took(tmp_path):

@@ -13,12 +13,24 @@ from simclr_tf.training.signals import Interrupted, interruptible, stopping
 from tests.conftest import ROOT
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_carries_how_to_go_on_and_the_handlers_come_back(number):
-    before = signal.getsignal(number)
-    with pytest.raises(Interrupted, match="go on") as caught, interruptible("go on"):
-        signal.raise_signal(number)
-    assert caught.value.number == number and signal.getsignal(number) is before
+    outer = signal.signal(number, signal.SIG_DFL)  # under nohup, SIGHUP is ignored
+    try:
+        with pytest.raises(Interrupted, match="go on") as caught, interruptible("go on"):
+            signal.raise_signal(number)
+        assert caught.value.number == number and signal.getsignal(number) is signal.SIG_DFL
+    finally:
+        signal.signal(number, outer)
+
+
+def test_nohup_is_respected():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interruptible("go on"):
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize(("number", "ends_as"), [("SIGINT", "SIGINT"), ("SIGTERM", "SIGTERM"), ("SIGUSR1", "SIGTERM")])

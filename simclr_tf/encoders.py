@@ -4,37 +4,50 @@ import hashlib
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 
 from simclr_tf import quiet
 from simclr_tf.config import Config, Network
 from simclr_tf.exports.saved_model import write_saved_model
 from simclr_tf.networks import make_encoder, projection_head, up_to
+from simclr_tf.networks.imported import in_one_line
 from simclr_tf.training import checkpoints
 
 
 def build_encoder(
-    network: Network, image_shape: tuple[int, int, int], precision: str = "float32", any_size: bool = False
+    network: Network, image_shape: tuple[int, int, int], precision: str = "float32", smallest: int | None = None
 ) -> keras.Model:
-    """The encoder that the settings name: float images in [0, 1], of one size or of any, to h."""
+    """The encoder that the settings name, float images in [0, 1] to h: of one size, or of any from `smallest` on."""
     if precision == "mixed_float16":
         quiet.expect_float16()
     encoder = make_encoder(network.encoder, image_shape, network.width, network.stem, dtype=precision)
-    return _of_any_size(encoder) if any_size else encoder
+    return _of_any_size(encoder, smallest) if smallest else encoder
 
 
-def _of_any_size(encoder: keras.Model) -> keras.Model:
+def _of_any_size(encoder: keras.Model, smallest: int) -> keras.Model:
     """The same layers for images of any size; raises ValueError if one, such as a dense layer on maps, has a size."""
-    _, height, width, channels = encoder.input_shape
-    images = keras.Input((None, None, channels), name="images", dtype="float32")
+    shape = 1, smallest, smallest, encoder.input_shape[-1]
+    images = keras.Input((None, None, shape[-1]), name="images", dtype="float32")
     try:
-        free = keras.models.clone_model(encoder, images, clone_function=lambda layer: layer)
-        free(keras.KerasTensor((1, height // 2, width // 2, channels)))
+        free = keras.models.clone_model(encoder, images, clone_function=_freed)
+        free(keras.KerasTensor(shape))
+        if any(isinstance(layer, keras.Model) for layer in free.layers):  # into which symbolic calls do not look
+            tf.function(free).get_concrete_function(tf.TensorSpec(shape))
         return free
-    except ValueError as error:
+    except Exception as error:  # a user's layers raise anything where a size is not known
         raise ValueError(
-            f"`resolutions` needs an encoder for images of any size, that is a convolutional one. Received: "
-            f"{encoder.name} ({str(error).splitlines()[0]})"
+            f"`resolutions` needs a convolutional encoder, which takes images of {smallest} pixels, too. Received: "
+            f"{encoder.name} ({in_one_line(error)})"
         ) from error
+
+
+def _freed(layer: keras.Layer) -> keras.Layer:
+    """The same layer; of a model within the model, as a user's is, its layers for maps of any size."""
+    if not isinstance(layer, keras.Sequential) and type(layer).__name__ != "Functional":
+        return layer
+    if len(layer.input_shape) != 4:
+        return layer
+    return keras.models.clone_model(layer, keras.Input((None, None, layer.input_shape[-1])), clone_function=_freed)
 
 
 def build_head(network: Network, representation_dim: int, precision: str = "float32") -> keras.Model:
@@ -108,17 +121,13 @@ def weights_digest(model: keras.Model) -> str:
 
 
 def _run_of(folder: Path) -> tuple[Config, checkpoints.Checkpoint]:
-    config = Config.load(folder / "config.json")
-    saved = checkpoints.newest(folder / "checkpoints")
-    if saved is None:
-        raise ValueError(f"The run has no checkpoint yet. Received: {folder}")
-    return config, saved
+    return Config.load(folder / "config.json"), checkpoints.loaded(folder / "checkpoints")
 
 
 def _restored(model: keras.Model, saved: checkpoints.Checkpoint) -> keras.Model:
     """The model with its part of a checkpoint."""
-    paths = {variable.path for variable in model.variables}
-    checkpoints.restore(model.variables, {path: array for path, array in saved.variables.items() if path in paths})
+    paths = {weight.path for weight in model.weights}
+    checkpoints.restore(model.weights, {path: array for path, array in saved.variables.items() if path in paths})
     return model
 
 

@@ -1,10 +1,10 @@
 """Runs docs/tutorial.ipynb from top to bottom."""
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
 
 from tests.conftest import ROOT
+
+nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
 
 NOTEBOOK = ROOT / "docs" / "tutorial.ipynb"
 
@@ -20,6 +20,6 @@ def test_the_tutorial_is_small_and_keeps_its_outputs():
 def test_the_tutorial_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     notebook = nbformat.read(NOTEBOOK, 4)
-    NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    nbclient.NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(tmp_path)}}).execute()
     shares = "".join(output["text"] for output in notebook.cells[-2].outputs)
     assert shares.count("%") == 10

@@ -58,6 +58,11 @@ class TwoViews:
         self._same = second is None
         self._compile()
 
+    @property
+    def supports_jit(self) -> bool:
+        """Whether XLA may compile a step that makes these views: not with layers of others."""
+        return all(isinstance(layer, Augmentation) for layer in self.layers + self.second + self.shared)
+
     def _compile(self) -> None:
         def steps(of: Sequence[keras.Layer]) -> list[Callable]:
             return [_step(self, segment) for segment in _segments(of)]

@@ -43,7 +43,7 @@ def imported_encoder(path: str, image_shape: tuple[int, int, int], dtype=None) -
         # Layers without a name are numbered within the process, and checkpoints need the same names in each process.
         reset_uids()
         function = _function(path)
-        with _in_one_line(f"The encoder function {path} failed"):
+        with _naming(f"The encoder function {path} failed"):
             model = function(image_shape)
         if not isinstance(model, keras.Model):
             raise ValueError(f"{path} must return a keras.Model. Received: {type(model).__name__}")
@@ -56,7 +56,7 @@ def imported_encoder(path: str, image_shape: tuple[int, int, int], dtype=None) -
 
 def _function(path: str) -> Callable:
     module, _, name = path.partition(":")
-    with _in_one_line(f"The encoder {path} cannot be imported (is the folder of its module in PYTHONPATH?)"):
+    with _naming(f"The encoder {path} cannot be imported (is the folder of its module in PYTHONPATH?)"):
         found = getattr(importlib.import_module(module), name)
     if not callable(found):
         raise ValueError(f"The encoder must be a function of the images' shape. Received: {path}, {type(found)}")
@@ -65,7 +65,7 @@ def _function(path: str) -> Callable:
 
 def _called(path: str, model: keras.Model, images: keras.KerasTensor) -> keras.KerasTensor:
     """The model's representations of images, if they are vectors of a known size."""
-    with _in_one_line(f"The model of {path} cannot be called with images of shape {images.shape}"):
+    with _naming(f"The model of {path} cannot be called with images of shape {images.shape}"):
         h = model(images)
     if not isinstance(h, keras.KerasTensor) or len(h.shape) != 2 or h.shape[1] is None:
         received = h.shape if isinstance(h, keras.KerasTensor) else type(h).__name__
@@ -87,18 +87,22 @@ def _check_paths(path: str, encoder: keras.Model) -> None:
 
 
 @contextlib.contextmanager
-def _in_one_line(complaint: str) -> Iterator[None]:
+def _naming(complaint: str) -> Iterator[None]:
     """Reports an exception from the user's code as a ValueError: complaint, their file and line, type and message."""
     try:
         yield
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
         theirs = [frame for frame in frames if not frame.filename.startswith(LIBRARIES)]
-        # Keras appends the arguments of the call. The command line takes names in backticks for its own settings.
-        message = str(error).partition("\n\nArguments received by")[0].replace("`", "'")
-        message = " ".join(re.sub(r"\x1b\[\d+m", "", message).split())
         where = f", at {theirs[-1].filename}:{theirs[-1].lineno}" if theirs else ""
-        raise ValueError(f"{complaint}{where}. Received: {type(error).__name__}: {message}") from error
+        raise ValueError(f"{complaint}{where}. Received: {type(error).__name__}: {in_one_line(error)}") from error
+
+
+def in_one_line(error: Exception) -> str:
+    """The message of an error, without the arguments of the call, which Keras appends, and without markup."""
+    # The command line takes names in backticks for its own settings.
+    message = str(error).partition("\n\nArguments received by")[0].replace("`", "'")
+    return " ".join(re.sub(r"\x1b\[\d+m", "", message).split())
 
 
 @contextlib.contextmanager

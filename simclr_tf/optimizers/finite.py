@@ -9,27 +9,38 @@ from simclr_tf.distribution import all_sum
 
 
 def apply_if_finite(
-    optimizer: keras.optimizers.Optimizer, loss: tf.Tensor, gradients: Sequence[tf.Tensor],
+    optimizer: keras.optimizers.Optimizer, loss: tf.Tensor, gradients: Sequence[tf.Tensor | None],
     variables: Sequence[keras.Variable],
 ) -> tf.Tensor:  # fmt: skip
     """Makes the update unless the loss or a gradient of any replica is not finite; the step is counted either way.
 
     Call it in the replica context. Whether all gradients are finite is read off the sum of their squares, one kernel a
     variable, instead of off each value. With loss scaling, overflowing gradients are normal and the optimizer skips them
-    itself; then only a loss that is not finite is reported.
+    itself; they are reported once the scale is below 1, where it is not to blame.
 
     Args:
         optimizer: Built optimizer.
         loss: Unscaled loss of this replica, ().
-        gradients: Gradients of this replica, one a variable.
+        gradients: Gradients of this replica, one a variable, None for one that has no part in the loss.
         variables: Trainable variables.
 
     Returns:
         Bool (), the same on all replicas: whether everything was finite.
+
+    Raises:
+        ValueError: If the optimizer has `gradient_accumulation_steps`.
     """
+    if optimizer.gradient_accumulation_steps:
+        raise ValueError(
+            "An optimizer that accumulates gradients has negatives of a single batch: give `SimCLR` the whole batch, and "
+            f"`accumulate`. Received: `gradient_accumulation_steps={optimizer.gradient_accumulation_steps}`"
+        )
     scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-    magnitudes = [tf.abs(loss), *([] if scaled else map(tf.nn.l2_loss, gradients))]
-    total = tf.add_n([tf.cast(magnitude, tf.float32) for magnitude in magnitudes])
+    known = [gradient for gradient in gradients if gradient is not None]
+    if scaled:
+        blamed = tf.convert_to_tensor(optimizer.dynamic_scale) >= 1
+        known = [tf.where(blamed, tf.zeros_like(gradient), gradient) for gradient in known]
+    total = tf.add_n([tf.cast(magnitude, tf.float32) for magnitude in (tf.abs(loss), *map(tf.nn.l2_loss, known))])
     finite = tf.equal(all_sum(tf.cast(tf.logical_not(tf.math.is_finite(total)), tf.float32)), 0.0)
     if scaled:
         optimizer.apply(gradients, variables)

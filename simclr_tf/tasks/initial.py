@@ -23,7 +23,7 @@ def take_over(model: keras.Model, source: str | Path) -> str:
     Raises:
         ValueError: If the source is none of these, or has nothing of that path and shape.
     """
-    variables = [*model.encoder.variables, *model.head.variables]
+    variables = [*model.encoder.weights, *model.head.weights]
     if str(source).endswith(".weights.h5"):
         taken = _from_weights_file(model.encoder, source)
     else:
@@ -44,10 +44,7 @@ def take_over(model: keras.Model, source: str | Path) -> str:
 def _values(source: Path) -> dict[str, np.ndarray]:
     """Arrays by the paths of variables."""
     if (source / "config.json").exists():
-        saved = checkpoints.newest(source / "checkpoints")
-        if saved is None:
-            raise ValueError(f"The run has no checkpoint yet. Received: {source}")
-        return saved.variables
+        return checkpoints.loaded(source / "checkpoints").variables
     if (source / "saved_model.pb").exists():
         loaded = tf.saved_model.load(str(source))
         variables = [variable for signature in loaded.signatures.values() for variable in signature.variables]
@@ -65,12 +62,12 @@ def _values(source: Path) -> dict[str, np.ndarray]:
 def _from_weights_file(encoder: keras.Model, source: str | Path) -> list[keras.Variable]:
     if not Path(source).is_file():
         raise ValueError(f"`init_from` names a file that is not there. Received: {source}")
-    before = [variable.numpy() for variable in encoder.variables]
-    for variable in encoder.variables:
+    before = [variable.numpy() for variable in encoder.weights]
+    for variable in encoder.weights:
         variable.assign(np.full(variable.shape, np.nan))  # what stays so was not in the file
     encoder.load_weights(source, skip_mismatch=True)
     taken = []
-    for variable, old in zip(encoder.variables, before, strict=True):
+    for variable, old in zip(encoder.weights, before, strict=True):
         if np.isnan(variable.numpy()).any():
             variable.assign(old)
         else:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from simclr_tf import distribution, preflight
@@ -14,7 +15,7 @@ from simclr_tf.data.damaged import tolerating
 from simclr_tf.data.pipeline import naming_lost_images, training_batches
 from simclr_tf.data.source import EncodedImages, Split
 from simclr_tf.optimizers import make_optimizer
-from simclr_tf.tasks.pretrain import build_model, images_of
+from simclr_tf.tasks.pretrain import build_model, images_of, require_parts
 from simclr_tf.training import engine
 from simclr_tf.training.plan import make_plan
 
@@ -43,12 +44,16 @@ def input_report(config: Config, seconds: float = SECONDS) -> str:
     if config.training.precision == "auto":
         config = config.replace("training", precision=distribution.best_precision(strategy)[0])
     training = config.training
+    require_parts(training, strategy.num_replicas_in_sync)
     _, train, _ = images_of(config)
     plan = make_plan(training, config.optimization, len(train), 0, strategy.num_replicas_in_sync)
     with strategy.scope():
         model = build_model(config, train.image_shape)
         optimizer = make_optimizer(config.optimization, plan.rate, model.trainable_variables, training.precision)
         model.compile(optimizer, jit_compile=engine.whole_step_compiled(strategy))
+    smallest = min(training.sides, default=None)  # where a step is quickest, and the input must be
+    if smallest:
+        model.views.resize(smallest)
     cuts = model.views.cuts() if train.larger else None
     service = config.hardware.data_service
     damaged = tolerating(train, config.output.bad_files)
@@ -59,14 +64,15 @@ def input_report(config: Config, seconds: float = SECONDS) -> str:
     read = _rate(lambda: next(batches), training.batch_size, seconds)
     share = first[: training.batch_size // strategy.num_replicas_in_sync]
     repeated = strategy.distribute_datasets_from_function(lambda context: tf.data.Dataset.from_tensors(share).repeat())
-    fit = partial(model.fit, repeated, shuffle=False, verbose=0)
+    clock = _Clock()
+    fit = partial(model.fit, repeated, shuffle=False, verbose=0, callbacks=[clock])
     fit(steps_per_epoch=1)  # which traces and compiles
     steps = 3
-    done = _seconds(partial(fit, steps_per_epoch=steps))
-    if done < seconds:
-        steps = max(steps, round(steps * seconds / done))
-        done = _seconds(partial(fit, steps_per_epoch=steps))
-    computed = steps * training.batch_size / done
+    fit(steps_per_epoch=steps)
+    if clock.seconds < seconds:
+        steps = max(steps, round(steps * seconds / clock.seconds))
+        fit(steps_per_epoch=steps)
+    computed = steps * training.batch_size / clock.seconds
     side = train.image_shape[0]
     what = (
         f"two views of {side} x {side} pixels, cut out of the originals"
@@ -75,7 +81,8 @@ def input_report(config: Config, seconds: float = SECONDS) -> str:
     )
     return "\n".join([
         f"input    {read:.0f} images/s alone: {what}, {f'by {service}' if service else f'{os.cpu_count()} processors'}",
-        f"step     {computed:.0f} images/s alone: {distribution.describe(strategy)}, {training.precision}",
+        f"step     {computed:.0f} images/s alone: {distribution.describe(strategy)}, {training.precision}"
+        + (f", views of {smallest} pixels" if smallest else ""),
         f"verdict  {verdict(read / computed, train)}",
     ])  # fmt: skip
 
@@ -100,7 +107,11 @@ def _rate(do: Callable[[], Any], images: int, seconds: float) -> float:
     return count * images / (time.perf_counter() - start)
 
 
-def _seconds(do: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    do()
-    return time.perf_counter() - start
+class _Clock(keras.callbacks.Callback):
+    """Seconds of an epoch's steps. `fit` itself may return later: the thread that tunes its input sleeps for a while."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._begin = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seconds = time.perf_counter() - self._begin

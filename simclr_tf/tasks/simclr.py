@@ -35,6 +35,9 @@ class SimCLR(Learner):
             all of them. Batch norm is over a part.
         **kwargs: Arguments of `keras.Model`.
 
+    Raises:
+        ValueError: If there are several parts, and random layers: each image goes through the networks twice.
+
     Example:
         >>> model = SimCLR(encoder, head, TwoViews(simclr()), nt_xent)
         >>> model.compile(LARS(1.0))
@@ -53,9 +56,16 @@ class SimCLR(Learner):
     ):
         measured = ("loss", "contrastive_accuracy", "contrastive_entropy")
         super().__init__(measured, **{"name": "simclr"} | kwargs)
+        random = any(len(part.variables) > len(part.weights) for part in (encoder, head))  # the states of such layers
+        if accumulate > 1 and random:
+            raise ValueError(
+                "`accumulate` needs an encoder without random layers such as Dropout, since each image goes through it "
+                f"twice. Received: `accumulate={accumulate}`"
+            )
         self.encoder = encoder
         self.head = head
         self.views = views
+        self.supports_jit = getattr(views, "supports_jit", True)  # Keras does not see the layers of the views
         self.objective = objective
         self.accumulate = accumulate
         self.built = all(getattr(part, "built", True) for part in (encoder, head, objective))

@@ -93,6 +93,10 @@ class SaveCheckpoints(keras.callbacks.Callback):
             self.save()
         self._wait()
 
+    def close(self) -> None:
+        """Waits for the checkpoint that is being written, whether that fails or not."""
+        self._thread.shutdown()
+
     def _wait(self) -> None:
         if self._writing:
             writing, self._writing = self._writing, None

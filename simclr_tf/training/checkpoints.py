@@ -15,7 +15,7 @@ import re
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -125,6 +125,12 @@ def require(folder: Path) -> None:
     """Raises ValueError where a folder has no checkpoint, whole or damaged."""
     if not listed(folder):
         raise ValueError(f"The run has no checkpoint yet. Received: {folder.parent}")
+
+
+def loaded(folder: Path) -> Checkpoint:
+    """The newest checkpoint that is whole; raises ValueError where there is none."""
+    require(folder)
+    return cast(Checkpoint, newest(folder))
 
 
 def listed(folder: Path) -> dict[Position, Path]:

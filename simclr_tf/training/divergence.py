@@ -95,7 +95,8 @@ class Divergence(keras.callbacks.Callback):
                 measured, gradients = self.model.gradients(data, tf.constant(step, tf.int64))
                 loss = _plain(scalar(measured[0]))
                 for variable, gradient in zip(self.model.trainable_variables, gradients, strict=True):
-                    norms[variable.path]["gradient"] = _norm(gradient)
+                    if gradient is not None:  # as of a weight that has no part in the loss
+                        norms[variable.path]["gradient"] = _norm(gradient)
         advice = f"{ADVICE}; look at the images of the batch; compute with `precision=float32`."
         return {
             "step": step + 1, "epoch": self._epoch + 1, "loss": loss, "advice": advice.replace("`", ""),

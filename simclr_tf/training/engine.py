@@ -114,7 +114,7 @@ class Run:
         self.folder = Path()
         output = settings.output
         kept = Path(output.run_dir or "") / "checkpoints"
-        self._there = checkpoints.listed(kept)
+        self._there = checkpoints.listed(kept) if output.resume else {}
         self._saved = checkpoints.newest(kept) if output.resume else None
         self._images = {"count": len(train), "fingerprint": train.images.fingerprint()}
         if self._saved:
@@ -164,6 +164,7 @@ class Run:
             return []
         self.folder = run_folder.open_run_dir(output.run_dir, name, output.overwrite, output.resume)
         if output.resume and checkpoints.listed(self.folder / "checkpoints").keys() != self._there.keys():
+            files.release(self.folder)
             raise ValueError(f"Another process went on with this run meanwhile: start again. Received: {self.folder}")
         files.write_json(self.folder / "config.json", self._settings.to_dict())
         files.write_json(self.folder / "environment.json", run_folder.environment())
@@ -225,7 +226,7 @@ class Run:
             callbacks.append(StopAfter(left))
         folder = self.folder if self.chief else self._settings.output.run_dir
         advice = self._advice or f"continue from the newest checkpoint with `run_dir={folder}` `resume`"
-        with stopping() as stop, self._naming_failures(stop, advice):
+        with self._given_back(), stopping() as stop, self._naming_failures(stop, advice):
             profile = Profile(self.folder) if self.chief and self._settings.output.profile else None
             if profile:
                 callbacks.insert(0, profile)
@@ -268,6 +269,7 @@ class Run:
         """The end of an epoch whose steps are all done, as `fit` makes it."""
         everything = keras.callbacks.CallbackList(callbacks, model=model)
         model.stop_training = False
+        everything.on_train_begin()
         everything.on_epoch_begin(epoch)
         logs = dict(self._saved.meta["logs"]) if self._saved else {}
         if batches := self._validation_batches():
@@ -289,6 +291,17 @@ class Run:
     def _validation_steps(self) -> int | None:
         batch = self.plan.validation_batch
         return self.plan.validation_images // batch if self._validation and batch else None
+
+    @contextlib.contextmanager
+    def _given_back(self) -> Iterator[None]:
+        """Gives the folder back after an exception, too, so that another process can go on with the run."""
+        try:
+            yield
+        except BaseException:
+            if self.chief:
+                self._save.close()
+                files.release(self.folder)
+            raise
 
     @contextlib.contextmanager
     def _naming_failures(self, stop: Stop, advice: str) -> Iterator[None]:

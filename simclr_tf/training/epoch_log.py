@@ -48,6 +48,10 @@ class EpochLog(keras.callbacks.Callback):
         self._rows = [row for row in rows if (row["epoch"] or 0) <= first_epoch]
         self._images_per_step, self._learning_rate, self._total_epochs = images_per_step, learning_rate, total_epochs
         self._step = first_step
+        names = {*metrics.FIRST, *measures, *metrics.LAST}
+        # What an earlier process measured stays, even where this one does not measure it.
+        more = [name for name in (self._rows[0] if self._rows else ()) if name not in names]
+        self._columns = (*metrics.FIRST, *measures, *more, *metrics.LAST)
         self._clock = _StepClock()
         # The files of earlier processes may have epochs that the run did not keep.
         for old in (run_dir / "tensorboard").glob("events*"):
@@ -71,7 +75,7 @@ class EpochLog(keras.callbacks.Callback):
         _check_finite(row)
         run_folder.require(self._path.parent)
         self._rows.append(row)
-        metrics.write_rows(self._path, (*metrics.FIRST, *self._measures, *metrics.LAST), self._rows)
+        metrics.write_rows(self._path, self._columns, self._rows)
         self._write_scalars(row)
         if self._stream:
             print(_line(row, self._measures, self._total_epochs), file=self._stream, flush=True)

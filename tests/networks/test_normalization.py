@@ -87,6 +87,16 @@ def test_frozen_layer_keeps_its_statistics():
     np.testing.assert_array_equal(layer.moving_mean, np.zeros(CHANNELS))
 
 
+def test_statistics_that_are_not_finite_are_not_kept():
+    layer, x = SyncBatchNormalization(momentum=0.5), draw((16, CHANNELS))
+    layer(x, training=True)
+    before = [each.numpy() for each in (layer.moving_mean, layer.moving_variance)]
+    x[3, 0] = np.inf
+    layer(x, training=True)
+    for value, was in zip((layer.moving_mean, layer.moving_variance), before, strict=True):
+        assert value.numpy()[0] == was[0] and (value.numpy()[1:] != was[1:]).all()
+
+
 def test_comes_back_from_its_config():
     layer = SyncBatchNormalization(momentum=0.8, epsilon=1e-3, gamma_initializer="zeros")
     twin = keras.layers.deserialize(keras.layers.serialize(layer))

@@ -6,10 +6,12 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf.augment import TwoViews, simclr
+from simclr_tf.config import Config
 from simclr_tf.networks import projection_head
 from simclr_tf.networks.normalization import SyncBatchNormalization
 from simclr_tf.objectives import Objective
 from simclr_tf.optimizers import LARS
+from simclr_tf.tasks.pretrain import build_model
 from simclr_tf.tasks.simclr import SimCLR
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), dtype=np.uint8)
@@ -84,3 +86,16 @@ def test_parts_must_divide_the_images_of_a_device(run_python, tmp_path):
     )  # fmt: skip
     assert done.returncode == 1 and not (tmp_path / "run").exists()
     assert "--accumulate must divide the 32 images of a device" in done.stderr
+
+
+def noisy(image_shape):
+    return keras.Sequential(
+        [keras.Input(image_shape), keras.layers.Flatten(), keras.layers.Dropout(0.5), keras.layers.Dense(4)]
+    )
+
+
+def test_random_layers_do_not_go_with_parts():
+    settings = {"encoder": f"{__name__}:noisy", "batch_size": 8, "augmentations": "flip"}
+    build_model(Config.of(**settings), (8, 8, 3))
+    with pytest.raises(ValueError, match="an encoder without random layers.*Received: `accumulate=2`"):
+        build_model(Config.of(**settings, accumulate=2), (8, 8, 3))

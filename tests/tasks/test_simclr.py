@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf.augment import TwoViews, simclr
+from simclr_tf.augment import RandomFlip, TwoViews, simclr
 from simclr_tf.data.patterns import make_patterns
 from simclr_tf.networks import projection_head
 from simclr_tf.objectives import nt_xent
@@ -119,3 +119,12 @@ def test_fit_on_replicas_builds_the_optimizer_and_asks_for_a_built_model(run_pyt
     )
     result = run_python(script)
     assert result.returncode == 0, result.stderr
+
+
+def test_layers_of_others_keep_a_step_from_being_compiled():
+    """Such as a rotation by Keras, for which XLA has no kernel."""
+    images = keras.Input((8, 8, 3))
+    encoder = keras.Model(images, keras.layers.GlobalAveragePooling2D()(images))
+    for layer, compiles in ((keras.layers.RandomRotation(0.1), False), (RandomFlip(), True)):
+        model = SimCLR(encoder, projection_head("linear", 3, 2), TwoViews([layer], compiled=False))
+        assert model.supports_jit == compiles

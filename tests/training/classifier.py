@@ -1,6 +1,7 @@
 """A ten-line Keras classifier that the engine trains: `classifier.py RUN_DIR [--resume] [--max_steps=N] [--stream]`.
 
-With `--signal=step` it is sent a SIGTERM in the eighth step, with `--signal=validation` in the validation after the ninth.
+With `--signal=step:8` it is sent a SIGTERM in its eighth step, with `--signal=validation:9` in the validation after its
+ninth.
 """
 
 import dataclasses
@@ -57,15 +58,16 @@ class Signal(keras.callbacks.Callback):
 
     def __init__(self, where):
         super().__init__()
-        self.where, self.steps = where, 0
+        self.where, _, number = (where or "").partition(":")
+        self.number, self.steps = int(number or 0), 0
 
     def on_train_batch_begin(self, batch, logs=None):
         self.steps += 1
-        if self.where == "step" and self.steps == 8:
+        if self.where == "step" and self.steps == self.number:
             signal.raise_signal(signal.SIGTERM)
 
     def on_test_batch_begin(self, batch, logs=None):
-        if self.where == "validation" and self.steps == 9:
+        if self.where == "validation" and self.steps == self.number:
             signal.raise_signal(signal.SIGTERM)
 
 

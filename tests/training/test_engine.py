@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from simclr_tf import files
 from simclr_tf.training import engine
 from simclr_tf.training.signals import Interrupted, Stop
 from tests.conftest import ROOT
@@ -75,13 +76,21 @@ def test_a_resumed_classifier_is_the_uninterrupted_one(whole, train, tmp_path, s
     require_equal(tmp_path / "run", folder)
 
 
-@pytest.mark.parametrize("where", [pytest.param("step", marks=pytest.mark.slow), "validation"])
-def test_a_signal_at_any_point_loses_nothing(whole, train, tmp_path, where):
+@pytest.mark.slow
+def test_a_signal_within_an_epoch_loses_nothing(whole, train, tmp_path):
     folder, words = whole
-    output = train(tmp_path / "run", f"--signal={where}", *words)
-    assert "interrupted by 15" in output
-    expected = {"step": "epoch-00002-step-00002.npz", "validation": "epoch-00002-step-00003.npz"}[where]
-    assert (tmp_path / "run" / "checkpoints" / expected).exists()
+    assert "interrupted by 15" in train(tmp_path / "run", "--signal=step:8", *words)
+    assert (tmp_path / "run" / "checkpoints" / "epoch-00002-step-00002.npz").exists()
+    train(tmp_path / "run", "--resume", *words)
+    require_equal(tmp_path / "run", folder)
+
+
+def test_signals_in_a_validation_and_in_the_last_one_lose_nothing(whole, train, tmp_path):
+    folder, words = whole
+    assert "interrupted by 15" in train(tmp_path / "run", "--signal=validation:9", *words)
+    assert (tmp_path / "run" / "checkpoints" / "epoch-00002-step-00003.npz").exists()
+    assert "interrupted by 15" in train(tmp_path / "run", "--resume", "--signal=validation:3", *words)
+    assert (tmp_path / "run" / "checkpoints" / "epoch-00003-step-00003.npz").exists()
     train(tmp_path / "run", "--resume", *words)
     require_equal(tmp_path / "run", folder)
 
@@ -108,6 +117,15 @@ def test_other_images_are_not_continued_on(whole, tmp_path, run_python):
     other = run_python(SCRIPT, tmp_path / "run", "--resume", *([] if words else ["--stream"]))
     assert other.returncode == 1
     assert "only be continued on the images that it began with: 60 images, digest" in other.stderr
+
+
+def test_a_run_that_fails_gives_its_folder_back(tmp_path):
+    save, freed = SimpleNamespace(close=lambda: freed.append("saved")), []
+    run = SimpleNamespace(chief=True, folder=tmp_path, _save=save)
+    assert files.claim(tmp_path)
+    with pytest.raises(FloatingPointError), engine.Run._given_back(run):
+        raise FloatingPointError("The loss is no longer finite")
+    assert freed == ["saved"] and tmp_path.resolve() not in files._HELD
 
 
 def run_of(**attributes):

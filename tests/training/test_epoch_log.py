@@ -112,6 +112,15 @@ def test_resume_drops_rows_after_the_checkpoint(tmp_path, clock):
     assert [row["epoch"] for row in rows(tmp_path)] == [1]
 
 
+def test_what_an_earlier_process_measured_stays(tmp_path, clock):
+    run_epoch(make_log(tmp_path), 0, LOGS, clock)
+    path = tmp_path / "metrics.csv"
+    columns = (*metrics.FIRST, *MEASURES, "knn", *metrics.LAST)
+    metrics.write_rows(path, columns, [row | {"knn": 0.25} for row in rows(tmp_path)])
+    run_epoch(make_log(tmp_path, first_step=3, first_epoch=1), 1, LOGS, clock)
+    assert tuple(rows(tmp_path)[0]) == columns and [row["knn"] for row in rows(tmp_path)] == [0.25, None]
+
+
 def test_foreign_table_is_refused(tmp_path):
     (tmp_path / "metrics.csv").write_text("name,age\n")
     with pytest.raises(ValueError, match="Received: .*metrics.csv"):

@@ -1,0 +1,19 @@
+"""The encoder of a run, restored from its checkpoint."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from simclr_tf import encoders
+from simclr_tf.training import checkpoints
+from simclr_tf.training.checkpoints import Checkpoint, Position
+
+
+def test_random_layers_have_a_state_that_no_checkpoint_needs():
+    layers = [keras.Input((8,)), keras.layers.Dropout(0.5, name="drop"), keras.layers.Dense(4, name="dense")]
+    model = keras.Sequential(layers)
+    assert len(model.variables) > len(model.weights)
+    values = {path: np.full_like(array, 3) for path, array in checkpoints.collect(model.weights).items()}
+    encoders._restored(model, Checkpoint(Position(1), values, {}, Path(), ()))
+    np.testing.assert_array_equal(model.weights[0], np.full((8, 4), 3))

@@ -22,7 +22,7 @@ demo: $(VENV)/.installed
 	@echo "run and its files: $(RUN); pictures: $(RUN)/plots, $(RUN)/evaluation; exported encoder: $(RUN)/encoder"
 
 test: check
-	$(PY) -m pytest -q -n 2 --dist loadfile --durations=10
+	$(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 check: $(VENV)/.installed-dev
 	$(PY) -m ruff format --check .
@@ -34,11 +34,11 @@ test-slow: $(VENV)/.installed-dev
 
 # That build has no XLA for the CPU, so what needs it is skipped.
 test-tpu-stack: $(VENV)-tpu/.installed
-	TPU_SKIP_MDS_QUERY=1 $(VENV)-tpu/bin/python -m pytest -q -n 2 --dist loadfile --durations=10
+	TPU_SKIP_MDS_QUERY=1 $(VENV)-tpu/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 $(VENV)-tpu/.installed: requirements-tpu.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)-tpu
-	$(VENV)-tpu/bin/python $(PIP_INSTALL) -r requirements-tpu.txt pytest pytest-xdist scipy
+	$(VENV)-tpu/bin/python $(PIP_INSTALL) -r requirements-tpu.txt pytest pytest-xdist scipy hypothesis
 	@touch $@
 
 bench: $(VENV)/.installed-dev

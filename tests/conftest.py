@@ -60,6 +60,20 @@ def _train_tiny(folder: Path, run_python) -> None:
     assert result.returncode == 0, result.stderr
 
 
+# The files that take longest, which are begun first, so that both of xdist's workers end at about the same time.
+LONG = (
+    "distribution/test_workers.py", "distribution/test_replicas.py", "tasks/test_pretrain.py", "evaluation/test_files.py",
+    "networks/test_encoders.py", "training/test_engine.py", "test_install.py", "evaluation/test_export.py",
+    "augment/test_two_views.py", "studies/test_results.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    """Puts them first."""
+    place = {name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0].removeprefix("tests/"), len(LONG)))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
     """Skips what needs XLA on the host's CPU where TensorFlow is the build for TPUs, which has none."""

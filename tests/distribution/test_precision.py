@@ -71,17 +71,23 @@ def losses(images, precision, seed=0):
     return np.array(found)
 
 
+@pytest.fixture(scope="module")
+def views(images):
+    return make_model("float32").views(next(iter(training_batches(images, BATCH, 0))), 0)
+
+
+def gradient(precision, views):
+    model = make_model(precision)
+    with tf.GradientTape() as tape:
+        loss = model.optimizer.scale_loss(model.objective(model(views, training=True)).loss)
+    found = tape.gradient(loss, model.trainable_variables)
+    return np.concatenate([tf.reshape(tf.cast(g, tf.float64), [-1]) for g in found])
+
+
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_gradients_are_those_of_float32(images, precision):
+def test_gradients_are_those_of_float32(views, precision):
     """The first step's gradients over all variables have the same direction, as the optimizer sees them."""
-    gradients = []
-    for each in ("float32", precision):
-        model = make_model(each)
-        views = model.views(next(iter(training_batches(images, BATCH, 0))), 0)
-        with tf.GradientTape() as tape:
-            loss = model.optimizer.scale_loss(model.objective(model(views, training=True)).loss)
-        found = tape.gradient(loss, model.trainable_variables)
-        gradients.append(np.concatenate([tf.reshape(tf.cast(g, tf.float64), [-1]) for g in found]))
+    gradients = [gradient("float32", views), gradient(precision, views)]
     scale = 2.0**15 if precision == "mixed_float16" else 1.0
     norms = [np.linalg.norm(g) for g in gradients]
     assert norms[1] / norms[0] == pytest.approx(scale, rel=0.1)

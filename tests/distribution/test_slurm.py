@@ -213,6 +213,7 @@ def test_the_tasks_of_a_job_are_the_workers_of_one_strategy(submit, tmp_path):
     assert (done.returncode, calls) == (0, []), done.stderr
     assert done.stdout.count("MultiWorkerMirroredStrategy, 2 replicas on CPU of 2 workers") == 2
     assert "the workers are the 2 tasks of SLURM's job 4711 on localhost,localhost, from port" in done.stdout
+    assert "only worker" not in done.stdout
 
 
 @pytest.mark.slow

@@ -103,16 +103,14 @@ print(distribution.describe(strategy), *distribution.notes(strategy, hardware), 
 """
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_worker_without_tf_config_is_told_that_it_is_alone(run_python, tmp_path, workers):
+def test_a_worker_without_tf_config_is_told_that_it_is_alone(run_python, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(WORKER)
-    launcher = ["-m", "flags.launch", f"--workers={workers}", "--"] if workers else []
-    done = run_python(*launcher, script, CUDA_VISIBLE_DEVICES="-1")
+    done = run_python(script, CUDA_VISIBLE_DEVICES="-1")
     assert done.returncode == 0, done.stderr
     first, *notes = done.stdout.splitlines()
-    assert first.startswith(f"MultiWorkerMirroredStrategy, {workers or 1} replica")
-    assert notes == ([] if workers else ["this process is the only worker: TF_CONFIG is not set"])
+    assert first.startswith("MultiWorkerMirroredStrategy, 1 replica")
+    assert notes == ["this process is the only worker: TF_CONFIG is not set"]
 
 
 def test_other_strategies_have_no_notes():

@@ -1,6 +1,8 @@
 """The modes that take image files: embed, neighbors and pseudo_label, on a tiny run."""
 
 import csv
+import functools
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -12,7 +14,7 @@ from matplotlib.image import imread
 from PIL import Image
 
 from simclr_tf import encoders
-from simclr_tf.data import load
+from simclr_tf.data import load, patterns
 from simclr_tf.data.folder import decoded, image_paths
 from simclr_tf.evaluation import evaluate
 from simclr_tf.evaluation.features import extract, extract_files
@@ -48,6 +50,20 @@ def test_paths_of_folders_and_files(photos, tmp_path):
         image_paths([photos / "green"])
     with pytest.raises(ValueError, match="Received: none in"):
         image_paths([tmp_path])
+
+
+def test_what_is_left_out_of_a_folder_is_said(photos, tmp_path, capsys):
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "away.png").symlink_to(photos / "red" / "0.png")
+    with pytest.raises(ValueError, match="none in .*links; left out 1 link out of the folder in .*away.png"):
+        image_paths([tmp_path / "links"])
+    assert len(image_paths([tmp_path / "links", photos / "red"])) == 9
+    assert "note: left out 1 link out of the folder" in capsys.readouterr().out
+
+
+def test_embeddings_are_not_written_over_a_folder(tiny_run, tmp_path):
+    with pytest.raises(ValueError, match="`out` must be a file to write. Received: .*, which is a folder"):
+        evaluate(tiny_run, "embed", out=str(tmp_path))
 
 
 def test_unreadable_files_are_named_and_the_others_read(broken):
@@ -154,7 +170,11 @@ def test_precision_over_coverage():
 
 
 @pytest.mark.parametrize("by", ["knn", "linear"])
-def test_pseudo_labels(by, tiny_run, photos):
+def test_pseudo_labels(by, tiny_run, photos, monkeypatch):
+    monkeypatch.setattr(patterns, "load_patterns", functools.partial(patterns.load_patterns, 1000, 200))
+    find = importlib.util.find_spec
+    doubts = by == "knn" and find("cleanlab")  # which takes most of the time, and does not depend on `by`
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: doubts if name == "cleanlab" else find(name))
     record = evaluate(tiny_run, "pseudo_label", images=str(photos), by=by, threshold=0.3)
     folder = tiny_run / "evaluation"
     assert json.loads((folder / "pseudo_label.json").read_text()) == record
@@ -165,6 +185,7 @@ def test_pseudo_labels(by, tiny_run, photos):
     thresholds, coverage, precision = np.transpose(record["curve"])
     assert (np.diff(thresholds) < 0).all() and (np.diff(coverage) > 0).all() and coverage[-1] == 1
     assert 0.1 < precision[-1] <= 1
+    assert (folder / "label_issues.csv").exists() or not doubts
     assert imread(folder / "pseudo_label.png").ndim == 3
 
 

@@ -1,5 +1,6 @@
 """The report on a tiny run, and on the same run collapsed."""
 
+import importlib.util
 import json
 import re
 import shutil
@@ -15,8 +16,26 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 
 
 @pytest.fixture(scope="module")
-def report(tiny_run):
+def without_umap():
+    """t-SNE draws the map: UMAP has to be compiled first, which takes half a minute."""
+    find = importlib.util.find_spec
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importlib.util, "find_spec", lambda name: None if name == "umap" else find(name))
+        yield
+
+
+@pytest.fixture(scope="module")
+def report(tiny_run, without_umap):
     return evaluate(tiny_run, "report", sample=100), tiny_run / "evaluation" / "report.html"
+
+
+@pytest.mark.slow
+def test_umap_draws_the_map_where_it_is_installed(
+    tiny_run,
+):  # first, since `without_umap` lasts to the end of the module
+    pytest.importorskip("umap")
+    evaluate(tiny_run, "report", sample=100)
+    assert "Map of h (UMAP)" in (tiny_run / "evaluation" / "report.html").read_text()
 
 
 def test_a_run_of_one_step_is_untrained(report):
@@ -34,7 +53,7 @@ def test_the_page_is_one_file(report):
     assert page.stat().st_size < 2**21
 
 
-def test_a_collapsed_run_is_told(tiny_run, tmp_path):
+def test_a_collapsed_run_is_told(tiny_run, without_umap, tmp_path):
     """One in which every image has the same representation, whatever the weights before the last layer."""
     shutil.copytree(tiny_run, tmp_path / "run", ignore=shutil.ignore_patterns("evaluation"))
     saved = checkpoints.newest(tmp_path / "run" / "checkpoints")

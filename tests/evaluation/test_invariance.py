@@ -9,6 +9,7 @@ from simclr_tf.data.source import ArrayImages, Split
 from simclr_tf.evaluation import evaluate, invariance
 from simclr_tf.evaluation.invariance import PAPER, accuracy, questions, transformed
 
+KINDS = questions()  # once: each compiles its own transformations
 SPLIT = Split(ArrayImages(np.random.default_rng(0).integers(0, 256, (300, 8, 8, 3), np.uint8)))
 
 
@@ -19,14 +20,14 @@ def pixels():
 
 
 def test_kinds_have_their_parts_and_the_paper_its_rows():
-    assert set(questions()) == set(PAPER)
-    for kinds in questions().values():
+    assert set(KINDS) == set(PAPER)
+    for kinds in KINDS.values():
         assert sum(part for part, _ in kinds) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("question", sorted(PAPER))
 def test_images_of_the_first_kind_are_as_they_were_and_the_others_changed(question, pixels):
-    kinds = questions()[question]
+    kinds = KINDS[question]
     rows, labels = transformed(pixels, SPLIT, kinds, seed=0)
     np.testing.assert_allclose(np.bincount(labels) / 300, [part for part, _ in kinds], atol=0.08)
     plain = SPLIT.array().reshape(300, -1) / 255
@@ -35,20 +36,20 @@ def test_images_of_the_first_kind_are_as_they_were_and_the_others_changed(questi
 
 
 def test_rotations_are_by_quarter_turns(pixels):
-    rows, labels = transformed(pixels, SPLIT, questions()["rotation"], seed=0)
+    rows, labels = transformed(pixels, SPLIT, KINDS["rotation"], seed=0)
     for row, label, image in zip(rows, labels, SPLIT.array(), strict=True):
         np.testing.assert_allclose(row.reshape(8, 8, 3), np.rot90(image, label) / 255, atol=1e-6)
 
 
 def test_gray_images_are_gray(pixels):
-    rows, labels = transformed(pixels, SPLIT, questions()["color or gray"], seed=0)
+    rows, labels = transformed(pixels, SPLIT, KINDS["color or gray"], seed=0)
     assert (np.ptp(rows.reshape(300, 8, 8, 3)[labels == 1], axis=3) < 1e-5).all()
 
 
 def test_test_images_have_noise_of_their_own(pixels):
     """Else a classifier could learn the noise of a position by heart."""
     plain = SPLIT.array().reshape(300, -1) / 255
-    found = [transformed(pixels, SPLIT, questions()["original or noisy"], seed) for seed in (0, 1)]
+    found = [transformed(pixels, SPLIT, KINDS["original or noisy"], seed) for seed in (0, 1)]
     noise = [np.where((labels == 1)[:, None], rows - plain, np.nan) for rows, labels in found]
     both = ~np.isnan(noise[0][:, 0]) & ~np.isnan(noise[1][:, 0])
     correlations = [np.corrcoef(a, b)[0, 1] for a, b in zip(*(each[both] for each in noise), strict=True)]

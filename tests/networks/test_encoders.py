@@ -1,3 +1,4 @@
+import functools
 import re
 import sys
 
@@ -96,10 +97,15 @@ def check(encoder):
     assert sorted(moved) == sorted(statistics) != []
 
 
+@functools.cache
+def made(name, dtype):
+    return make_encoder(name, (32, 32, 3), width=1 / 8, dtype=dtype)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "resnet50", "vgg11"])
 def test_contract(name, dtype):
-    check(make_encoder(name, (32, 32, 3), width=1 / 8, dtype=dtype))
+    check(made(name, dtype))
 
 
 @pytest.mark.parametrize("name", sorted(ENCODERS))
@@ -110,6 +116,9 @@ def test_every_name_makes_a_network_of_that_name(name):
     assert norms and all(isinstance(layer, SyncBatchNormalization) and layer.momentum == 0.9 for layer in norms)
     kernels = [layer for layer in encoder.layers if isinstance(layer, keras.layers.Conv2D)]
     assert all(layer.strides == (1, 1) for layer in kernels if layer.kernel_size == (1, 1))  # see networks/resnet.py
+    if name.startswith("resnet"):
+        shortcuts = sum("shortcut" in layer.name for layer in kernels)
+        assert len(kernels) - shortcuts + 1 == int(name.removeprefix("resnet"))  # and the classifier
 
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
@@ -118,7 +127,7 @@ def test_every_name_makes_a_network_of_that_name(name):
 def test_networks_survive_saving(tmp_path, name, dtype):
     model, inputs = projection_head("nonlinear", 32, 8, dtype, layers=2), IMAGES[:, :, 0, 0]
     if name != "head":
-        model, inputs = make_encoder(name, (32, 32, 3), width=1 / 8, dtype=dtype), IMAGES
+        model, inputs = made(name, dtype), IMAGES
     model(inputs, training=True)  # the statistics are no longer the initial ones
     model.save(tmp_path / "saved.keras")
     loaded = keras.models.load_model(tmp_path / "saved.keras")

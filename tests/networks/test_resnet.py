@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf.networks import projection_head, resnet
-from simclr_tf.networks.resnet import RESNETS, convolution
+from simclr_tf.networks.resnet import convolution
 
 
 def trainable(model):
@@ -31,13 +31,6 @@ def test_parameters_of_resnet50():
 def test_parameters_are_those_of_the_paper(width, millions):
     # Table 6 and section 4.1: ResNet-50 of 24, 94 and 375 M, whose convolutions grow with the square of the width.
     assert round(trainable(resnet("resnet50", (224, 224, 3), width)) / 1e6) == millions
-
-
-@pytest.mark.parametrize("name", sorted(RESNETS))
-def test_depth_is_the_number_of_layers(name):
-    model = resnet(name, (32, 32, 3), width=1 / 16)
-    shortcuts = sum("shortcut" in layer.name for layer in kernels(model))
-    assert len(kernels(model)) - shortcuts + 1 == int(name.removeprefix("resnet"))  # and the classifier
 
 
 def test_cifar_stem_keeps_the_resolution_and_imagenet_stem_quarters_it():

@@ -103,7 +103,7 @@ def test_a_study_from_start_to_end(run, tmp_path):
 
 @pytest.mark.slow
 def test_a_dry_run_measures_and_leaves_nothing(run, tmp_path):
-    result = run("-m", "flags.study", "loss", "--only=no,nt_xent,decoupled", f"--runs_dir={tmp_path}",
+    result = run("-m", "flags.study", "temperature", "--only=yes,0.1,0.5", f"--runs_dir={tmp_path}",
                  "--dry_run", *FLAGS)  # fmt: skip
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
@@ -114,7 +114,7 @@ def test_a_dry_run_measures_and_leaves_nothing(run, tmp_path):
 
 @pytest.mark.slow
 def test_a_dry_run_tells_what_would_fail(run, tmp_path):
-    result = run("-m", "flags.study", "loss", "--only=no,nt_xent,decoupled", f"--runs_dir={tmp_path}",
+    result = run("-m", "flags.study", "temperature", "--only=yes,0.1,0.5", f"--runs_dir={tmp_path}",
                  "--dry_run", *FLAGS, "--encoder=my_nets:maps")  # fmt: skip
     assert result.returncode == 1
     lines = result.stdout.splitlines()

@@ -38,7 +38,8 @@ def apply_if_finite(
     scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     known = [gradient for gradient in gradients if gradient is not None]
     if scaled:
-        blamed = tf.convert_to_tensor(optimizer.dynamic_scale) >= 1
+        scale = optimizer.dynamic_scale if optimizer.built else optimizer.initial_scale  # as Keras scales the loss
+        blamed = tf.convert_to_tensor(scale) >= 1
         known = [tf.where(blamed, tf.zeros_like(gradient), gradient) for gradient in known]
     total = tf.add_n([tf.cast(magnitude, tf.float32) for magnitude in (tf.abs(loss), *map(tf.nn.l2_loss, known))])
     finite = tf.equal(all_sum(tf.cast(tf.logical_not(tf.math.is_finite(total)), tf.float32)), 0.0)

@@ -10,6 +10,7 @@ from simclr_tf.optimizers import apply_if_finite, make_optimizer
 
 
 @pytest.mark.parametrize("value", [1.0, np.nan])
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")  # Keras says so, too
 def test_a_weight_without_a_gradient_is_left_alone(value):
     weights = [keras.Variable(np.ones(2, np.float32)) for _ in range(2)]
     optimizer = keras.optimizers.SGD(0.5)

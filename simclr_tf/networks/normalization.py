@@ -79,9 +79,7 @@ class SyncBatchNormalization(keras.layers.Layer):
             written = num_replicas() > 1 or compiled_by_xla()
             normalize = _normalize_across_replicas if written else _moments
             y, mean, variance = normalize(x, gamma, beta, self.epsilon)
-            finite = tf.math.is_finite(mean) & tf.math.is_finite(variance)
-            _move(self.moving_mean, mean, self.momentum, finite)
-            _move(self.moving_variance, variance, self.momentum, finite)
+            _move((self.moving_mean, self.moving_variance), (mean, variance), self.momentum)
         else:
             mean, variance = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
             y = _fused(x, gamma, beta, mean, variance, self.epsilon, is_training=False).y
@@ -115,13 +113,17 @@ def keeping_statistics() -> Iterator[None]:
         _tracing.keeps = False
 
 
-def _move(variable, value, momentum: float, finite) -> None:
+def _move(variables, values, momentum: float) -> None:
     if getattr(_tracing, "keeps", False):
         return
-    before = tf.convert_to_tensor(variable)
-    moved = before * momentum + tf.stop_gradient(value) * (1.0 - momentum)
+    before = [tf.convert_to_tensor(variable) for variable in variables]
+    moved = [
+        old * momentum + tf.stop_gradient(value) * (1.0 - momentum) for old, value in zip(before, values, strict=True)
+    ]
     # A step that is not finite makes no update of the weights, and must not leave its statistics for ever either.
-    variable.assign(tf.where(finite, moved, before))
+    finite = tf.reduce_all(tf.math.is_finite(moved), axis=0)
+    for variable, old, new in zip(variables, before, moved, strict=True):
+        variable.assign(tf.where(finite, new, old))
 
 
 def _fused(x, gamma, beta, mean, variance, epsilon, is_training):

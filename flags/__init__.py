@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from absl import flags, logging
 
 from simclr_tf.config import PLACES, Config, Section, as_word, field_type
+from simclr_tf.config.base import expanded
 from simclr_tf.training.signals import Interrupted
 
 FLAGS = flags.FLAGS
@@ -77,8 +78,7 @@ def config_from_flags(values: flags.FlagValues = FLAGS) -> Config:
     known = fields(*Config.sections().values())
     places = {name for section in PLACES for name in fields(Config.sections()[section])}
     for name, value in changed.items():
-        if value and known[name].metadata["path"]:
-            value = os.path.expanduser(value)  # as it is kept
+        value = expanded(value, known[name])
         if name not in places and name != "max_steps" and value != saved.value(name):
             raise ValueError(
                 f"`resume` continues a run with `{name}={saved.value(name)}`, which must stay as it was; leave the flag "

@@ -10,6 +10,7 @@ from simclr_tf import quiet
 from simclr_tf.config import Config, Network
 from simclr_tf.exports.saved_model import write_saved_model
 from simclr_tf.networks import make_encoder, projection_head, up_to
+from simclr_tf.networks.folding import is_graph
 from simclr_tf.networks.imported import in_one_line
 from simclr_tf.training import checkpoints
 
@@ -43,9 +44,7 @@ def _of_any_size(encoder: keras.Model, smallest: int) -> keras.Model:
 
 def _freed(layer: keras.Layer) -> keras.Layer:
     """The same layer; of a model within the model, as a user's is, its layers for maps of any size."""
-    if not isinstance(layer, keras.Sequential) and type(layer).__name__ != "Functional":
-        return layer
-    if len(layer.input_shape) != 4:
+    if not is_graph(layer) or len(layer.input_shape) != 4:
         return layer
     return keras.models.clone_model(layer, keras.Input((None, None, layer.input_shape[-1])), clone_function=_freed)
 

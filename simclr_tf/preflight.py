@@ -80,8 +80,9 @@ def name_of(dataset: str, data_dir: str | None) -> str:
     place = rest if kind == "records" else data_dir
     path = Path(place).resolve() if place else None
     shown = re.sub("[^A-Za-z0-9._-]", "_", path.name if path and kind in ("folder", "records") else dataset)
-    digest = hashlib.sha256(str(path).encode(errors="surrogateescape")).hexdigest()
-    return f"{shown}-{digest[:6]}" if path else shown
+    if not path:
+        return shown
+    return f"{shown}-{hashlib.sha256(str(path).encode(errors='surrogateescape')).hexdigest()[:6]}"
 
 
 def _check_service(address: str, dataset: str) -> None:

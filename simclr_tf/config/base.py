@@ -52,6 +52,11 @@ def field_type(field: dataclasses.Field) -> type:
     return kind
 
 
+def expanded(value: Any, field: dataclasses.Field) -> Any:
+    """The value as a section keeps it: a path begins with the home folder instead of ~."""
+    return os.path.expanduser(value) if value and field.metadata["path"] else value
+
+
 @dataclasses.dataclass(frozen=True)
 class Section:
     """A group of settings about one concern; checks each against its field's type and rule."""
@@ -65,8 +70,8 @@ class Section:
                 raise ValueError(f"`{field.name}` must {fault}. Received: {value}")
             if isinstance(value, int) and field_type(field) is float:
                 object.__setattr__(self, field.name, float(value))
-            if value and field.metadata["path"]:
-                object.__setattr__(self, field.name, os.path.expanduser(value))
+            if (home := expanded(value, field)) != value:
+                object.__setattr__(self, field.name, home)
 
 
 def is_choice(value: str, choices: tuple[str, ...]) -> bool:

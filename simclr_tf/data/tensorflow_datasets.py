@@ -4,7 +4,6 @@ Shards of another format than TFRecord hold the same records; they are copied on
 TensorFlow's own operations.
 """
 
-import dataclasses
 import importlib.util
 from collections.abc import Callable, Iterator
 from typing import IO
@@ -69,11 +68,9 @@ def load_tfds(name: str, data_dir: str | None, image_size: int) -> Dataset:
     )
     label = labels[0] if len(labels) == 1 else None
     classes = features[label].names if label else None
-    dataset = dataset_of(builder.name, train, tests, image_size, Keys(images[0], label, None), classes)
-    if len(labels) > 1:
-        note = f"{builder.name}: read without labels, since it has several, {', '.join(labels)}, none of them preferred"
-        dataset = dataclasses.replace(dataset, notes=(*dataset.notes, note))
-    return dataset
+    several = f"{builder.name}: read without labels, since it has several, {', '.join(labels)}, none of them preferred"
+    notes = [several] if len(labels) > 1 else []
+    return dataset_of(builder.name, train, tests, image_size, Keys(images[0], label, None), classes, notes)
 
 
 def _as_tfrecord(path: str, records: Callable[[str], Iterator[bytes]]) -> str:

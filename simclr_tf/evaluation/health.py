@@ -45,15 +45,16 @@ def run(run_dir: Path, config: Config, settings: Report) -> dict[str, Any]:
     Raises:
         ValueError: If the data does not fit the encoder.
     """
-    layers = (0, config.network.last_layer)
-    loaded = [[load(run_dir, layer) for layer in layers] for load in (encoders.load_encoder, encoders.random_encoder)]
-    dataset = open_data(config.data.dataset, config.data.data_dir, config, lambda: loaded[0][0].input_shape[1])
+    data = config.data
+    dataset = open_data(data.dataset, data.data_dir, config, lambda: encoders.load_encoder(run_dir).input_shape[1])
     split = dataset.test or dataset.train
     chosen = np.random.default_rng(0).permutation(len(split))[: settings.sample]
     rows, pixels = readable(split, np.sort(chosen))
     images = split.take(rows)
     views = make_views(**dataclasses.asdict(config.augmentation), seed=config.training.seed)
     cuts, temperature = views.cuts() if images.larger else None, config.objective.temperature
+    layers = (0, config.network.last_layer)
+    loaded = [[load(run_dir, layer) for layer in layers] for load in (encoders.load_encoder, encoders.random_encoder)]
     (trained, untrained), seen = _measure(loaded, images, views, cuts, temperature)
     plain = {"learning_rate": config.optimization.learning_rate, "temperature": config.objective.temperature,
              "epochs": config.training.epochs}  # fmt: skip

@@ -51,9 +51,14 @@ def folded(model: keras.Model) -> keras.Model:
     return copy
 
 
+def is_graph(layer: keras.Layer) -> bool:
+    """Whether a layer is a model whose layers and their calls are known: Sequential or functional."""
+    return isinstance(layer, keras.Sequential) or type(layer).__name__ == "Functional"
+
+
 def _pairs(model: keras.Model) -> dict[keras.Layer, keras.Layer]:
     """Layers with a kernel and no activation whose output goes into a batch norm and nowhere else, and that norm."""
-    if not isinstance(model, keras.Sequential) and type(model).__name__ != "Functional":
+    if not is_graph(model):
         return {}
     calls = calls_of(model)
     kinds = (Conv2D, keras.layers.Conv2D, keras.layers.Dense)

@@ -29,10 +29,8 @@ def report(tiny_run, without_umap):
     return evaluate(tiny_run, "report", sample=100), tiny_run / "evaluation" / "report.html"
 
 
-@pytest.mark.slow
-def test_umap_draws_the_map_where_it_is_installed(
-    tiny_run,
-):  # first, since `without_umap` lasts to the end of the module
+@pytest.mark.slow  # and first, since `without_umap` lasts to the end of the module
+def test_umap_draws_the_map_where_it_is_installed(tiny_run):
     pytest.importorskip("umap")
     evaluate(tiny_run, "report", sample=100)
     assert "Map of h (UMAP)" in (tiny_run / "evaluation" / "report.html").read_text()

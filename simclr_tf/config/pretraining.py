@@ -211,7 +211,7 @@ class Training(Section):
     )
     max_steps: int | None = setting(None, "Stop, this time, once the run has taken this many steps in all.", low=1)
     precision: str = setting(
-        "float32", "Keras dtype policy of the networks; auto takes mixed_bfloat16 where the devices have it in hardware.",
+        "float32", "Keras dtype policy of the networks; auto takes mixed_bfloat16 where the devices are faster in it.",
         choices=PRECISION_NAMES,
     )  # fmt: skip
     seed: int = setting(0, "Seed of initial weights, order of images and augmentation.", low=0, high=2**31 - 1)

@@ -7,13 +7,15 @@ import tensorflow as tf
 from simclr_tf.distribution.strategy import devices
 
 # What Linux calls the instructions: two extensions of x86, and Arm's.
-_CPU_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
+_CPU_FLAGS = ("amx_bf16", "avx512_bf16", "bf16")
 
 
 def best_precision(strategy: tf.distribute.Strategy) -> tuple[str, str]:
-    """mixed_bfloat16 where the devices have instructions for bfloat16, else float32.
+    """mixed_bfloat16 where the devices are faster in it, else float32.
 
-    Float16 is never chosen: it is no faster where there is bfloat16, and needs its loss scaled.
+    AMD's CPUs with AVX-512 BF16 are, and Intel's only with AMX, which virtual machines often hide: on a Xeon without it
+    the same convolutions take up to 1.9 times as long as in float32 (docs/results/speed.md). Float16 is never chosen: it is
+    no faster where there is bfloat16, and needs its loss scaled.
 
     Returns:
         Dtype policy, and the reason in words.
@@ -31,6 +33,8 @@ def best_precision(strategy: tf.distribute.Strategy) -> tuple[str, str]:
     path = Path("/proc/cpuinfo")
     words = set(path.read_text().split()) if path.exists() else set()
     found = [flag for flag in _CPU_FLAGS if flag in words]
+    if "GenuineIntel" in words and found == ["avx512_bf16"]:
+        return "float32", "this CPU has avx512_bf16 but, as one of Intel's without amx_bf16, is slower in bfloat16"
     if found:
         return "mixed_bfloat16", f"this CPU has {found[0]}"
     return "float32", f"this CPU has none of {', '.join(_CPU_FLAGS)}"

@@ -6,15 +6,20 @@ import tensorflow as tf
 from simclr_tf import distribution
 from simclr_tf.distribution import precision as module
 
+SLOWER = "but, as one of Intel's without amx_bf16, is slower in bfloat16"
+
 
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
         ("flags : fpu avx512f avx512_bf16 rdpid", ("mixed_bfloat16", "this CPU has avx512_bf16")),
+        ("vendor_id : GenuineIntel flags : avx512_bf16 amx_bf16", ("mixed_bfloat16", "this CPU has amx_bf16")),
+        ("vendor_id : GenuineIntel flags : avx512_bf16", ("float32", f"this CPU has avx512_bf16 {SLOWER}")),
+        ("vendor_id : GenuineIntel flags : avx512f", ("float32", "this CPU has none of amx_bf16, avx512_bf16, bf16")),
         ("flags : amx_bf16", ("mixed_bfloat16", "this CPU has amx_bf16")),
         ("Features : fp asimd bf16", ("mixed_bfloat16", "this CPU has bf16")),
-        ("flags : fpu avx512f", ("float32", "this CPU has none of avx512_bf16, amx_bf16, bf16")),
-        (None, ("float32", "this CPU has none of avx512_bf16, amx_bf16, bf16")),
+        ("flags : fpu avx512f", ("float32", "this CPU has none of amx_bf16, avx512_bf16, bf16")),
+        (None, ("float32", "this CPU has none of amx_bf16, avx512_bf16, bf16")),
     ],
 )
 def test_a_cpu(tmp_path, monkeypatch, flags, expected):

@@ -1,0 +1,114 @@
+"""What this project and lightly learn on two cores, and in what time; both are judged by the same probes.
+
+    python -m benchmarks.accuracy --data_dir=DIR --peer_python=.peer/bin/python        # about 20 minutes for 10,000 images
+
+Both train a ResNet-18 x 1/4 on the files in DIR, CIFAR-10 in the official binary layout: lightly by its own settings and by
+those of `recipe:cifar10_cpu` that it has, too (`benchmarks/lightly_accuracy.py`), for `--epochs`; this project by that
+recipe, once for about a fifth of lightly's time and once for all of it. Seconds are those of a process, from its start to
+the end of the training, ours with the export. The probes are those of `evaluate.py --mode=linear` and `--mode=knn`.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks import harness
+
+# What lightly's transforms and loss have of the recipe.
+PEERS = {
+    "lightly": (),
+    "lightly, views and temperature of the recipe": ("--temperature=0.2", "--crop_area=0.2", "--gray_probability=0.1"),
+}
+# Epochs and resolutions that fit into a fifth of lightly's time for ten epochs, and into all of it.
+OURS = {
+    "this project, a fifth of the time": ("--epochs=6", "--resolutions=16,16,16,16,16,32"),
+    "this project, the whole time": ("--epochs=24",),
+}
+COLUMNS = {"": "", "seconds": ".0f", "of lightly's": ".2f", "linear, %": ".1f", "kNN, %": ".1f"}
+
+
+def cifar10(data_dir: str) -> tuple[Any, Any]:
+    """The training and the test images."""
+    from simclr_tf import data
+
+    dataset = data.load("cifar10", data_dir, None, 0)
+    return dataset.train, dataset.test
+
+
+def write_images(data_dir: str, path: str) -> harness.Result:
+    """Writes the images of CIFAR-10 as the peer reads them."""
+    import simclr_tf.quiet  # noqa: F401, I001
+    import numpy as np
+
+    train, test = cifar10(data_dir)
+    np.savez(path, train=train.array(), test=test.array())
+    return {}
+
+
+def represent(data_dir: str, run_dir: str, path: str) -> harness.Result:
+    """Writes the features that a run's encoder has of the images."""
+    import simclr_tf.quiet  # noqa: F401, I001
+    import numpy as np
+
+    from simclr_tf import encoders
+    from simclr_tf.evaluation.features import extract
+
+    encoder, (train, test) = encoders.load_encoder(Path(run_dir)), cifar10(data_dir)
+    np.savez(path, train=extract(encoder, train), test=extract(encoder, test))
+    return {}
+
+
+def judge(data_dir: str, path: str) -> harness.Result:
+    """Accuracy of both probes on the features in a file, in percent; every tenth image chooses the linear one's decay."""
+    import simclr_tf.quiet  # noqa: F401, I001
+    import numpy as np
+
+    from simclr_tf.evaluation.knn import knn_probe
+    from simclr_tf.evaluation.logistic import linear_probe
+    from simclr_tf.evaluation.probe import Features, Labeled
+
+    found, (train, test) = np.load(path), cifar10(data_dir)
+    held = np.arange(len(train)) % 10 == 0
+    learned, chosen = (Labeled(found["train"][part], train.labels[part]) for part in (~held, held))
+    features = Features(learned, chosen, Labeled(found["test"], test.labels), 10)
+    return {"linear": 100 * linear_probe(features).top1, "knn": 100 * knn_probe(features).top1}
+
+
+def main() -> None:
+    """Prints a table with a row for each training."""
+    args = harness.arguments(__doc__, data_dir="", peer_python="", precision="float32", epochs=10, seed=0)
+    common = [f"--precision={args.precision}", f"--seed={args.seed}"]
+    policy = "float32" if args.precision == "float32" else f"mixed_{args.precision}"
+    rows: list[harness.Result] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        images, features = f"{temporary}/images.npz", f"{temporary}/features.npz"
+        harness.own(write_images, data_dir=args.data_dir, path=images)
+        for name, words in PEERS.items():
+            found = harness.run(
+                args.peer_python, "-m", "benchmarks.lightly_accuracy", f"--images={images}", f"--out={features}",
+                f"--epochs={args.epochs}", *common, *words,
+            )  # fmt: skip
+            rows.append({"": name, **found, **harness.own(judge, data_dir=args.data_dir, path=features)})
+        for name, words in OURS.items():
+            command = [
+                sys.executable, "train.py", "--flagfile=recipe:cifar10_cpu", f"--data_dir={args.data_dir}",
+                f"--run_dir={temporary}/run", "--overwrite", f"--precision={policy}", f"--seed={args.seed}", *words,
+            ]  # fmt: skip
+            start = time.perf_counter()
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            seconds = time.perf_counter() - start
+            harness.own(represent, data_dir=args.data_dir, run_dir=f"{temporary}/run", path=features)
+            rows.append({"": name, "seconds": seconds, **harness.own(judge, data_dir=args.data_dir, path=features)})
+    table = [
+        {"": row[""], "seconds": row["seconds"], "of lightly's": row["seconds"] / rows[0]["seconds"],
+         "linear, %": row["linear"], "kNN, %": row["knn"]}
+        for row in rows
+    ]  # fmt: skip
+    harness.show(f"CIFAR-10, ResNet-18 x 0.25, {args.precision}, seed {args.seed}", COLUMNS, table, args.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -2,9 +2,14 @@
 
 from simclr_tf.networks.resnet import RESNETS, resnet
 
-RESNETS["tiny"] = ((1, 1), False)
+RESNETS["tiny"], RESNETS["tiny_bottlenecks"] = ((1, 1), False), ((1, 1), True)
 
 
 def encoder(image_shape):
     """For `--encoder=tests.tiny:encoder`; 16 numbers."""
     return resnet("tiny", image_shape, width=1 / 8)
+
+
+def bottlenecks(image_shape):
+    """The same of ResNet-50's blocks; 64 numbers."""
+    return resnet("tiny_bottlenecks", image_shape, width=1 / 8)

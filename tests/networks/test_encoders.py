@@ -9,6 +9,7 @@ import pytest
 from simclr_tf.config.pretraining import ENCODER_NAMES
 from simclr_tf.networks import ENCODERS, make_encoder, projection_head
 from simclr_tf.networks.normalization import SyncBatchNormalization
+from simclr_tf.networks.resnet import RESNETS
 from simclr_tf.training import checkpoints
 
 IMAGES = np.random.default_rng(0).uniform(size=(4, 32, 32, 3)).astype("float32")
@@ -102,13 +103,31 @@ def made(name, dtype):
     return make_encoder(name, (32, 32, 3), width=1 / 8, dtype=dtype)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "resnet50", "vgg11"])
+CASES = [
+    ("mobilenet_v2", "float32"), ("mobilenet_v2", "mixed_bfloat16"), ("resnet18", "float32"),
+    ("resnet18", "mixed_bfloat16"), ("resnet50", "mixed_bfloat16"), ("vgg11", "float32"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "dtype"), CASES)
 def test_contract(name, dtype):
     check(made(name, dtype))
 
 
-@pytest.mark.parametrize("name", sorted(ENCODERS))
+@pytest.mark.parametrize("name", [name for name in sorted(ENCODERS) if name.startswith("resnet")])
+def test_a_resnet_has_the_layers_of_its_name(name):
+    depths, bottleneck = RESNETS[name]
+    assert sum(depths) * (3 if bottleneck else 2) + 2 == int(
+        name.removeprefix("resnet")
+    )  # and the stem, the classifier
+
+
+DEEP = {"resnet101", "resnet152", "resnet200"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in DEEP)) for name in sorted(ENCODERS)]
+)
 def test_every_name_makes_a_network_of_that_name(name):
     encoder = make_encoder(name, (16, 16, 3), width=1 / 16)
     assert encoder.name == name and encoder.output.dtype == "float32"
@@ -121,8 +140,7 @@ def test_every_name_makes_a_network_of_that_name(name):
         assert len(kernels) - shortcuts + 1 == int(name.removeprefix("resnet"))  # and the classifier
 
 
-@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "resnet50", "vgg11", "head"])
+@pytest.mark.parametrize(("name", "dtype"), [*CASES, ("head", "float32"), ("head", "mixed_bfloat16")])
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras' own
 def test_networks_survive_saving(tmp_path, name, dtype):
     model, inputs = projection_head("nonlinear", 32, 8, dtype, layers=2), IMAGES[:, :, 0, 0]
@@ -152,7 +170,8 @@ def test_mobilenet_is_that_of_keras_applications(size):
 
 @pytest.mark.parametrize(("stem", "side"), [("auto", 4), ("cifar", 4), ("imagenet", 1)])
 def test_mobilenet_on_small_images(stem, side):
-    encoder = make_encoder("mobilenet_v2", (32, 32, 3), width=1 / 8, stem=stem)
+    fresh = functools.partial(make_encoder, "mobilenet_v2", (32, 32, 3), width=1 / 8, stem=stem)
+    encoder = made("mobilenet_v2", "float32") if stem == "auto" else fresh()
     assert encoder.get_layer("representation").input.shape[1:3] == (side, side)
 
 

@@ -65,7 +65,7 @@ def main() -> None:
     tables = {
         "step": ({"network": "", **step.COLUMNS}, steps(args.peer_python, args.runs, args.turns)),
         "features": ({"": "", "images/s": ".0f"}, features(args.turns)),
-        "start": (startup.COLUMNS, startup.rows("cifar10_cpu", "mixed_bfloat16", 3)),
+        "start": (startup.COLUMNS, startup.rows("cifar10_cpu", "auto", 3)),
     }
     machine = {"processor": processor(), "cores": len(os.sched_getaffinity(0)), **versions}
     out = Path(args.out)

@@ -14,7 +14,8 @@ shapes, into
     images.npy     the training images, uint8 (N, H, W, C)
 
 and config.json, which makes the folder one of a run. With `--resolutions` B has a folder for each side with the first
-three files, to be run one after the other with the same `--out`. `run` shuffles the images of each epoch by (seed, epoch),
+three files, to be run one after the other with the same `--out`; `compare` replays the first of them. `run` shuffles the
+images of each epoch by (seed, epoch),
 drops the remainder, and keeps state.npz and log.jsonl in `--out`, which is B/out if not given.
 """
 
@@ -28,8 +29,6 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import harness
-
-ORDER_SEED = 0
 
 
 def lower(bundle: Path, words: list[str]) -> None:
@@ -47,6 +46,8 @@ def lower(bundle: Path, words: list[str]) -> None:
     config = config_from_flags()
     if config.training.precision == "auto":
         sys.exit("gpu_bundle: error: --precision=auto cannot see the GPU: name one. Received: --precision=auto")
+    if config.training.init_from:
+        sys.exit("gpu_bundle: error: a bundle begins at initial weights. Received: --init_from")
     images = images_of(config)[1].array()
     files.write_json(bundle / "config.json", config.to_dict())
     np.save(bundle / "images.npy", images)
@@ -62,7 +63,7 @@ def lower(bundle: Path, words: list[str]) -> None:
         variables = _captured(model, step.get_concrete_function(spec))
         (folder / "step.hlo").write_bytes(compiled(stage="hlo_serialized"))
         described = describe(compiled(stage="hlo"), [variable.path for variable in variables], sorted(model.means))
-        files.write_json(folder / "step.json", described)
+        files.write_json(folder / "step.json", {"seed": config.training.seed, **described})
         arrays = {f"p{number}": variable.numpy() for number, variable in enumerate(variables, 1)}
         np.savez(folder / "variables.npz", **arrays)
         steps = len(images) // config.training.batch_size
@@ -145,11 +146,11 @@ def _captured(model, concrete) -> list:
     return [by_handle[id(handle)] for handle in concrete.captured_inputs]
 
 
-def batches(count: int, batch: int, step: int = 0) -> Iterator[np.ndarray]:
+def batches(count: int, batch: int, seed: int, step: int = 0) -> Iterator[np.ndarray]:
     """The images' indices (batch,) of each step, from one on: a permutation an epoch, without its remainder."""
     while True:
         epoch, first = divmod(step, count // batch)
-        order = np.random.default_rng([ORDER_SEED, epoch]).permutation(count)
+        order = np.random.default_rng([seed, epoch]).permutation(count)
         for position in range(first, count // batch):
             yield order[position * batch : (position + 1) * batch]
             step += 1
@@ -178,7 +179,7 @@ def run(bundle: Path, out: Path, steps: int, seconds: float, every: int) -> None
     batch = spec["parameters"][0]["shape"][0]
     mark = (step, time.monotonic())
     with (out / "log.jsonl").open("a") as log:
-        for index in batches(len(images), batch, step):
+        for index in batches(len(images), batch, spec["seed"], step):
             if step >= steps or time.monotonic() - start > seconds:
                 break
             results = program.execute([jnp.take(images, index, axis=0), *state])
@@ -189,7 +190,11 @@ def run(bundle: Path, out: Path, steps: int, seconds: float, every: int) -> None
                 else:
                     row[output["name"]] = value
             if step % every == 0 or step == first + 1:
-                row = {"step": step, **{name: float(np.mean(value)) for name, value in row.items()}}
+                row = {
+                    "step": step,
+                    "bundle": bundle.name,
+                    **{name: float(np.mean(value)) for name, value in row.items()},
+                }
                 now = time.monotonic()
                 if step > first + 1:  # the first step also fills caches
                     row["images_per_second"] = batch * (step - mark[0]) / (now - mark[1])
@@ -219,13 +224,17 @@ def compare(bundle: Path, out: Path) -> None:
     from simclr_tf.config import Config
 
     config, images = Config.load(_home(bundle) / "config.json"), np.load(_home(bundle) / "images.npy")
-    rows = {row["step"]: row["loss"] for row in map(json.loads, (out / "log.jsonl").read_text().splitlines())}
+    sides = config.training.sides
+    if sides and bundle.name != str(sides[0]):
+        sys.exit(f"gpu_bundle: error: {sides[0]} can be compared, which begins the run. Received: --bundle={bundle}")
+    logged = map(json.loads, (out / "log.jsonl").read_text().splitlines())
+    rows = {row["step"]: row["loss"] for row in logged if row["bundle"] == bundle.name}
     model = _model(config, images.shape)
-    if config.training.sides:
-        model.views.resize(int(bundle.name))
+    if sides:
+        model.views.resize(sides[0])
     step = _step(model)
     largest = 0.0
-    for number, index in enumerate(batches(len(images), config.training.batch_size), 1):
+    for number, index in enumerate(batches(len(images), config.training.batch_size, config.training.seed), 1):
         loss = float(step(tf.constant(images[index]))["loss"])
         if number in rows:
             largest = max(largest, abs(loss / rows[number] - 1))

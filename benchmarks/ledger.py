@@ -11,6 +11,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from typing import Any
 
 from benchmarks import harness
 from simclr_tf import files
+from simclr_tf.training.signals import Interrupted, interruptible
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT / "docs" / "results" / "cifar10"
@@ -39,8 +41,11 @@ def train(run_dir: Path, words: list[str]) -> None:
     start = time.perf_counter()
     process = subprocess.Popen([sys.executable, "train.py", *words, f"--run_dir={run_dir}", "--resume"], cwd=ROOT)
     try:
-        code = process.wait()
-    except KeyboardInterrupt:  # the training got it, too, and saves
+        with interruptible("the same command goes on"):
+            code = process.wait()
+    except Interrupted as interrupted:  # the training saves
+        if interrupted.number != signal.SIGINT:  # which it got, too
+            process.terminate()
         code = process.wait()
     if run_dir.exists():
         seconds = round(before["seconds"] + time.perf_counter() - start, 1)
@@ -111,6 +116,10 @@ def table(kept: Path) -> str:
         groups.setdefault(folder.name.rpartition("-seed")[0], []).append(row)
     commands = []
     for name, rows in groups.items():
+        if len({row["command"] for row in rows}) > 1:
+            sys.exit(
+                f"ledger: error: the seeds of a name must be trained alike. Received: {name}, with several commands"
+            )
         for row in rows:
             minutes, name_of = row["seconds"] / 60, row["folder"].name
             lines.append(

@@ -66,7 +66,7 @@ def rows(recipe: str, precision: str, turns: int) -> list[harness.Result]:
 
 def main() -> None:
     """Prints the stages."""
-    args = harness.arguments(__doc__, recipe="cifar10_cpu", precision="mixed_bfloat16", turns=3)
+    args = harness.arguments(__doc__, recipe="cifar10_cpu", precision="auto", turns=3)
     found = rows(args.recipe, args.precision, args.turns)
     harness.show(f"start of recipe:{args.recipe}, {args.precision}", COLUMNS, found, args.json)
 

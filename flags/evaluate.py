@@ -15,6 +15,7 @@ from absl import flags as absl_flags
 
 from simclr_tf import preflight
 from simclr_tf.config import MODES, Mode
+from simclr_tf.training.signals import interruptible
 
 from . import FLAGS, define, fields, given, run
 
@@ -46,7 +47,8 @@ def _evaluate() -> None:
     import simclr_tf.quiet  # noqa: F401
     from simclr_tf.evaluation import evaluate
 
-    evaluate(run_dir, FLAGS.mode, **settings)
+    with interruptible("the same command begins again, or goes on where it trains"):
+        evaluate(run_dir, FLAGS.mode, **settings)
 
 
 if __name__ == "__main__":

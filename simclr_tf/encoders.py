@@ -92,7 +92,7 @@ def load_head(folder: str | Path, representation_dim: int) -> keras.Model:
 
 
 def random_encoder(folder: str | Path, layer: int = 0, seed: int | None = None) -> keras.Model:
-    """The encoder of a run as it was before training: same architecture, same initial weights.
+    """The encoder of a run before any training: the same architecture, its weights drawn from the run's seed.
 
     Args, returns and raises: as `load_encoder`; and a seed, for other initial weights.
     """

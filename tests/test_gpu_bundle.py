@@ -38,12 +38,12 @@ def test_other_parameters_or_outputs_are_refused(paths, metrics):
 
 
 def test_order_is_a_permutation_an_epoch_and_can_be_entered_anywhere():
-    whole = [index.tolist() for index in itertools.islice(gpu_bundle.batches(70, 32), 6)]
+    whole = [index.tolist() for index in itertools.islice(gpu_bundle.batches(70, 32, 0), 6)]
     for epoch in range(3):
         assert len({*whole[2 * epoch], *whole[2 * epoch + 1]}) == 64
     assert whole[0] != whole[2]
     for start in range(5):
-        assert next(gpu_bundle.batches(70, 32, start)).tolist() == whole[start]
+        assert next(gpu_bundle.batches(70, 32, 0, start)).tolist() == whole[start]
 
 
 @pytest.mark.skipif(not HAS_XLA, reason="no XLA for this CPU")

@@ -33,6 +33,15 @@ def test_rows_and_the_mean_over_seeds(tmp_path):
     assert text.count("seeds") == 1 and "- `long`: `python train.py`" in text
 
 
+def test_seeds_that_were_trained_otherwise_are_refused(tmp_path):
+    for seed in (0, 1):
+        row(tmp_path / "cifar10" / f"cpu30-seed{seed}", 0.7, 0.7)
+    path = tmp_path / "cifar10" / "cpu30-seed1" / "ledger.json"
+    path.write_text(path.read_text().replace("train.py", "train.py --width=0.5"))
+    with pytest.raises(SystemExit, match="Received: cpu30, with several commands"):
+        ledger.table(tmp_path / "cifar10")
+
+
 @pytest.mark.parametrize("folder", sorted(KEPT.glob("*/")), ids=lambda folder: folder.name)
 def test_what_is_kept_of_a_row(folder):
     """Settings without paths of a machine, a log of all epochs, an encoder of less than 4 MB."""

@@ -30,6 +30,7 @@ OPERATORS: dict[str, Callable[[float], Augmentation]] = {
     "jitter": lambda strength: ColorJitter(strength),
     "noise": lambda strength: GaussianNoise(),
     "posterize": lambda strength: Posterize(),
+    "random_sobel": lambda strength: SobelFilter(probability=0.5),
     "rotate": lambda strength: RandomRotate(),
     "rotate90": lambda strength: RandomRotate90(),
     "saturation": lambda strength: RandomSaturation(strength),

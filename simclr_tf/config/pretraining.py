@@ -16,7 +16,7 @@ from simclr_tf.config.base import Section, as_word, setting
 
 AUGMENTATION_NAMES = (
     "autoaugment", "blur", "brightness", "contrast", "crop", "crop_bicubic", "cutout", "flip", "gray", "hue", "invert",
-    "jitter", "noise", "posterize", "rotate", "rotate90", "saturation", "shift", "sobel", "solarize",
+    "jitter", "noise", "posterize", "random_sobel", "rotate", "rotate90", "saturation", "shift", "sobel", "solarize",
 )  # fmt: skip
 PRESET_NAMES = ("autoaugment", "color_only", "crop_only", "simclr", "simclr_blur", "supervised")
 DATASET_NAMES = ("cifar10", "cifar100", "folder", "patterns", "records:GLOB", "tfds:NAME")
@@ -183,7 +183,7 @@ class Optimization(Section):
     )
     momentum: float = setting(0.9, "Momentum of lars and sgd.", low=0, high=0.9999)
     warmup_epochs: float = setting(
-        10.0, "Epochs of linear warm-up, before a cosine decay; a tenth of a run of fewer epochs.", low=0
+        10.0, "Epochs of linear warm-up, before a cosine decay; a tenth of a run of no more epochs.", low=0
     )
 
     def __post_init__(self) -> None:

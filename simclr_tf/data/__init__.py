@@ -56,7 +56,7 @@ def check(name: str, data_dir: str | Path | None = None, image_size: int | None 
         )
     elif name == "patterns" and data_dir:
         raise ValueError(f"`dataset=patterns` is generated and reads no `data_dir`. Received: {str(data_dir)!r}")
-    elif data_dir and not Path(data_dir).expanduser().absolute().parent.is_dir():
+    elif data_dir and "://" not in str(data_dir) and not Path(data_dir).expanduser().absolute().parent.is_dir():
         raise ValueError(
             "`data_dir` must be a folder or an archive, or a new folder to download into. "
             f"Received: {str(data_dir)!r}, in a folder that does not exist"

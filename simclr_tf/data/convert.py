@@ -71,6 +71,8 @@ def _write(dataset: Dataset, splits: Mapping[str, Split], plan: dict[str, Any], 
     done: dict[str, Any] = {"plan": plan, "shards": {}}
     if (target / LIST).exists():
         kept = json.loads((target / LIST).read_text())
+        if not isinstance(kept, dict) or not kept.keys() >= done.keys():
+            raise ValueError(f"Expected a list of shards by this converter. Received: {target / LIST}")
         if kept["plan"] == plan:
             done = kept
         elif any(target.glob("*.tfrecord")):
@@ -100,7 +102,10 @@ def _write_split(name: str, split: Split, dataset: Dataset, target: Path, done: 
         raise ValueError(f"Expected files. Received: {type(split.images).__name__}")
     paths, root = split.images.paths, split.images.root
     order = np.random.RandomState(0).permutation(len(paths))  # NumPy never changes its stream
-    count = max(1, round(sum(Path(path).stat().st_size for path in paths) / MEBIBYTE / shard_mib))
+    sizes = np.array([Path(path).stat().st_size for path in paths], float)
+    if max_side:  # about what the smaller images will have
+        sizes *= np.minimum(1.0, max_side / split.images.shapes.numpy().max(axis=1)) ** 2
+    count = max(1, round(sizes.sum() / MEBIBYTE / shard_mib))
     parts = np.array_split(order, min(count, len(paths)))
     labels = split.labels if split.labels is not None else np.full(len(paths), -1)
     names = dataset.class_names or ()

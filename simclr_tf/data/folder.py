@@ -176,7 +176,8 @@ def load_folder(data_dir: str | Path, image_size: int) -> Dataset:
 def _splits(root: Path) -> dict[str, Path]:
     """The folders `train` and `test`; none where `train` is a class, as in a data set of vehicles."""
     folders = {folder.name.lower(): folder for folder in _folders(root)}
-    if "train" in folders and (folders.keys() <= _SPLIT_FOLDERS or _folders(folders["train"])):
+    alone = folders.keys() <= _SPLIT_FOLDERS
+    if "train" in folders and (alone or "test" in folders or _folders(folders["train"])):
         return {name: folders[name] for name in ("train", "test") if name in folders}
     return {}
 

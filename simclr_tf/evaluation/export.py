@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -88,17 +90,22 @@ FORMATS: dict[str, tuple[Callable[[Taken, Path], Any], str]] = {
 def _classifier(run_dir: Path, layer: str, digest: str) -> tuple[LinearClassifier | None, dict[str, Any]]:
     """The newest linear probe on this encoder, that on the run's own data first; and the record of its judgment."""
     folder = run_dir / "evaluation" / layer
-    others = (path for path in folder.glob("*/") if not path.name.startswith("layer"))
+    others = (path for path in folder.glob("*/") if not re.fullmatch(r"layer\d+", path.name))
     kept = [path for path in map(classifier_file, others) if path.exists()]
     for path in [classifier_file(folder), *sorted(kept, key=lambda path: -path.stat().st_mtime)]:
         if not path.exists():
             continue
-        with np.load(path, allow_pickle=False) as found:
-            if str(found["encoder_digest"]) == digest:
-                names = [str(name) for name in found["class_names"]]
-                record = json.loads(path.with_name("linear.json").read_text())
-                arrays = {key: found[key] for key in ("mean", "scale", "weights", "bias")}
-                return LinearClassifier(**arrays, class_names=names), record
+        try:
+            with np.load(path, allow_pickle=False) as found:
+                if str(found["encoder_digest"]) == digest:
+                    names = [str(name) for name in found["class_names"]]
+                    record = json.loads(path.with_name("linear.json").read_text())
+                    arrays = {key: found[key] for key in ("mean", "scale", "weights", "bias")}
+                    return LinearClassifier(**arrays, class_names=names), record
+        except (zipfile.BadZipFile, EOFError, KeyError) as error:
+            raise ValueError(
+                f"The classifier of a linear probe is damaged: delete it, or judge again. Received: {path}"
+            ) from error
     return None, {}
 
 

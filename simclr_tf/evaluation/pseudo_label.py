@@ -133,11 +133,15 @@ def _write_labels(
 
 def _write_issues(encoder, split: Split, name: str, class_names, path: Path) -> None:
     """Training images whose label cleanlab doubts, by probabilities from folds that had not seen them."""
+    labels = labels_of(split, name)
+    counts = np.bincount(labels)
+    if min(counts[counts > 0]) < 2:
+        print("note: doubting labels takes two images of each class, and a class has one")
+        return
     from cleanlab.filter import find_label_issues
 
-    rows, labels = extract(encoder, split), labels_of(split, name)
-    probabilities = np.zeros((len(labels), len(class_names)))
-    number = min(FOLDS, int(np.bincount(labels).max()))  # more than a class has images are refused
+    rows, probabilities = extract(encoder, split), np.zeros((len(labels), len(class_names)))
+    number = min(FOLDS, int(counts.max()))  # more than a class has images are refused
     folds = StratifiedKFold(number, shuffle=True, random_state=0).split(rows, labels)
     for seen, unseen in progress(folds, "doubting labels", number):
         held = np.arange(len(seen)) % FOLDS == 0

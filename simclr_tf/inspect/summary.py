@@ -41,7 +41,7 @@ def summary(config: Config, dataset: Dataset, plan: Plan, model: SimCLR, strateg
     if plan.warmup_epochs != config.optimization.warmup_epochs:
         lines["warm-up"] = (
             f"cut to {plan.warmup_epochs:g} epochs, a tenth of the run: warmup_epochs="
-            f"{config.optimization.warmup_epochs:g} is longer than it"
+            f"{config.optimization.warmup_epochs:g} is no shorter than it"
         )
     return "\n".join(f"{subject:8} {line}" for subject, line in lines.items())
 

@@ -1,5 +1,6 @@
 """Fine-tuning on few labels, and the baseline that sees the same labels without pretraining (paper, section 6)."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -91,7 +92,7 @@ def training_settings(config: Config, settings: Finetune, images: int, folder: P
     """The settings of the training, made of those of the pretraining and of the protocol."""
     batch = min(settings.batch_size, images // replicas * replicas or images)
     usual = next((epochs for part, epochs in EPOCHS.items() if settings.label_fraction <= part), EPOCHS[0.1])
-    epochs = settings.epochs or max(usual, round(STEPS / (images // batch)))
+    epochs = settings.epochs or max(usual, math.ceil(STEPS / (images // batch)))
     views = (
         {} if isinstance(settings, Supervised) else {"augmentations": "crop,flip", "blur": False, "asymmetric": False}
     )

@@ -9,7 +9,7 @@ from simclr_tf.studies.study import Judgment, Study, Times, grid, multiples, nam
 TRANSFORMATIONS = {name: name for name in ("crop", "cutout", "color", "sobel", "noise", "blur", "rotate", "flip")}
 TRANSFORMATIONS |= {"color": "jitter,gray", "rotate": "rotate90"}
 
-# The encoder frozen under a linear probe, and the same network and augmentations with all labels from the start.
+# The encoder frozen under a linear probe, and the same network and augmentations with labels from the start.
 SIMCLR_OR_SUPERVISED = {("SimCLR",): Judgment("linear"), ("supervised",): Judgment("supervised")}
 
 # What a recipe may say of hidden layers, and heads without one do not take.
@@ -42,7 +42,7 @@ def transfer(targets: Sequence[str] = ("cifar100",)) -> Study:
     return Study(
         title="Transfer to other data", axes=("protocol", "target"), judgments=judgments, cells={(): {}},
         question="The encoder, judged on other data than it was trained on: a linear probe, fine-tuning, and the same "
-        "network from scratch there.",
+        "network from scratch there, on nine tenths of the labels, the others being validation images.",
         source="Table 8: pretrained on ImageNet, ResNet-50 (4x)",
         paper={labels: found for labels, found in paper.items() if labels in judgments},
     )  # fmt: skip
@@ -55,7 +55,8 @@ STUDIES = {
         question="Each image is cropped once; then one branch gets the first transformation and after it the second, on "
         "the diagonal one alone, and the other is left as it is (`--asymmetric`). Color is jitter and gray at "
         "`--color_strength`.",
-        cells={(one, two): {"augmentations": ",".join(dict.fromkeys([first, second])), "asymmetric": True}
+        cells={(one, two): {"augmentations": ",".join(dict.fromkeys([first, second])), "asymmetric": True,
+                             "blur": False}
                for one, first in TRANSFORMATIONS.items() for two, second in TRANSFORMATIONS.items()},
         source="Figure 5: ImageNet, ResNet-50, linear evaluation",
         paper=top1(("crop", "cutout", "color", "sobel", "noise", "blur", "rotate"), {
@@ -88,9 +89,11 @@ STUDIES = {
     "color_strength": Study(
         title="Strength of the color distortion", axes=("training", "blur", "strength"),
         question="The paper's augmentation with stronger and stronger color distortion, without and with blur, and the "
-        "policy that supervised learning chose, AutoAugment; and supervised learning with the same augmentations.",
+        "policy that supervised learning chose, AutoAugment; and supervised learning with the same augmentations, on nine "
+        "tenths of the labels, the others being validation images.",
         judgments=SIMCLR_OR_SUPERVISED,
-        cells=grid({"no": {"blur": False}, "yes": {"blur": True}}, values("color_strength", 0.125, 0.25, 0.5, 1))
+        cells=grid({blur: {"augmentations": "simclr", "blur": blur == "yes"} for blur in ("no", "yes")},
+                   values("color_strength", 0.125, 0.25, 0.5, 1))
         | {("no", "AutoAugment"): {"augmentations": "autoaugment", "blur": False}},
         source="Table 1: ImageNet, ResNet-50; SimCLR by linear evaluation",
         paper={(training, "no", strength): numbers for training, row in
@@ -106,9 +109,9 @@ STUDIES = {
     ),
     "depth_width": Study(
         title="Depth and width of the ResNet", axes=("training", "encoder", "width"), figure="parameters",
-        question="ResNets of multiples of `--width`, and the same networks supervised. The paper's figure 7 prints no "
-        "numbers; there, deeper and wider is better throughout, and the distance to supervised learning falls. Its table 6 "
-        "has numbers for three of them.",
+        question="ResNets of multiples of `--width`, and the same networks supervised, on nine tenths of the labels, the "
+        "others being validation images. The paper's figure 7 prints no numbers; there, deeper and wider is better "
+        "throughout, and the distance to supervised learning falls. Its table 6 has numbers for three of them.",
         judgments=SIMCLR_OR_SUPERVISED,
         cells=grid(values("encoder", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
                    multiples("width", 1, 2, 4)),
@@ -147,7 +150,7 @@ STUDIES = {
     "label_fraction": Study(
         title="Few labels", axes=("method", "labels"), cells={(): {}},
         question="All layers trained on a part of the labels, equally many of each class: from the pretrained encoder and "
-        "from scratch, on the same images.",
+        "from scratch, on the same images. They are parts of those that are not validation images.",
         judgments={(name, f"{part:.0%}"): Judgment(mode, {"label_fraction": part})
                    for part in (0.01, 0.1, 1.0)
                    for name, mode in (("SimCLR", "finetune"), ("supervised", "supervised"))},

@@ -70,7 +70,9 @@ def write_markdown(study: Study, trials: Sequence[Trial], command: str, path: Pa
     summary = summarize(study, trials)
     done = sum(trial.state() == "done" for trial in trials)
     measure = study.measures[-1]
-    noise = pooled(measures[measure] for measures in summary.values())
+    # A guess is computed, and has no spread.
+    guessed = {trial.labels for trial in trials if "guess" in trial.judgment.keys}
+    noise = pooled(measures[measure] for labels, measures in summary.items() if labels not in guessed)
     modes = ", ".join(dict.fromkeys(trial.judgment.mode for trial in trials))
     lines = [
         f"# {study.title}", "", study.question, "", "```", command, "```", "",

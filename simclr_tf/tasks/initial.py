@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from simclr_tf.networks.imported import in_one_line
 from simclr_tf.training import checkpoints
 
 
@@ -50,9 +51,11 @@ def _values(source: Path) -> dict[str, np.ndarray]:
         variables = [variable for signature in loaded.signatures.values() for variable in signature.variables]
         return {variable.name.split(":")[0]: variable.numpy() for variable in variables}
     if source.suffix == ".keras" and source.is_file():
-        return {
-            variable.path: variable.numpy() for variable in keras.models.load_model(source, compile=False).variables
-        }
+        try:
+            model = keras.models.load_model(source, compile=False)
+        except TypeError as error:  # a class that Keras does not know
+            raise ValueError(f"`init_from` cannot be loaded ({in_one_line(error)}). Received: {source}") from error
+        return {variable.path: variable.numpy() for variable in model.variables}
     raise ValueError(
         "`init_from` must be the folder of a run or of a SavedModel, or a .keras or .weights.h5 file. "
         f"Received: {source}"

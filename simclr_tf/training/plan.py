@@ -29,7 +29,7 @@ def make_plan(
 ) -> Plan:  # fmt: skip
     """The plan of a run.
 
-    A warm-up that is longer than the run, as when a recipe is tried for an epoch, is cut to a tenth of the run.
+    A warm-up that is as long as the run or longer, as when a recipe is tried for an epoch, is cut to a tenth of it.
 
     Raises:
         ValueError: If the batch does not fit the images or the replicas.
@@ -46,7 +46,7 @@ def make_plan(
         )
     steps = train_images // batch_size
     peak = peak_learning_rate(optimization, batch_size)
-    shorter = training.epochs < optimization.warmup_epochs
+    shorter = training.epochs <= optimization.warmup_epochs  # or the rate would never fall
     warmup_epochs = training.epochs / 10 if shorter else optimization.warmup_epochs
     rate = warmup_cosine(peak, round(warmup_epochs * steps), training.epochs * steps)
     validation_batch = min(batch_size, validation_images // replicas * replicas)

@@ -28,6 +28,7 @@ IDENTITIES = {
     "jitter": lambda: augment.ColorJitter(0.0, 1.0),
     "noise": lambda: augment.GaussianNoise((0.0, 0.0)),
     "posterize": lambda: augment.Posterize((8, 8), 1.0),
+    "random_sobel": lambda: augment.SobelFilter(probability=0.0),
     "rotate": lambda: augment.RandomRotate(0.0),
     "rotate90": lambda: augment.RandomRotate90(0.0),
     "saturation": lambda: augment.RandomSaturation(0.0, 1.0),
@@ -143,7 +144,7 @@ def test_keys_and_images_differ_and_the_same_key_repeats(name, floats):
     same = tf.repeat(floats[:1], 24, axis=0)
     first, again, other = (one_pass(layer)(same, tf.constant(key)).numpy() for key in ([1, 2], [1, 2], [1, 3]))
     np.testing.assert_array_equal(first, again)
-    if name in ("flip", "gray", "invert", "sobel", "solarize"):
+    if name in ("flip", "gray", "invert", "random_sobel", "sobel", "solarize"):
         return  # with probability 1 these have nothing to draw
     if name == "rotate90":  # of an image that is not square: a half turn
         return

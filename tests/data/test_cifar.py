@@ -14,7 +14,7 @@ from simclr_tf.data import cifar
 from simclr_tf.data.cifar import load_cifar
 
 NAMES = {
-    "cifar10": [f"class{i}" for i in range(10)],
+    "cifar10": [f"class {i}" for i in range(10)],
     "cifar100": [f"fine{i}" for i in range(100)],
 }
 FORMS = [(name, form) for name in NAMES for form in ("binary", "python")]

@@ -34,9 +34,17 @@ def test_a_conversion_continues_and_has_checksums(folder, shards, monkeypatch):
 
 
 def test_large_images_are_shrunk(folder, tmp_path):
-    convert(folder, tmp_path / "small", max_side=16)
+    convert(folder, tmp_path / "small", shard_mib=1, max_side=16)
+    assert len(list((tmp_path / "small").glob("train-*"))) == 1  # and not as many as the large ones take
     index = find([str(path) for path in (tmp_path / "small").glob("*.tfrecord")], Keys())
     assert index.shapes.max() == 16 and set(index.orientations) == {1}
+
+
+@pytest.mark.parametrize("content", ["[]", "{}"])
+def test_a_list_of_another_program_is_refused(folder, tmp_path, content):
+    (tmp_path / "shards.json").write_text(content)
+    with pytest.raises(ValueError, match=f"by this converter. Received: {tmp_path}"):
+        convert(folder, tmp_path)
 
 
 def test_of_sixteen_bits_the_upper_eight_are_kept(tmp_path):

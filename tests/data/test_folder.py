@@ -91,6 +91,15 @@ def test_flat_folders_are_unlabeled(tmp_path):
         assert (data.test is not None) == has_test
 
 
+def test_test_images_stay_test_images_beside_other_folders(tmp_path):
+    paint(tmp_path / "train" / "1.png")
+    paint(tmp_path / "test" / "2.png")
+    paint(tmp_path / "masks" / "3.png")
+    data = load_folder(tmp_path, 8)
+    assert (len(data.train), len(data.test), data.train.labels) == (1, 1, None)
+    assert any("not read: masks" in note for note in data.notes)
+
+
 def test_unlabeled_test_images_of_a_labeled_training_set_are_noted(tmp_path):
     classes(tmp_path / "train", a=2)
     paint(tmp_path / "test" / "2.png")

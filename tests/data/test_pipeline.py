@@ -209,3 +209,12 @@ def test_a_file_removed_during_a_fit_is_an_error_of_one_line(tmp_path):
 def test_other_errors_are_not_taken_for_lost_images():
     with pytest.raises(tf.errors.DataLossError, match="torn record"), naming_lost_images():
         raise tf.errors.DataLossError(None, None, "torn record")
+
+
+def test_a_file_that_is_gone_is_named(tmp_path):
+    records = tf.data.TFRecordDataset(str(tmp_path / "gone.tfrecord"))
+    with (
+        pytest.raises(ValueError, match="cannot be read. Received: .*gone.tfrecord; No such file"),
+        naming_lost_images(),
+    ):
+        list(records)

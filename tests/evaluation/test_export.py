@@ -11,7 +11,7 @@ import pytest
 
 from simclr_tf.config import Export
 from simclr_tf.encoders import load_encoder, weights_digest
-from simclr_tf.evaluation import evaluate
+from simclr_tf.evaluation import evaluate, export
 from simclr_tf.exports.litert import _coarse
 from simclr_tf.exports.served import LinearClassifier, of_stock_layers
 
@@ -134,6 +134,25 @@ def test_a_probe_of_another_encoder_is_not_exported(tiny_run, tmp_path):
     evaluate(folder, "export")
     assert sorted(tf.saved_model.load(str(folder / "encoder")).signatures) == ["embed", "serving_default"]
     assert "Nothing yet" not in (folder / "MODEL_CARD.md").read_text()  # the record of the judgment is of this encoder
+
+
+def test_a_damaged_classifier_is_named(tiny_run, tmp_path):
+    folder = fresh(tiny_run, tmp_path / "run")
+    judge(folder)
+    path = folder / "evaluation" / "linear_classifier.npz"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=f"damaged.*Received: {path}"):
+        evaluate(folder, "export", format="keras")
+
+
+def test_a_probe_on_data_in_a_folder_like_layered_is_exported(tiny_run, tmp_path):
+    folder = fresh(tiny_run, tmp_path / "run")
+    judge(folder)
+    (folder / "evaluation").rename(tmp_path / "layered-abc")
+    (folder / "evaluation").mkdir()
+    (tmp_path / "layered-abc").rename(folder / "evaluation" / "layered-abc")
+    classifier, record = export._classifier(folder, "", weights_digest(load_encoder(folder)))
+    assert len(classifier.class_names) == 10 and record["mode"] == "linear"
 
 
 def test_a_layer_of_the_head_has_files_of_its_own(tiny_run, tmp_path):

@@ -16,7 +16,8 @@ from PIL import Image
 from simclr_tf import encoders
 from simclr_tf.data import load, patterns
 from simclr_tf.data.folder import decoded, image_paths
-from simclr_tf.evaluation import evaluate
+from simclr_tf.data.source import ArrayImages, Split
+from simclr_tf.evaluation import evaluate, pseudo_label
 from simclr_tf.evaluation.features import extract, extract_files
 from simclr_tf.evaluation.pseudo_label import precision_over_coverage
 
@@ -187,6 +188,12 @@ def test_pseudo_labels(by, tiny_run, photos, monkeypatch):
     assert 0.1 < precision[-1] <= 1
     assert (folder / "label_issues.csv").exists() or not doubts
     assert imread(folder / "pseudo_label.png").ndim == 3
+
+
+def test_labels_of_a_class_with_one_image_are_not_doubted(tmp_path, capsys):
+    split = Split(ArrayImages(np.zeros((3, 8, 8, 3), np.uint8)), np.array([0, 0, 1], np.int32))
+    pseudo_label._write_issues(None, split, "folder", ("a", "b"), tmp_path / "issues.csv")
+    assert "a class has one" in capsys.readouterr().out and not list(tmp_path.iterdir())
 
 
 def test_flags_that_are_missing_or_wrong_are_refused_in_one_line(tiny_run):

@@ -1,4 +1,5 @@
 import csv
+import json
 import statistics
 
 import numpy as np
@@ -47,6 +48,17 @@ def test_deviation_pooled_over_cells():
     squares = sum((value - statistics.fmean(cell)) ** 2 for cell in cells for value in cell)
     assert results.pooled(cells) == pytest.approx((squares / 3) ** 0.5)
     assert results.pooled([[9.0]]) is None
+
+
+def test_guesses_have_no_part_in_the_deviation(tmp_path, finish):
+    trials = plan(STUDIES["invariance"], {}, tmp_path, seeds=2, only=["rotation", "guess", "h", "g(h)"])
+    for trial in trials:
+        finish(trial, top1=0.5 + 0.02 * trial.settings["seed"])
+        record = json.loads(trial.record.read_text())
+        record["questions"]["rotation"]["guess"] = 0.25
+        trial.record.write_text(json.dumps(record))
+    results.write_markdown(STUDIES["invariance"], trials, "the command", tmp_path / "results.md")
+    assert "deviation of top-1 is 1.4 points" in (tmp_path / "results.md").read_text()
 
 
 def test_report(tmp_path, finish):

@@ -71,3 +71,13 @@ def test_a_run_begins_where_the_other_ended(tiny_run, run_python, tmp_path):
     for before, after in zip(old, new, strict=True):
         if "moving" not in before.path:
             np.testing.assert_allclose(after.numpy(), before.numpy(), atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras' own
+def test_a_keras_file_with_a_layer_that_keras_does_not_know_is_refused(tmp_path):
+    class Unknown(keras.layers.Layer):
+        pass
+
+    keras.Sequential([keras.Input((32, 32, 3)), Unknown()]).save(tmp_path / "model.keras")
+    with pytest.raises(ValueError, match="`init_from` cannot be loaded .*Unknown.*Received: .*model.keras"):
+        take_over(make_model(), str(tmp_path / "model.keras"))

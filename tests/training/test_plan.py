@@ -26,11 +26,12 @@ def test_the_rate_rises_to_its_peak_and_falls_to_zero():
     assert float(made.rate(60)) == pytest.approx(0, abs=1e-7)
 
 
-def test_a_warm_up_longer_than_the_run_is_a_tenth_of_it():
+def test_a_warm_up_as_long_as_the_run_or_longer_is_a_tenth_of_it():
     assert plan(epochs=1, batch_size=10, warmup_epochs=10).warmup_epochs == 0.1
     made = plan(epochs=1, batch_size=10, warmup_epochs=10, learning_rate=1.0, lr_scaling="none")
     assert float(made.rate(1)) == pytest.approx(1.0)
-    assert plan(epochs=10, warmup_epochs=10).warmup_epochs == 10
+    assert plan(epochs=10, warmup_epochs=10).warmup_epochs == 1
+    assert plan(epochs=11, warmup_epochs=10).warmup_epochs == 10
 
 
 @pytest.mark.parametrize(("batch_size", "replicas"), [(15, 2), (2, 2), (128, 1)])

@@ -15,10 +15,11 @@ shapes, into
 
 and config.json, which makes the folder one of a run. With `--resolutions` B has a folder for each side with the first
 three files, to be run one after the other with the same `--out`; `compare` replays the first of them. `run` shuffles the
-images of each epoch by (seed, epoch),
-drops the remainder, and keeps state.npz and log.jsonl in `--out`, which is B/out if not given.
+images of each epoch by (seed, epoch), drops the remainder, and keeps state.npz and log.jsonl in `--out`, which is B/out
+if not given.
 """
 
+import itertools
 import json
 import re
 import sys
@@ -192,7 +193,7 @@ def run(bundle: Path, out: Path, steps: int, seconds: float, every: int) -> None
             if step % every == 0 or step == first + 1:
                 row = {
                     "step": step,
-                    "bundle": bundle.name,
+                    "bundle": bundle.resolve().name,
                     **{name: float(np.mean(value)) for name, value in row.items()},
                 }
                 now = time.monotonic()
@@ -225,10 +226,11 @@ def compare(bundle: Path, out: Path) -> None:
 
     config, images = Config.load(_home(bundle) / "config.json"), np.load(_home(bundle) / "images.npy")
     sides = config.training.sides
-    if sides and bundle.name != str(sides[0]):
+    if sides and bundle.resolve().name != str(sides[0]):
         sys.exit(f"gpu_bundle: error: {sides[0]} can be compared, which begins the run. Received: --bundle={bundle}")
-    logged = map(json.loads, (out / "log.jsonl").read_text().splitlines())
-    rows = {row["step"]: row["loss"] for row in logged if row["bundle"] == bundle.name}
+    logged = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    first = itertools.takewhile(lambda row: row["bundle"] == logged[0]["bundle"], logged)
+    rows = {row["step"]: row["loss"] for row in first}
     model = _model(config, images.shape)
     if sides:
         model.views.resize(sides[0])

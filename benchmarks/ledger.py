@@ -11,7 +11,6 @@ import json
 import os
 import shlex
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
@@ -39,14 +38,14 @@ def train(run_dir: Path, words: list[str]) -> None:
     if (run_dir / "encoder" / "saved_model.pb").exists():  # the last file of a run
         return
     start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "train.py", *words, f"--run_dir={run_dir}", "--resume"], cwd=ROOT)
+    command = [sys.executable, "train.py", *words, f"--run_dir={run_dir}", "--resume"]
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)  # which gets no signal but ours
     try:
         with interruptible("the same command goes on"):
             code = process.wait()
-    except Interrupted as interrupted:  # the training saves
-        if interrupted.number != signal.SIGINT:  # which it got, too
-            process.terminate()
-        code = process.wait()
+    except Interrupted as interrupted:
+        process.send_signal(interrupted.number)
+        code = process.wait() or 128 + interrupted.number
     if run_dir.exists():
         seconds = round(before["seconds"] + time.perf_counter() - start, 1)
         files.write_json(path, {"seconds": seconds, "cpu": cpu(), "words": words})
@@ -61,6 +60,11 @@ def cpu() -> str:
     bf16 = ", bf16" if any("avx512_bf16" in line for line in lines) else ""
     cores = len(os.sched_getaffinity(0))
     return f"{cores} core{'s' if cores > 1 else ''} {name}{bf16}"
+
+
+def command_of(words: list[str]) -> str:
+    """The command of a row, whatever its seed."""
+    return f"python train.py {shlex.join(words)}"
 
 
 def keep(run_dir: Path, folder: Path, words: list[str]) -> None:
@@ -97,7 +101,14 @@ def keep(run_dir: Path, folder: Path, words: list[str]) -> None:
         found = json.loads((run_dir / "environment.json").read_text())
         record = {**json.loads((run_dir / "ledger.json").read_text()), "packages": found.get("packages")}
         record.pop("words", None)  # they name the folder of the data
-        files.write_json(temporary / "ledger.json", {**record, "command": f"python train.py {shlex.join(words)}"})
+        files.write_json(temporary / "ledger.json", {**record, "command": command_of(words)})
+
+
+def require_alike(kept: Path, name: str, command: str) -> None:
+    """Ends the process if seeds of the name were trained by another command: their mean would be of nothing."""
+    for path in kept.glob(f"{name}-seed*/ledger.json"):
+        if (before := json.loads(path.read_text())["command"]) != command:
+            sys.exit(f"ledger: error: {path.parent.name} was trained by `{before}`: take another --name")
 
 
 def table(kept: Path) -> str:
@@ -116,10 +127,6 @@ def table(kept: Path) -> str:
         groups.setdefault(folder.name.rpartition("-seed")[0], []).append(row)
     commands = []
     for name, rows in groups.items():
-        if len({row["command"] for row in rows}) > 1:
-            sys.exit(
-                f"ledger: error: the seeds of a name must be trained alike. Received: {name}, with several commands"
-            )
         for row in rows:
             minutes, name_of = row["seconds"] / 60, row["folder"].name
             lines.append(
@@ -143,6 +150,7 @@ def main() -> None:
     words = sys.argv[cut + 1 :]
     if not args.name or not args.data_dir or any(word.startswith(NOT_OF_THE_RECIPE) for word in words):
         sys.exit("ledger: error: expected --name, --data_dir and, after --, the flags of a recipe")
+    require_alike(KEPT, args.name, command_of(words))
     for seed in args.seeds:
         run_dir = RUNS / f"{args.name}-seed{seed}"
         train(run_dir, [*words, f"--seed={seed}", f"--data_dir={args.data_dir}"])

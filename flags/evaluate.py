@@ -47,7 +47,7 @@ def _evaluate() -> None:
     import simclr_tf.quiet  # noqa: F401
     from simclr_tf.evaluation import evaluate
 
-    with interruptible("the same command begins again, or goes on where it trains"):
+    with interruptible("run the same command again; a training in it goes on where it was"):
         evaluate(run_dir, FLAGS.mode, **settings)
 
 

@@ -70,7 +70,7 @@ def _study() -> None:
         varied = any(name in cell and not _follows(cell[name]) for cell in study.cells.values())
         # A flagfile may set it, since recipes serve all studies.
         if varied and any(re.match(rf"--?(no)?{name}(=|$)", word) for word in sys.argv):
-            raise ValueError(f"`{name}` is what this study varies: leave it out. Received: `{name}={value}`")
+            raise ValueError(f"`{name}` is what this study sets: leave it out. Received: `{name}={value}`")
     source = Config.of(**settings).data
     data.check(source.dataset, source.data_dir, source.image_size)
     gpus, only = (re.findall("[^,]+", listed or "") for listed in (options.gpus, options.only))

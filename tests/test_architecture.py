@@ -88,7 +88,8 @@ for name in sys.argv[1:]:
     if {"tensorflow", "keras"} & set(sys.modules):
         sys.exit(name)
 """
-    assert run_python("-c", code, *modules).stderr == ""
+    result = run_python("-c", code, *modules)
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))

@@ -60,6 +60,7 @@ def convert(folder: str | Path, records: str | Path, shard_mib: int = 128, max_s
     splits = {"train": dataset.train} | ({"test": dataset.test} if dataset.test else {})
     plan: dict[str, Any] = {"shard_mib": shard_mib, "max_side": max_side}
     plan |= {name: split.images.stamp() for name, split in splits.items()}
+    plan["shards"] = {name: _shards(split, shard_mib, max_side) for name, split in splits.items()}
     target.mkdir(parents=True, exist_ok=True)
     with alone_in(target):
         _write(dataset, splits, plan, target)
@@ -96,17 +97,23 @@ def _left_by_a_kill(path: Path) -> bool:
     return path.name.startswith((".train-", ".test-", f".{LIST}.")) and path.suffix == ".tmp"
 
 
+def _shards(split: Split, shard_mib: int, max_side: int | None) -> int:
+    """How many shards have about that size."""
+    if not isinstance(split.images, FileImages):
+        raise ValueError(f"Expected files. Received: {type(split.images).__name__}")
+    sizes = np.array([Path(path).stat().st_size for path in split.images.paths], float)
+    if max_side:  # about what the smaller images will have
+        sizes *= np.minimum(1.0, max_side / split.images.shapes.numpy().max(axis=1)) ** 2
+    return min(max(1, round(sizes.sum() / MEBIBYTE / shard_mib)), len(sizes))
+
+
 def _write_split(name: str, split: Split, dataset: Dataset, target: Path, done: dict[str, Any]) -> None:
-    shard_mib, max_side = done["plan"]["shard_mib"], done["plan"]["max_side"]
+    max_side = done["plan"]["max_side"]
     if not isinstance(split.images, FileImages):
         raise ValueError(f"Expected files. Received: {type(split.images).__name__}")
     paths, root = split.images.paths, split.images.root
     order = np.random.RandomState(0).permutation(len(paths))  # NumPy never changes its stream
-    sizes = np.array([Path(path).stat().st_size for path in paths], float)
-    if max_side:  # about what the smaller images will have
-        sizes *= np.minimum(1.0, max_side / split.images.shapes.numpy().max(axis=1)) ** 2
-    count = max(1, round(sizes.sum() / MEBIBYTE / shard_mib))
-    parts = np.array_split(order, min(count, len(paths)))
+    parts = np.array_split(order, done["plan"]["shards"][name])
     labels = split.labels if split.labels is not None else np.full(len(paths), -1)
     names = dataset.class_names or ()
     for number, part in enumerate(progress(parts, f"writing {name}", len(parts))):

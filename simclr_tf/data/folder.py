@@ -176,8 +176,8 @@ def load_folder(data_dir: str | Path, image_size: int) -> Dataset:
 def _splits(root: Path) -> dict[str, Path]:
     """The folders `train` and `test`; none where `train` is a class, as in a data set of vehicles."""
     folders = {folder.name.lower(): folder for folder in _folders(root)}
-    alone = folders.keys() <= _SPLIT_FOLDERS
-    if "train" in folders and (alone or "test" in folders or _folders(folders["train"])):
+    beside = folders.keys() - {"train"}
+    if "train" in folders and (not beside or beside & _SPLIT_FOLDERS or _folders(folders["train"])):
         return {name: folders[name] for name in ("train", "test") if name in folders}
     return {}
 

@@ -348,6 +348,6 @@ def naming_lost_images() -> Iterator[None]:
                 "A shard of records is damaged: compare the shards with their checksums, and make it again. "
                 f"Received: {damaged[0]}"
             ) from error
-        if gone := re.search(r"[^\s{]+; (No such file or directory|Permission denied)", str(error)):
-            raise ValueError(f"A file that was there at the start cannot be read. Received: {gone[0]}") from error
+        if gone := re.search(r"(?m)^(?:{{.*}} )?(.+; (No such file or directory|Permission denied))", str(error)):
+            raise ValueError(f"A file that was there at the start cannot be read. Received: {gone[1]}") from error
         raise

@@ -89,7 +89,7 @@ def test_wrong_flags_are_one_line_before_tensorflow(refused, words, complaint):
     ],
 )
 def test_what_the_study_varies_is_refused(refused, words, name, value):
-    assert f"--{name} is what this study varies: leave it out. Received: --{name}={value}" in refused(*words)
+    assert f"--{name} is what this study sets: leave it out. Received: --{name}={value}" in refused(*words)
 
 
 PLAN = """

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from simclr_tf.config import MODES, Config, Finetune, Judged
 from simclr_tf.preflight import data_source, results_folder
 from simclr_tf.training.metrics import read_rows
+from simclr_tf.training.run_folder import DIVERGED
 
 Labels = tuple[Any, ...]  # a cell's place on each axis
 Settings = Mapping[str, Any]  # values by name
@@ -175,6 +176,11 @@ class Trial:
         return "begun" if (self.folder / "config.json").exists() else "to do"
 
     @property
+    def tried(self) -> bool:
+        """Whether it is done, or has diverged, as it would again."""
+        return self.state() == "done" or (self.folder / DIVERGED).exists()
+
+    @property
     def judged_as(self) -> str:
         """The record's place in the run's folder."""
         return self.record.relative_to(self.folder).as_posix()
@@ -213,7 +219,7 @@ def plan(
     """The trials of a study, all of them checked.
 
     Tuned settings are tried with the first seed; a cell's further seeds, with the best of them, are planned once all of
-    its trials of the first seed are done.
+    its trials of the first seed are done or have diverged.
 
     Args:
         study: The study.
@@ -282,7 +288,7 @@ def chosen(trials: Sequence[Trial], complete: bool = False) -> list[Trial]:
         cell = [trial for trial in trials if trial.labels == labels]
         tried = [trial for trial in cell if trial.settings["seed"] == cell[0].settings["seed"]]
         done = [trial for trial in tried if trial.state() == "done"] if len(tried) > 1 else tried
-        if done and not (complete and len(done) < len(tried)):
+        if done and not (complete and len(tried) > 1 and not all(trial.tried for trial in tried)):
             best[labels] = max(done, key=lambda t: t.measures()["validation_top1"]).choice if len(tried) > 1 else {}
     return [trial for trial in trials if best.get(trial.labels) in (trial.choice, {})]
 

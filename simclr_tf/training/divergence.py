@@ -14,8 +14,8 @@ from simclr_tf.data.pipeline import Cuts, batch_indices, read_batch
 from simclr_tf.data.source import Split, StreamImages
 from simclr_tf.training.checkpoints import Position
 from simclr_tf.training.epoch_log import scalar
+from simclr_tf.training.run_folder import DIVERGED
 
-FILE = "divergence.json"
 SKIPPED = "skipped"  # what a model logs: the part of an epoch's steps that were not finite and made no update
 ADVICE = "Lower `learning_rate` or raise `warmup_epochs`"
 
@@ -73,8 +73,8 @@ class Divergence(keras.callbacks.Callback):
         where = f"step {self._epoch * self._steps + self._step} (epoch {self._epoch + 1})"
         report = ""
         if self._folder:
-            files.write_json(self._folder / FILE, self._report())
-            report = f"; the batch and the norms of all layers are in {self._folder / FILE}"
+            files.write_json(self._folder / DIVERGED, self._report())
+            report = f"; the batch and the norms of all layers are in {self._folder / DIVERGED}"
         raise FloatingPointError(
             f"The loss or a gradient is no longer finite in {where}{report}. {ADVICE}. "
             "Received: `on_nan=" + ("skip`, and nothing but such steps" if self._skip else "stop`")

@@ -16,6 +16,7 @@ from typing import Any
 from simclr_tf import files
 from simclr_tf.config import PLACES
 
+DIVERGED = "divergence.json"  # what a run leaves behind whose loss or gradient is no longer finite
 PACKAGES = ("tensorflow", "keras", "keras-cv", "numpy", "tensorboard")
 
 _GIT_TIMEOUT = 5.0  # seconds; a repository on a slow network drive must not hold up a run

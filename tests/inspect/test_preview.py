@@ -13,7 +13,7 @@ def images():
 
 
 def test_every_operator_has_a_row():
-    assert set(preview.OPERATORS) == set(OPERATORS)
+    assert set(preview.OPERATORS) == set(OPERATORS) - {"random_sobel"}  # which is sobel, of half of the views
 
 
 @pytest.mark.parametrize("name", ["crop", "brightness", "rotate", "cutout", "noise", "blur", "sobel", "solarize"])

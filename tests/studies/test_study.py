@@ -112,6 +112,10 @@ def test_tuned_settings_are_tried_with_the_first_seed_and_the_best_goes_on(tmp_p
     assert [t.choice for t in chosen(trials) if t.labels == ("nt_xent",)] == [{"temperature": 0.5}] * 3
     assert not any(t.settings["seed"] for t in trials if t.labels == ("decoupled",))
     assert str(later[0]) == "nt_xent, temperature 0.5, seed 1"
+    trials[3].folder.mkdir()
+    (trials[3].folder / "divergence.json").touch()
+    later = [t for t in plan(LOSSES, {"temperature": 0.3}, tmp_path, seeds=3) if t.labels == ("decoupled",)][2:]
+    assert [(t.settings["temperature"], t.settings["seed"]) for t in later] == [(0.1, 1), (0.1, 2)]
 
 
 @pytest.mark.parametrize("study", [LOSSES, STUDIES["recipe"]])

@@ -73,7 +73,7 @@ def judge(data_dir: str, path: str) -> harness.Result:
     held = np.arange(len(train)) % 10 == 0
     learned, chosen = (Labeled(found["train"][part], train.labels[part]) for part in (~held, held))
     features = Features(learned, chosen, Labeled(found["test"], test.labels), 10)
-    return {"linear": 100 * linear_probe(features).top1, "knn": 100 * knn_probe(features).top1}
+    return {"linear, %": 100 * linear_probe(features).top1, "kNN, %": 100 * knn_probe(features).top1}
 
 
 def main() -> None:
@@ -103,11 +103,7 @@ def main() -> None:
             seconds = time.perf_counter() - start
             harness.own(represent, data_dir=args.data_dir, run_dir=f"{temporary}/run", path=features)
             rows.append({"": name, "seconds": seconds, **harness.own(judge, data_dir=args.data_dir, path=features)})
-    table = [
-        {"": row[""], "seconds": row["seconds"], "of lightly's": row["seconds"] / rows[0]["seconds"],
-         "linear, %": row["linear"], "kNN, %": row["knn"]}
-        for row in rows
-    ]  # fmt: skip
+    table = [{**row, "of lightly's": row["seconds"] / rows[0]["seconds"]} for row in rows]
     harness.show(f"CIFAR-10, ResNet-18 x 0.25, {args.precision}, seed {args.seed}", COLUMNS, table, args.json)
 
 

@@ -215,9 +215,10 @@ def _class_names(content: bytes | None, version: _Version, where: str) -> tuple[
     """The names of the classes, or their numbers where the file of the names is missing."""
     if content is None:
         return tuple(str(label) for label in range(version.num_classes))
-    binary = isinstance(version.label, int)
-    lines = [line.strip() for line in content.splitlines() if line.strip()]
-    names: Any = lines if binary else _unpickle(content, where).get(f"{version.label}_names")
+    if isinstance(version.label, int):  # the binary version
+        names: Any = [line.strip() for line in content.splitlines() if line.strip()]
+    else:
+        names = _unpickle(content, where).get(f"{version.label}_names")
     if not isinstance(names, list) or len(names) != version.num_classes:
         raise ValueError(f"Expected the names of {version.num_classes} classes. Received: {where}")
     return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in names)

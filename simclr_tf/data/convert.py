@@ -60,7 +60,7 @@ def convert(folder: str | Path, records: str | Path, shard_mib: int = 128, max_s
     splits = {"train": dataset.train} | ({"test": dataset.test} if dataset.test else {})
     plan: dict[str, Any] = {"shard_mib": shard_mib, "max_side": max_side}
     plan |= {name: split.images.stamp() for name, split in splits.items()}
-    plan["shards"] = {name: _shards(split, shard_mib, max_side) for name, split in splits.items()}
+    plan["shards"] = {name: _shards(_files(split), shard_mib, max_side) for name, split in splits.items()}
     target.mkdir(parents=True, exist_ok=True)
     with alone_in(target):
         _write(dataset, splits, plan, target)
@@ -97,21 +97,23 @@ def _left_by_a_kill(path: Path) -> bool:
     return path.name.startswith((".train-", ".test-", f".{LIST}.")) and path.suffix == ".tmp"
 
 
-def _shards(split: Split, shard_mib: int, max_side: int | None) -> int:
-    """How many shards have about that size."""
+def _files(split: Split) -> FileImages:
     if not isinstance(split.images, FileImages):
         raise ValueError(f"Expected files. Received: {type(split.images).__name__}")
-    sizes = np.array([Path(path).stat().st_size for path in split.images.paths], float)
+    return split.images
+
+
+def _shards(files: FileImages, shard_mib: int, max_side: int | None) -> int:
+    """How many shards have about that size."""
+    sizes = np.array([Path(path).stat().st_size for path in files.paths], float)
     if max_side:  # about what the smaller images will have
-        sizes *= np.minimum(1.0, max_side / split.images.shapes.numpy().max(axis=1)) ** 2
+        sizes *= np.minimum(1.0, max_side / files.shapes.numpy().max(axis=1)) ** 2
     return min(max(1, round(sizes.sum() / MEBIBYTE / shard_mib)), len(sizes))
 
 
 def _write_split(name: str, split: Split, dataset: Dataset, target: Path, done: dict[str, Any]) -> None:
-    max_side = done["plan"]["max_side"]
-    if not isinstance(split.images, FileImages):
-        raise ValueError(f"Expected files. Received: {type(split.images).__name__}")
-    paths, root = split.images.paths, split.images.root
+    max_side, files = done["plan"]["max_side"], _files(split)
+    paths, root = files.paths, files.root
     order = np.random.RandomState(0).permutation(len(paths))  # NumPy never changes its stream
     parts = np.array_split(order, done["plan"]["shards"][name])
     labels = split.labels if split.labels is not None else np.full(len(paths), -1)

@@ -117,9 +117,8 @@ def test_contract(name, dtype):
 @pytest.mark.parametrize("name", [name for name in sorted(ENCODERS) if name.startswith("resnet")])
 def test_a_resnet_has_the_layers_of_its_name(name):
     depths, bottleneck = RESNETS[name]
-    assert sum(depths) * (3 if bottleneck else 2) + 2 == int(
-        name.removeprefix("resnet")
-    )  # and the stem, the classifier
+    layers = sum(depths) * (3 if bottleneck else 2) + 2  # with the stem and the classifier
+    assert layers == int(name.removeprefix("resnet"))
 
 
 DEEP = {"resnet101", "resnet152", "resnet200"}

@@ -3,8 +3,8 @@
     python -m benchmarks.ledger --name=cpu30 --seeds 0 1 2 --data_dir=DIR -- --flagfile=recipe:cifar10_cpu
 
 trains each seed, judges it by `linear` and `knn` on the test images, and keeps what anyone needs to check the row in
-docs/results/cifar10/NAME-seedS: settings, metrics.csv, the records, and the encoder's weights as a checkpoint, so that
-`evaluate.py --run_dir` judges a copy again. Begun again, it goes on where it was; the seconds of all parts add up.
+docs/results/cifar10/NAME-seedS: settings, metrics.csv, the records, and the encoder (see kept_encoder.py). Begun again,
+it goes on where it was; the seconds of all parts add up.
 """
 
 import json
@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks import harness
+from benchmarks import harness, kept_encoder
 from simclr_tf import files
 from simclr_tf.training.signals import Interrupted, interruptible
 
@@ -67,8 +67,8 @@ def command_of(words: list[str]) -> str:
     return f"python train.py {shlex.join(words)}"
 
 
-def keep(run_dir: Path, folder: Path, words: list[str]) -> None:
-    """Copies of a finished run what its row is made of."""
+def keep(run_dir: Path, folder: Path, words: list[str], data_dir: str) -> None:
+    """Copies of a finished run what its row is made of, and judges the encoder as it is kept."""
     import simclr_tf.quiet  # noqa: F401, I001
     import numpy as np
 
@@ -76,14 +76,10 @@ def keep(run_dir: Path, folder: Path, words: list[str]) -> None:
     from simclr_tf.config import Config
     from simclr_tf.training import checkpoints
 
-    for mode in MODES:
-        command = [sys.executable, "evaluate.py", f"--run_dir={run_dir}", f"--mode={mode}"]
-        subprocess.run(command, cwd=ROOT, check=True)
-    saved = checkpoints.newest(run_dir / "checkpoints")
-    if saved is None:
-        raise ValueError(f"Expected a finished run. Received: {run_dir}")
+    saved = checkpoints.loaded(run_dir / "checkpoints")
     weights = {variable.path for variable in encoders.load_encoder(run_dir).variables}
     arrays = {path: np.asarray(array) for path, array in saved.variables.items() if path in weights}
+    judged = run_dir / "kept"
     with files.replacing_folder(folder) as temporary:
         temporary.mkdir(parents=True)
         shutil.copy(run_dir / "metrics.csv", temporary)
@@ -94,10 +90,15 @@ def keep(run_dir: Path, folder: Path, words: list[str]) -> None:
             .replace("output", run_dir=None, resume=False)
         )
         files.write_json(temporary / "config.json", config.to_dict())
+        kept_encoder.keep(temporary, saved.position, arrays, saved.meta)
+        kept_encoder.make_run(temporary, judged)
         for mode in MODES:
-            record = json.loads((run_dir / "evaluation" / f"{mode}.json").read_text())
+            subprocess.run(
+                [sys.executable, "evaluate.py", f"--run_dir={judged}", f"--mode={mode}", f"--data_dir={data_dir}"],
+                cwd=ROOT, check=True,
+            )  # fmt: skip
+            record = json.loads((judged / "evaluation" / f"{mode}.json").read_text())
             files.write_json(temporary / "evaluation" / f"{mode}.json", record | {"data_dir": None})
-        checkpoints.save(temporary / "checkpoints", saved.position, arrays, saved.meta)
         found = json.loads((run_dir / "environment.json").read_text())
         record = {**json.loads((run_dir / "ledger.json").read_text()), "packages": found.get("packages")}
         record.pop("words", None)  # they name the folder of the data
@@ -154,7 +155,7 @@ def main() -> None:
     for seed in args.seeds:
         run_dir = RUNS / f"{args.name}-seed{seed}"
         train(run_dir, [*words, f"--seed={seed}", f"--data_dir={args.data_dir}"])
-        keep(run_dir, KEPT / run_dir.name, words)
+        keep(run_dir, KEPT / run_dir.name, words, args.data_dir)
     page = KEPT.with_suffix(".md")
     begin, _, rest = page.read_text().partition("<!-- table -->")
     _, _, end = rest.partition("<!-- end -->")

@@ -54,8 +54,8 @@ def tiny_run(tmp_path_factory, run_python) -> Path:
 
 
 def _train_tiny(folder: Path, run_python) -> None:
-    flags = ["--dataset=patterns", "--encoder=resnet18", "--width=0.0625", "--batch_size=64", "--epochs=1",
-             "--max_steps=1", "--warmup_epochs=0", "--augmentations=crop,flip"]  # fmt: skip
+    flags = ["--dataset=patterns", "--encoder=tests.tiny:encoder", "--batch_size=64", "--epochs=1", "--max_steps=1",
+             "--warmup_epochs=0", "--augmentations=crop,flip"]  # fmt: skip
     result = run_python("train.py", *flags, f"--run_dir={folder}")
     assert result.returncode == 0, result.stderr
 

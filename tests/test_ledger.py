@@ -3,10 +3,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks import ledger
+from benchmarks import kept_encoder, ledger
 from simclr_tf.config import Config
+from simclr_tf.training import checkpoints
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT / "docs" / "results" / "cifar10"
@@ -48,8 +50,52 @@ def test_what_is_kept_of_a_row(folder):
     config = Config.load(folder / "config.json")
     assert config.data.data_dir is None and config.output.run_dir is None
     assert len((folder / "metrics.csv").read_text().splitlines()) == config.training.epochs + 1
-    (checkpoint,) = (folder / "checkpoints").iterdir()
-    assert checkpoint.stat().st_size < 4_000_000
+    (encoder,) = folder.rglob("*.npz")
+    assert encoder.stat().st_size < 4_000_000
     record = json.loads((folder / "evaluation" / "linear.json").read_text())
     assert record["n_test"] == 10_000 and record["data_dir"] is None
     assert f"{100 * record['top1']:.1f}" in KEPT.with_suffix(".md").read_text()
+
+
+def arrays_of(*shapes):
+    rng = np.random.default_rng(0)
+    return {f"layer{index}/kernel": rng.normal(size=shape).astype(np.float32) for index, shape in enumerate(shapes)}
+
+
+def test_eight_bits_are_off_by_half_a_step_of_their_channel(tmp_path):
+    arrays = arrays_of((3, 3, 8, 16), (7,))
+    arrays["layer0/kernel"] *= np.logspace(-3, 3, 16, dtype=np.float32)
+    arrays["layer0/kernel"][..., 5] = 0  # a dead channel
+    kept_encoder.pack(tmp_path / "encoder.npz", arrays)
+    found = kept_encoder.unpack(tmp_path / "encoder.npz")
+    assert found.keys() == arrays.keys() and {array.dtype for array in found.values()} == {np.dtype(np.float32)}
+    steps = np.abs(arrays["layer0/kernel"]).max(axis=(0, 1, 2)) / 127
+    assert np.all(np.abs(found["layer0/kernel"] - arrays["layer0/kernel"]) <= 0.5001 * steps)
+    assert np.array_equal(found["layer1/kernel"], arrays["layer1/kernel"])
+
+
+@pytest.mark.parametrize("filters, exact", [(16, True), (1024, False)])
+def test_what_is_kept_makes_a_run_again(tmp_path, filters, exact):
+    """Exact where it is small enough, in a quarter of its size otherwise."""
+    folder, arrays = tmp_path / "row", arrays_of((3, 3, 128, filters), (filters,))
+    row(folder, 0.7, 0.7)
+    (folder / "config.json").write_text("{}")
+    kept_encoder.keep(folder, checkpoints.Position(32), arrays, {"image_shape": [32, 32, 3]})
+    (file,) = folder.rglob("*.npz")
+    assert file.stat().st_size < (1.1 if exact else 0.26) * sum(array.nbytes for array in arrays.values())
+    kept_encoder.make_run(folder, tmp_path / "run")
+    saved = checkpoints.loaded(tmp_path / "run" / "checkpoints")
+    assert saved.epoch == 32 and saved.meta == {"image_shape": [32, 32, 3]}
+    for name, array in arrays.items():
+        np.testing.assert_allclose(saved.variables[name], array, atol=0 if exact else np.abs(array).max() / 250)
+    assert not (tmp_path / "run" / "evaluation").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["--row=nowhere", "--run_dir=new"], ["--row={row}"], ["--row={row}", "--run_dir={row}"]]
+)
+def test_what_is_no_row_is_refused_in_one_line(tmp_path, monkeypatch, words):
+    row(tmp_path, 0.7, 0.7)
+    monkeypatch.setattr("sys.argv", ["kept_encoder", *(word.format(row=tmp_path) for word in words)])
+    with pytest.raises(SystemExit, match="^kept_encoder: error: expected --row"):
+        kept_encoder.main()

@@ -5,9 +5,9 @@ from simclr_tf.networks.resnet import RESNETS, resnet
 RESNETS["tiny"], RESNETS["tiny_bottlenecks"] = ((1, 1), False), ((1, 1), True)
 
 
-def encoder(image_shape):
-    """For `--encoder=tests.tiny:encoder`; 16 numbers."""
-    return resnet("tiny", image_shape, width=1 / 8)
+def encoder(image_shape, width=1 / 8):
+    """For `--encoder=tests.tiny:encoder`; 16 numbers at this width."""
+    return resnet("tiny", image_shape, width)
 
 
 def bottlenecks(image_shape):

@@ -47,7 +47,7 @@ def test_the_page_is_one_file(report):
     text = page.read_text()
     assert record["advice"].split("`")[0] in text and text.count('src="data:image/png;base64,') == 7
     assert not re.search(r'(?:src|href)="(?!data:)', text)
-    assert "--encoder=resnet18" in text and "tensorflow" in text
+    assert "--encoder=tests.tiny:encoder" in text and "tensorflow" in text
     assert page.stat().st_size < 2**21
 
 

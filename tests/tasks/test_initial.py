@@ -4,15 +4,16 @@ import pytest
 
 from simclr_tf import encoders
 from simclr_tf.augment import TwoViews
-from simclr_tf.networks import make_encoder, projection_head
+from simclr_tf.networks import projection_head
 from simclr_tf.tasks.initial import take_over
 from simclr_tf.tasks.simclr import SimCLR
+from tests import tiny
 
 
-def make_model(width=0.0625, seed=1):
+def make_model(width=1 / 8):
     """The networks of the tiny run, with other weights."""
-    keras.utils.set_random_seed(seed)
-    encoder = make_encoder("resnet18", (32, 32, 3), width)
+    keras.utils.set_random_seed(1)
+    encoder = tiny.encoder((32, 32, 3), width)
     return SimCLR(encoder, projection_head("nonlinear", encoder.output_shape[-1]), TwoViews([]))
 
 
@@ -48,8 +49,8 @@ def test_from_a_saved_model_a_keras_file_and_weights(tiny_run, source, tmp_path)
 
 
 def test_variables_of_another_shape_are_left_and_named(tiny_run):
-    model = make_model(width=0.125)
-    with pytest.raises(ValueError, match=r"no variable of the name and shape.*stem_conv/kernel \(3, 3, 3, 8\)"):
+    model = make_model(width=1 / 4)
+    with pytest.raises(ValueError, match=r"no variable of the name and shape.*stem_conv/kernel \(3, 3, 3, 16\)"):
         take_over(model, tiny_run)
 
 
@@ -62,7 +63,7 @@ def test_what_is_no_source_is_refused(name, tmp_path):
 
 @pytest.mark.slow
 def test_a_run_begins_where_the_other_ended(tiny_run, run_python, tmp_path):
-    flags = ["--dataset=patterns", "--encoder=resnet18", "--width=0.0625", "--batch_size=64", "--epochs=1", "--max_steps=1",
+    flags = ["--dataset=patterns", "--encoder=tests.tiny:encoder", "--batch_size=64", "--epochs=1", "--max_steps=1",
              "--learning_rate=1e-9", "--lr_scaling=none", "--warmup_epochs=0"]  # fmt: skip
     result = run_python("train.py", *flags, f"--run_dir={tmp_path / 'new'}", f"--init_from={tiny_run}")
     assert result.returncode == 0, result.stderr

@@ -2,7 +2,7 @@
 # make test        install, then format, lint, types and tests
 # make check       format, lint and types alone: half a minute
 # make test-slow   the tests that take longer
-# make test-tpu-stack   the tests on TensorFlow's build for TPUs, which needs none
+# make test-tpu-stack   the tests on TensorFlow's build for TPUs; they need no TPU
 # make bench       all timings of the step, on an idle machine: PEER=.peer/bin/python adds lightly's
 # make bench-quick whether the step is as fast as it was, in ratios: CI runs it too, under two minutes
 # make format      format the code

@@ -2,7 +2,7 @@
 
     python -m benchmarks.augmentation
     python -m benchmarks.augmentation --sizes 32 --augmentations simclr_blur --step
-    python -m benchmarks.augmentation --peer_python .peer/bin/python --peer_script lightly_bench.py
+    python -m benchmarks.augmentation --peer_python .peer/bin/python --peer_script YOUR_SCRIPT.py
 
 Times are the best of `--runs` calls, of three for images above 64 pixels; memory is the growth of the process's peak,
 compilation included. `--step` adds a ResNet-50 training step. The peer's script is called as `script views` and prints a

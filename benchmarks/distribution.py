@@ -1,7 +1,7 @@
 """What it costs to share a step among devices: replicas, processes, their collectives, and batch norm.
 
     python -m benchmarks.distribution
-    python -m benchmarks.distribution --peer_python .peer/bin/python --peer_script lightly_bench.py
+    python -m benchmarks.distribution --peer_python .peer/bin/python --peer_script YOUR_SCRIPT.py
 
 One global batch on one device, on two logical CPUs and on two processes. On a CPU they all share the same cores, so two
 replicas are no faster; the extra time is the cost of splitting. The last table is that of `benchmarks.objectives`, which

@@ -2,7 +2,7 @@
 
     python -m benchmarks.objectives
     python -m benchmarks.objectives --pairs 512 2048 --similarity negative_manhattan
-    python -m benchmarks.objectives --peer_python .peer/bin/python --peer_script lightly_bench.py
+    python -m benchmarks.objectives --peer_python .peer/bin/python --peer_script YOUR_SCRIPT.py
 
 Times are the median of `--runs` calls; memory is the growth of the process's peak, compilation included. The peer's
 script is called as `script loss --pairs N --runs 5`, right before our own measurement, and prints a line of JSON with

@@ -1,7 +1,7 @@
 """Runs one of the paper's comparisons: a grid of pretraining runs, their evaluations, and a report.
 
     python -m flags.study temperature --flagfile=recipe:cifar10_cpu --data_dir=DIR --epochs=10
-    python -m flags.study augmentation_pairs --only=crop,color,blur --seeds=3 --dry_run
+    python -m flags.study augmentation_pairs --flagfile=recipe:cifar10_cpu --only=crop,color,blur --seeds=3 --dry_run
 
 All flags of train.py apply to every run. Started again, it goes on where it was: finished runs are not repeated,
 half-finished ones are resumed. An installed copy has the same command as `simclr-study`.
@@ -31,8 +31,8 @@ from . import FLAGS, define, fields, given, pretraining_groups, run, words
 class Options(Section):
     """The flags of a study."""
 
-    seeds: int = setting(1, "How often to repeat each cell, from `seed` on.", low=1)
-    jobs: int = setting(1, "Runs at once.")
+    seeds: int = setting(1, "Number of seeds for each cell, counted from `seed`.", low=1)
+    jobs: int = setting(1, "Number of runs at the same time.")
     gpus: str | None = setting(None, "CUDA devices to deal out to the jobs, like 0,1.")
     only: str | None = setting(None, "Run only the cells whose labels are all among these, like yes,0.1,0.5.")
     mode: str | None = setting(
@@ -42,7 +42,9 @@ class Options(Section):
     targets: str | None = setting(None, "For `transfer`: labeled data like cifar100:DIR,folder:PATH.")
     runs_dir: str = setting("runs/studies", "Folder of the runs; the study gets RUNS_DIR/NAME.", path=True)
     report_dir: str | None = setting(None, "Folder of the report, NAME.csv, NAME.md and NAME.png.", path=True)
-    dry_run: bool = setting(False, "Print the cells, the expected time and memory, and stop.")
+    dry_run: bool = setting(
+        False, "Measure a few steps of each kind of cell, print the expected time and memory, and stop."
+    )
 
 
 def main() -> None:

@@ -14,6 +14,8 @@ from simclr_tf._compat import HAS_XLA
 from simclr_tf.files import alone_in
 
 ROOT = Path(__file__).resolve().parent.parent
+# Compiling takes most of the time of what XLA runs here. Read when XLA compiles first; child processes inherit it.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +23,7 @@ def shared_data() -> Path:
     """The folder with real images, which SIMCLR_TEST_DATA names; tests that need it are skipped without it."""
     folder = os.environ.get("SIMCLR_TEST_DATA")
     if not folder or not Path(folder).is_dir():
-        pytest.skip("set SIMCLR_TEST_DATA to the folder with cifar-10-batches-bin and scenes")
+        pytest.skip("set SIMCLR_TEST_DATA to a folder with cifar-10-batches-bin")
     return Path(folder)
 
 

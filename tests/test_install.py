@@ -47,11 +47,12 @@ def built(tmp_path_factory):
 def installed(built, tmp_path_factory):
     """The scripts of a fresh environment with the wheel in it; dependencies are those that the tests run with."""
     folder = tmp_path_factory.mktemp("environment")
-    call(sys.executable, "-m", "venv", folder, cwd=folder)
+    call(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder)
     (site,) = folder.glob("lib/python*/site-packages")
     (site / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     (wheel,) = built.glob("*.whl")
-    call(folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel, cwd=folder)
+    pip = (sys.executable, "-m", "pip", f"--python={folder / 'bin' / 'python'}")
+    call(*pip, "install", "--quiet", "--no-deps", "--no-index", wheel, cwd=folder)
     return folder / "bin"
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from simclr_tf.config import MODES, Config
+from simclr_tf.config.pretraining import ENCODER_NAMES
+from simclr_tf.studies import STUDIES
 
 ROOT = Path(__file__).resolve().parent.parent
 SECTIONS = [*Config.sections().values(), *MODES.values()]
@@ -19,6 +21,26 @@ def test_every_flag_is_in_the_table():
     names = {field.name for section in SECTIONS for field in dataclasses.fields(section)}
     shown = set(re.findall(r"`--(\w+)", text))
     assert names <= shown
+
+
+def test_every_choice_is_in_the_table():
+    rows = dict(
+        re.findall(r"^\| `(?:--)?([\w-]+)(?:=recipe:)?` \| (.*) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    )
+    choices = {
+        name: rule.metadata["choices"]
+        for section in Config.sections().values()
+        for name, rule in section.__dataclass_fields__.items()
+        if name in rows
+    }
+    assert len(choices) == 8
+    choices |= {"encoder": ENCODER_NAMES, "simclr-study": STUDIES}
+    choices |= {"flagfile": [path.stem for path in (ROOT / "flags" / "recipes").glob("*.cfg")]}
+    for name, known in choices.items():
+        shown = {
+            word for word in re.findall(r"`([^`]+)`", rows[name]) if not word.startswith(("--", "module:", "train.py"))
+        }
+        assert shown == set(known), name
 
 
 def test_every_flag_that_is_shown_exists():

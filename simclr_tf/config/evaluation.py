@@ -16,7 +16,7 @@ class Mode(Section):
     both_ends: ClassVar[bool] = False  # whether it looks at h and at the projection, whatever the layer
 
     layer: int = setting(
-        0, "What to judge or export: 0 for h, k for the k-th layer of the projection head, the last being z.", low=0
+        0, "Layer to evaluate or export: 0 for h, k for the k-th layer of the projection head, the last being z.", low=0
     )
 
     def __post_init__(self) -> None:
@@ -31,9 +31,9 @@ class Judged(Mode):
     """A protocol that reads a data set."""
 
     dataset: str | None = setting(
-        None, "Data to judge on or to embed, when not that of the run.", choices=DATASET_NAMES
+        None, "Data to evaluate or embed; if not given, that of the run.", choices=DATASET_NAMES
     )
-    data_dir: str | None = setting(None, "Folder of that data, when not that of the run.", path=True)
+    data_dir: str | None = setting(None, "Folder of that data; if not given, that of the run.", path=True)
 
     @property
     def reads_data(self) -> bool:
@@ -260,9 +260,11 @@ class PseudoLabel(Files, Judged):
     summary: ClassVar[str] = "Labels for unlabeled images, with confidence, from a probe that learned on labeled ones."
 
     by: str = setting(
-        "linear", "What labels: the linear probe, or the vote of the nearest images.", choices=("knn", "linear")
+        "linear",
+        "What assigns the labels: the linear probe, or a vote of the nearest images.",
+        choices=("knn", "linear"),
     )
-    threshold: float = setting(0.0, "Leave out labels of less confidence.", low=0, high=1)
+    threshold: float = setting(0.0, "Leave out labels with lower confidence.", low=0, high=1)
 
 
 EXPORT_FORMATS = ("saved_model", "keras", "onnx", "litert", "litert_int8")

@@ -209,7 +209,9 @@ class Training(Section):
     init_from: str | None = setting(
         None, "Weights to start from: a run's folder, a SavedModel, or a .keras or .weights.h5 file.", path=True
     )
-    max_steps: int | None = setting(None, "Stop, this time, once the run has taken this many steps in all.", low=1)
+    max_steps: int | None = setting(
+        None, "Stop this invocation once the run has taken this many steps in total.", low=1
+    )
     precision: str = setting(
         "float32", "Keras dtype policy of the networks; auto takes mixed_bfloat16 where the devices are faster in it.",
         choices=PRECISION_NAMES,

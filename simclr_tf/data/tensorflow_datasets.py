@@ -34,7 +34,7 @@ def load_tfds(name: str, data_dir: str | None, image_size: int) -> Dataset:
         part for part in ("tensorflow_datasets", "importlib_resources") if not importlib.util.find_spec(part)
     ]:
         raise ValueError(
-            f"`dataset={name}` needs the extra tfds: pip install simclr-tf[tfds]. Received: no {missing[0]}"
+            f"`dataset={name}` needs: pip install tensorflow-datasets importlib_resources. Received: no {missing[0]}"
         )
     import tensorflow_datasets as tfds
 

@@ -17,8 +17,8 @@ COLUMNS = ("validation_top1", "top1", "top5", "train_loss", "val_loss", "contras
            "train_seconds", "evaluate_seconds", "train_mib", "whole")  # fmt: skip
 
 TUNED = (
-    " What stands under tuned was chosen for the cell by the accuracy on the validation images, with the first seed; the "
-    "other choices are in the CSV file."
+    " The value under tuned was chosen for each cell with the first seed, by accuracy on the validation images; the other "
+    "values are in the CSV file."
 )
 
 
@@ -76,8 +76,8 @@ def write_markdown(study: Study, trials: Sequence[Trial], command: str, path: Pa
     modes = ", ".join(dict.fromkeys(trial.judgment.mode for trial in trials))
     lines = [
         f"# {study.title}", "", study.question, "", "```", command, "```", "",
-        f"{done} of {len(trials)} runs are done. Mean ± standard deviation over seeds; top-1 is that of the "
-        f"{modes} protocol on the {'validation' if measure == 'validation_top1' else 'test'} images."
+        f"{done} of {len(trials)} runs are done. Mean ± standard deviation over seeds. Top-1 is measured on the "
+        f"{'validation' if measure == 'validation_top1' else 'test'} images by: {modes}."
         + (f" Pooled over all cells, the standard deviation of top-1 is {noise:.1f} points." if noise else "")
         + (TUNED if any(trial.choice for trial in trials) else ""),
         "", *table(study, trials, summary), "",

@@ -67,7 +67,7 @@ def test_hashed_numbers_are_normal_and_independent():
         assert abs(row.std() - 1) < 0.03
     rows = x.reshape(-1, 20_000)  # images and channels
     assert np.abs(np.corrcoef(rows) - np.eye(len(rows))).max() < 5 / np.sqrt(20_000)
-    for lag in (1, 2, 16, 32, 1024):  # neighbours along both axes
+    for lag in (1, 2, 16, 32, 1024):  # neighbors along both axes
         assert np.abs(np.mean(rows[:, lag:] * rows[:, :-lag], axis=1)).max() < 5 / np.sqrt(20_000)
     assert abs(np.mean(rows**4) - 3) < 0.1
 

@@ -57,12 +57,12 @@ def test_cutout_covers_a_square(images, apply):
         np.testing.assert_allclose(found[i], expected, atol=1e-7)
 
 
-def test_cutout_centres_are_uniform():
+def test_cutout_centers_are_uniform():
     drawn = draw(RandomCutout((0.2, 0.6)), (30, 20, 3))
     assert drawn["side"].min() == 4 and drawn["side"].max() == 12
     for edge, size in (("top", 30), ("left", 20)):
-        centre = drawn[edge] + np.floor(drawn["side"] / 2)
-        assert stats.chisquare(np.bincount(centre.astype(int), minlength=size)).pvalue > 1e-3
+        center = drawn[edge] + np.floor(drawn["side"] / 2)
+        assert stats.chisquare(np.bincount(center.astype(int), minlength=size)).pvalue > 1e-3
 
 
 @pytest.mark.parametrize(

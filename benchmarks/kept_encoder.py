@@ -1,8 +1,8 @@
-"""The encoder of a row of the ledger, in a file of less than 4 MB, and the run folder made of it again.
+"""The encoder of a row of the ledger in a small file, and the run folder made of it again.
 
     python -m benchmarks.kept_encoder --row=docs/results/cifar10/cpu150-seed0 --run_dir=runs/check
 
-One that would be larger is stored in 8 bits: its kernels as integers with one scale an output channel, everything else in
+One of 4 MB or more is stored in 8 bits: its kernels as integers with one scale an output channel, everything else in
 float32. The ledger judges an encoder as it is kept, so that its numbers are those of the file that anyone has.
 """
 
@@ -47,8 +47,9 @@ def make_run(row: Path, run_dir: Path) -> None:
 
 
 def rounded(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Integers from -127 to 127, and the scale of each output channel, the last axis: their product is the kernel."""
-    largest = np.max(np.abs(kernel), axis=tuple(range(kernel.ndim - 1)))
+    """Integers from -127 to 127, and the scale of each output channel: their product is the kernel."""
+    channels = kernel.ndim - (2 if kernel.shape[-1] == 1 else 1)  # of a depthwise kernel, the axis before the last
+    largest = np.max(np.abs(kernel), axis=tuple(axis for axis in range(kernel.ndim) if axis != channels), keepdims=True)
     scale = np.where(largest > 0, largest / _LARGEST, 1).astype(np.float32)
     return np.round(kernel / scale).astype(np.int8), scale
 

@@ -97,11 +97,11 @@ def main() -> None:
     parser.add_argument("--gray_probability", type=float, default=0.2)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    network, features = encoder(args.encoder, args.width)
     import numpy as np
     import torch
 
     torch.manual_seed(args.seed)
+    network, features = encoder(args.encoder, args.width)
     images = np.load(args.images)
     train(images["train"], network, features, args)
     seconds = time.perf_counter() - START

@@ -94,9 +94,18 @@ def load_head(folder: str | Path, representation_dim: int) -> keras.Model:
 def random_encoder(folder: str | Path, layer: int = 0, seed: int | None = None) -> keras.Model:
     """The encoder of a run before any training: the same architecture, its weights drawn from the run's seed.
 
-    Args, returns and raises: as `load_encoder`; and a seed, for other initial weights.
+    It sets the seed of Keras, NumPy and TensorFlow for that.
+
+    Args:
+        folder: Folder of the run.
+        layer: As in `load_encoder`.
+        seed: Seed of other initial weights; that of the run by default.
+
+    Returns and raises: as `load_encoder`.
     """
-    return _encoder_of(Path(folder), layer, seed)[0]
+    config, _ = _run_of(Path(folder))
+    keras.utils.set_random_seed(config.training.seed if seed is None else seed)
+    return _encoder_of(Path(folder), layer)[0]
 
 
 def export_run(folder: str | Path) -> Path:
@@ -130,11 +139,8 @@ def _restored(model: keras.Model, saved: checkpoints.Checkpoint) -> keras.Model:
     return model
 
 
-def _encoder_of(
-    folder: Path, layer: int, seed: int | None = None, precision: str | None = None
-) -> tuple[keras.Model, checkpoints.Checkpoint]:
+def _encoder_of(folder: Path, layer: int, precision: str | None = None) -> tuple[keras.Model, checkpoints.Checkpoint]:
     config, saved = _run_of(folder)
-    keras.utils.set_random_seed(config.training.seed if seed is None else seed)
     precision = precision or config.training.precision
     encoder = build_encoder(config.network, tuple(saved.meta["image_shape"]), precision)
     if layer:

@@ -17,3 +17,16 @@ def test_random_layers_have_a_state_that_no_checkpoint_needs():
     values = {path: np.full_like(array, 3) for path, array in checkpoints.collect(model.weights).items()}
     encoders._restored(model, Checkpoint(Position(1), values, {}, Path(), ()))
     np.testing.assert_array_equal(model.weights[0], np.full((8, 4), 3))
+
+
+def test_the_seed_of_who_loads_stays(tiny_run):
+    """Otherwise his several seeds would be the same trial."""
+
+    def drawn(seed):
+        keras.utils.set_random_seed(seed)
+        encoders.load_encoder(tiny_run)
+        return np.random.random(), keras.random.normal(()).numpy()
+
+    assert drawn(1) == drawn(1) and not set(drawn(1)) & set(drawn(2))
+    first, same, other = (encoders.random_encoder(tiny_run, seed=seed).weights[0].numpy() for seed in (1, 1, 2))
+    assert np.array_equal(first, same) and not np.array_equal(first, other)

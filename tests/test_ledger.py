@@ -74,6 +74,14 @@ def test_eight_bits_are_off_by_half_a_step_of_their_channel(tmp_path):
     assert np.array_equal(found["layer1/kernel"], arrays["layer1/kernel"])
 
 
+def test_a_depthwise_kernel_has_a_step_for_each_channel():
+    """Its last axis is the number of filters a channel, which is one."""
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 8, 1)) * np.logspace(-3, 3, 8)[:, None]
+    integers, scales = kept_encoder.rounded(kernel)
+    steps = np.abs(kernel).max(axis=(0, 1, 3), keepdims=True) / 127
+    assert np.all(np.abs(integers * scales - kernel) <= 0.5001 * steps)
+
+
 @pytest.mark.parametrize("filters, exact", [(16, True), (1024, False)])
 def test_what_is_kept_makes_a_run_again(tmp_path, filters, exact):
     """Exact where it is small enough, in a quarter of its size otherwise."""

@@ -5,9 +5,14 @@ from simclr_tf.networks.resnet import RESNETS, resnet
 RESNETS["tiny"], RESNETS["tiny_bottlenecks"] = ((1, 1), False), ((1, 1), True)
 
 
-def encoder(image_shape, width=1 / 8):
-    """For `--encoder=tests.tiny:encoder`; 16 numbers at this width."""
-    return resnet("tiny", image_shape, width)
+def encoder(image_shape):
+    """For `--encoder=tests.tiny:encoder`; 16 numbers."""
+    return resnet("tiny", image_shape, width=1 / 8)
+
+
+def wide(image_shape):
+    """The same of twice the channels; 32 numbers."""
+    return resnet("tiny", image_shape, width=1 / 4)
 
 
 def bottlenecks(image_shape):

@@ -25,6 +25,7 @@ from simclr_tf.evaluation.probing import open_data
 from simclr_tf.preflight import data_source, results_folder
 
 IMAGES = 10_000  # to learn from, at most
+FEWEST = 40  # of which a tenth stops the classifier, and has to hold all four rotations
 EPOCHS, PATIENCE = 200, 10  # at most; without a better accuracy on the rows set aside
 BATCH = 256
 
@@ -75,6 +76,8 @@ def run(run_dir: Path, config: Config, settings: Invariance) -> dict[str, Any]:
     cut = len(everything) if dataset.test else len(everything) * 4 // 5
     train = everything.take(np.arange(min(cut, IMAGES)))
     test = dataset.test or everything.take(np.arange(cut, len(everything)))
+    if len(train) < FEWEST:
+        raise ValueError(f"`mode=invariance` learns from at least {FEWEST} images. Received: {len(train)}")
     record: dict[str, Any] = {"mode": "invariance", "dataset": name, "questions": {}}
     for question, kinds in questions().items():
         row = {"guess": max(part for part, _ in kinds)}

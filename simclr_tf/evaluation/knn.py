@@ -5,6 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from simclr_tf.config import Config, Knn
 from simclr_tf.evaluation.probe import Features, Result, judge
 from simclr_tf.evaluation.probing import judge_run
@@ -25,7 +27,7 @@ def knn_probe(features: Features, neighbors: Sequence[int] = (20,)) -> Result:
 
     As https://arxiv.org/abs/1805.01978 with its tau of 0.07, and k = 20 rather than 200, which suits sets of thousands
     of images. Nothing is tuned, so neighbors come from the training and validation splits together, the images that the
-    linear probe learns from. Classes without a vote score 0 and rank by number in the top 5.
+    linear probe learns from. A class without a vote is not among the top 5.
 
     Args:
         features: Features of the three splits.
@@ -37,7 +39,8 @@ def knn_probe(features: Features, neighbors: Sequence[int] = (20,)) -> Result:
     bank = features.train_and_validation()
     ks = [min(k, len(bank)) for k in neighbors]
     test = features.test.features
-    scores = vote(test, bank.features, bank.labels, features.num_classes, ks=ks, temperature=TEMPERATURE)
+    votes = vote(test, bank.features, bank.labels, features.num_classes, ks=ks, temperature=TEMPERATURE)
+    scores = {k: np.where(found > 0, found, -np.inf) for k, found in votes.items()}
     fixed: dict[str, Any] = {"k": ks[0], "temperature": TEMPERATURE}
     if len(ks) > 1:
         fixed["top1"] = {str(k): judge(scores[k], features.test.labels, len(bank), {}).top1 for k in ks}

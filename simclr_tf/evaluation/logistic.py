@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import joblib
 import numpy as np
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
@@ -19,7 +19,7 @@ from simclr_tf.progress import progress
 GRID = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 # L-BFGS stops once no component of the mean loss's gradient exceeds this. Features are standardized, so that means a
 # correlation of residual and feature below 0.001. A tenth of it doubles the time and changes the accuracy on CIFAR-10's
-# pixels by 0.05 points.
+# pixels by 0.05 points, on the features of an encoder that has 71.6 % by 0.16.
 TOLERANCE = 1e-3
 SEARCH_ITERATIONS = 100
 FINAL_ITERATIONS = 500
@@ -70,8 +70,9 @@ def fit(features: Features) -> Classifier:
         sum_i -log softmax(w x_i + b)[y_i] + |w|^2 / (2 C).
 
     With two classes, w and b are the differences of the two rows. C is the value of `GRID` with the highest accuracy on
-    the validation split, the smallest in case of a tie. The standardization and the classifier are then fitted again on
-    the training and validation splits together; the test split is not used. Nothing is random.
+    the validation split; of several, the one with the lowest cross-entropy there. The standardization and the
+    classifier are then fitted again on the training and validation splits together; the test split is not used. Nothing is
+    random.
 
     This is how the paper judges transfer (appendix B.8: L-BFGS, the L2 strength tuned on a validation split; it mentions
     no standardization). For CIFAR-10 itself it trains the classifier by SGD on augmented images (appendix B.6), so its
@@ -105,17 +106,20 @@ def _search(model: LogisticRegression, features: Features) -> dict[str, float]:
     """Leaves `model` with the best C and its solution; returns the validation accuracy of each C that was tried."""
     scaler = StandardScaler().fit(features.train.features)
     tried: dict[str, float] = {}
-    best, solution = -1.0, (model.C, None, None)
+    best, solution = (-1.0, -np.inf), (model.C, None, None)
     for strength in progress(GRID, "choosing the L2 strength", len(GRID)):
         model.set_params(C=strength)
         _fit(model, scaler, features.train, SEARCH_ITERATIONS)
+        if tried and not model.n_iter_[0]:  # within the tolerance, the solution before is that of all weaker strengths
+            break
         scores = _scores(model, scaler, features.validation.features, features.num_classes)
         tried[f"{strength:g}"] = accuracy = judge(scores, features.validation.labels, len(features.train), {}).top1
-        if accuracy > best:
-            best, solution = accuracy, (strength, model.coef_.copy(), model.intercept_.copy())
+        likelihood = log_softmax(scores, axis=1)[np.arange(len(scores)), features.validation.labels].mean()
+        if (accuracy, likelihood) > best:
+            best, solution = (accuracy, likelihood), (strength, model.coef_.copy(), model.intercept_.copy())
         # Past the maximum the fits take longest and are of no use. One standard error, so that noise is not taken for a
         # maximum.
-        elif best - accuracy > np.sqrt(best * (1 - best) / len(features.validation)):
+        elif best[0] - accuracy > np.sqrt(best[0] * (1 - best[0]) / len(features.validation)):
             break
     strength, model.coef_, model.intercept_ = solution
     model.set_params(C=strength)

@@ -27,12 +27,14 @@ def run(run_dir: Path, config: Config, settings: Neighbors) -> Path:
     encoder = encoders.load_encoder(run_dir, settings.layer)
     size = encoder.input_shape[1]
     queries = image_paths(settings.places)
-    among = image_paths(settings.searched) if settings.among else queries
-    searched = list({os.path.realpath(name): name for name in among}.values())  # once each
-    bank_files, bank = _features(encoder, searched, size, settings.max_bad_files)
     query_files, features = _features(encoder, queries, size, settings.max_bad_files)
-    k = min(settings.nearest, len(bank_files))
+    bank_files, bank = query_files, features
+    if settings.among:
+        bank_files, bank = _features(encoder, image_paths(settings.searched), size, settings.max_bad_files)
     real = {name: os.path.realpath(name) for name in {*query_files, *bank_files}}
+    once = list({real[name]: number for number, name in enumerate(bank_files)}.values())
+    bank_files, bank = [bank_files[number] for number in once], bank[once]
+    k = min(settings.nearest, len(bank_files))
     rows: list[tuple[str, list[tuple[str, float]]]] = []
     for start, similarities, found in nearest(features, bank, min(k + 1, len(bank_files))):
         for number, (values, indices) in enumerate(zip(similarities, found, strict=True), start):

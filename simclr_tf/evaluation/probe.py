@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.stats import binomtest
 
 TOP = 5
-RESAMPLES = 10_000  # of the bootstrap
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,8 +87,9 @@ class Result:
     Args:
         top1: Fraction of test images whose class has the highest score.
         top5: Fraction of test images whose class is among the five highest scores, ties going to the class with the
-            lower number; None with five classes or fewer, where it would always be 1.
-        interval: Bootstrap interval of top1 at 95 %: how far another sample of as many test images could move it.
+            lower number, scores of minus infinity left out; None with five classes or fewer, where it would always be 1.
+        interval: Wilson's interval of top1 at 95 % (Wilson, 1927): how far another sample of as many test images could
+            move it.
         per_class: Accuracy on the test images of each class; None for a class without any.
         n_train: Number of images that the probe learned from.
         n_test: Number of test images.
@@ -113,11 +114,9 @@ class Result:
 def judge(scores: np.ndarray, labels: np.ndarray, n_train: int, hyper_parameters: dict[str, Any]) -> Result:
     """The `Result` of scores, float (N, classes), given the true classes, int (N,)."""
     ranked = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]  # (N, min(5, classes))
-    hits = ranked == labels[:, None]
+    hits = (ranked == labels[:, None]) & np.isfinite(np.take_along_axis(scores, ranked, axis=1))
     top1 = float(hits[:, 0].mean())
-    # The mean of N hits drawn with replacement is a binomial variable over N.
-    means = np.random.default_rng(0).binomial(len(labels), top1, RESAMPLES) / len(labels)
-    low, high = np.quantile(means, [0.025, 0.975])
+    low, high = binomtest(int(hits[:, 0].sum()), len(labels)).proportion_ci(method="wilson")
     of_class = [hits[labels == label, 0] for label in range(scores.shape[1])]
     return Result(
         top1=top1,

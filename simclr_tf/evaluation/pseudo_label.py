@@ -12,7 +12,7 @@ from sklearn.model_selection import StratifiedKFold
 from simclr_tf import encoders, figures, files
 from simclr_tf.config import Config, PseudoLabel
 from simclr_tf.data.folder import image_paths
-from simclr_tf.data.source import Split
+from simclr_tf.data.source import EncodedImages, Split
 from simclr_tf.evaluation.features import extract, extract_files, extract_once
 from simclr_tf.evaluation.logistic import fit
 from simclr_tf.evaluation.probe import Features, Labeled
@@ -135,23 +135,24 @@ def _write_issues(encoder, split: Split, name: str, class_names, path: Path) -> 
     """Training images whose label cleanlab doubts, by probabilities from folds that had not seen them."""
     labels = labels_of(split, name)
     counts = np.bincount(labels)
-    if min(counts[counts > 0]) < 2:
-        print("note: doubting labels takes two images of each class, and a class has one")
+    if (fewest := min(counts[counts > 0])) < 3:  # one to judge, one to fit, one to choose the L2 strength on
+        print(f"note: doubting labels takes three images of each class, and a class has {fewest}")
         return
     from cleanlab.filter import find_label_issues
 
     rows, probabilities = extract(encoder, split), np.zeros((len(labels), len(class_names)))
-    number = min(FOLDS, int(counts.max()))  # more than a class has images are refused
+    number = min(FOLDS, int(fewest))
     folds = StratifiedKFold(number, shuffle=True, random_state=0).split(rows, labels)
     for seen, unseen in progress(folds, "doubting labels", number):
-        held = np.arange(len(seen)) % FOLDS == 0
+        first = np.unique(labels[seen], return_index=True)[1]  # of each class, which stays
+        held = np.isin(np.arange(len(seen)), np.setdiff1d(np.arange(len(seen)), first)[::FOLDS])
         train, validation, test = (Labeled(rows[part], labels[part]) for part in (seen[~held], seen[held], unseen))
         classifier = fit(Features(train, validation, test, len(class_names)))
         probabilities[unseen] = classifier.probabilities(test.features)
     issues = find_label_issues(labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
-    places = getattr(split.images, "paths", range(len(labels)))
+    name_of = split.images.name if isinstance(split.images, EncodedImages) else int
     lines = (
-        [places[row], class_names[labels[row]], class_names[probabilities[row].argmax()],
+        [name_of(row), class_names[labels[row]], class_names[probabilities[row].argmax()],
          f"{probabilities[row, labels[row]]:.4f}"]
         for row in issues
     )  # fmt: skip

@@ -118,7 +118,7 @@ class Run:
         self._saved = checkpoints.newest(kept) if output.resume else None
         self._images = {"count": len(train), "fingerprint": train.images.fingerprint()}
         if self._saved:
-            _require_same_images(self._saved, self._images)
+            _require_same_images(self._saved, self._images, output.run_dir)
         self.plan: Plan = make_plan(
             settings.training, settings.optimization, len(train), len(validation) if validation else 0,
             strategy.num_replicas_in_sync, *(self._saved.position if self._saved else Position(0)),
@@ -324,11 +324,12 @@ class Run:
             files.release(self.folder)
 
 
-def _require_same_images(saved: checkpoints.Checkpoint, images: Mapping[str, Any]) -> None:
+def _require_same_images(saved: checkpoints.Checkpoint, images: Mapping[str, Any], folder: str | None) -> None:
     """Raises ValueError where a run would continue on other images than it began with."""
     before = saved.meta.get("images", images)  # runs of version 0.1 did not say
     if before != images:
         there, here = (f"{each['count']} images, digest {each['fingerprint'][:12]}" for each in (before, images))
         raise ValueError(
-            f"A run can only be continued on the images that it began with: {there} to train on. Received: {here}"
+            f"A run can only be continued on the images that it began with, {there} to train on: delete its folder, "
+            f"{folder}, to begin anew. Received: {here}"
         )

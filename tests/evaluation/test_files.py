@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from PIL import Image
 
 from simclr_tf import encoders
 from simclr_tf.data import load, patterns
-from simclr_tf.data.folder import decoded, image_paths
+from simclr_tf.data.folder import decoded, image_paths, load_folder
 from simclr_tf.data.source import ArrayImages, Split
 from simclr_tf.evaluation import evaluate, pseudo_label
 from simclr_tf.evaluation.features import extract, extract_files
@@ -140,7 +141,7 @@ def test_without_pyarrow_one_line_says_what_to_install(tiny_run, photos, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_neighbors(tiny_run, photos, tmp_path):
+def test_neighbors(tiny_run, photos, broken, tmp_path, capsys):
     path = evaluate(tiny_run, "neighbors", images=str(photos / "red" / "0.png"), among=str(photos), nearest=3)
     with path.open() as file:
         rows = list(csv.DictReader(file))
@@ -155,6 +156,10 @@ def test_neighbors(tiny_run, photos, tmp_path):
     path = evaluate(tiny_run, "neighbors", images=str(photos), nearest=100)
     with path.open() as file:
         assert len(list(csv.DictReader(file))) == 18 * 17
+    # Nor are they read twice.
+    capsys.readouterr()
+    evaluate(tiny_run, "neighbors", images=str(broken), max_bad_files=2)
+    assert capsys.readouterr().err.count("skipped") == 2
     # A file is itself by whatever path, and a layer has a folder of its own.
     (tmp_path / "link").symlink_to(photos)
     settings = {"images": str(photos / "red" / "0.png"), "among": str(tmp_path / "link"), "nearest": 100}
@@ -190,10 +195,29 @@ def test_pseudo_labels(by, tiny_run, photos, monkeypatch):
     assert imread(folder / "pseudo_label.png").ndim == 3
 
 
-def test_labels_of_a_class_with_one_image_are_not_doubted(tmp_path, capsys):
-    split = Split(ArrayImages(np.zeros((3, 8, 8, 3), np.uint8)), np.array([0, 0, 1], np.int32))
+def test_labels_of_a_class_with_two_images_are_not_doubted(tmp_path, capsys):
+    split = Split(ArrayImages(np.zeros((5, 8, 8, 3), np.uint8)), np.array([0, 0, 0, 1, 1], np.int32))
     pseudo_label._write_issues(None, split, "folder", ("a", "b"), tmp_path / "issues.csv")
-    assert "a class has one" in capsys.readouterr().out and not list(tmp_path.iterdir())
+    assert "a class has 2" in capsys.readouterr().out and not list(tmp_path.iterdir())
+
+
+def test_labels_of_three_images_of_a_class_are_doubted(photos, tmp_path, monkeypatch):
+    """The class comes first, where folds once held out the only image of it that was left."""
+    pytest.importorskip("cleanlab")
+    for name, count in (("blue", 4), ("red", 9)):  # a fifth are test images
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for index in range(count):
+            shutil.copy(photos / name / f"{index}.png", tmp_path / "data" / name)
+    shutil.copy(photos / "blue" / "8.png", tmp_path / "data" / "red" / "wrong.png")
+    split = load_folder(tmp_path / "data", 8).train
+    assert np.bincount(split.labels)[0] == 3
+    split = Split(split.images, split.labels)
+    monkeypatch.setattr(
+        pseudo_label, "extract", lambda encoder, split: split.array().mean(axis=(1, 2)) / np.float32(255)
+    )
+    pseudo_label._write_issues(None, split, "folder", ("blue", "red"), tmp_path / "issues.csv")
+    with (tmp_path / "issues.csv").open() as file:
+        assert all(Path(row["image"]).exists() for row in csv.DictReader(file))
 
 
 def test_flags_that_are_missing_or_wrong_are_refused_in_one_line(tiny_run):

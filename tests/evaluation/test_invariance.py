@@ -1,3 +1,4 @@
+import functools
 import json
 
 import keras
@@ -5,8 +6,9 @@ import numpy as np
 import pytest
 
 from simclr_tf import encoders
+from simclr_tf.data import patterns
 from simclr_tf.data.source import ArrayImages, Split
-from simclr_tf.evaluation import evaluate, invariance
+from simclr_tf.evaluation import evaluate
 from simclr_tf.evaluation.invariance import PAPER, accuracy, questions, transformed
 
 KINDS = questions()  # once: each compiles its own transformations
@@ -65,13 +67,19 @@ def test_accuracy_of_what_is_told_and_of_what_is_not():
 
 
 def test_whole(tiny_run, monkeypatch, capsys):
-    monkeypatch.setattr(invariance, "IMAGES", 200)
+    monkeypatch.setattr(patterns, "load_patterns", functools.partial(patterns.load_patterns, 200, 200))
     record = evaluate(tiny_run, "invariance")
     assert json.loads((tiny_run / "evaluation" / "invariance.json").read_text()) == record
     assert set(record["questions"]) == set(PAPER)
     assert all(0 <= row[name] <= 1 for row in record["questions"].values() for name in ("h", "g(h)", "guess"))
     assert [row["guess"] for row in record["questions"].values()] == [0.8, 0.25, 0.5, 0.5]
     assert "paper" in capsys.readouterr().out
+
+
+def test_few_images_are_refused_before_the_first_question(tiny_run, monkeypatch):
+    monkeypatch.setattr(patterns, "load_patterns", functools.partial(patterns.load_patterns, 30, 10))
+    with pytest.raises(ValueError, match="at least 40 images. Received: 30"):
+        evaluate(tiny_run, "invariance")
 
 
 def test_the_head_on_h_is_the_last_layer(tiny_run):

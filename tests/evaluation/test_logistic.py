@@ -43,7 +43,7 @@ def test_c_is_the_best_on_the_validation_split():
     chosen = linear_probe(features(1.5)).hyper_parameters
     tried = chosen["validation_top1"]
     assert tuple(map(float, tried)) == GRID[: len(tried)]
-    assert chosen["C"] == float(max(tried, key=tried.get))  # the first of equals
+    assert tried[f"{chosen['C']:g}"] == max(tried.values())
 
 
 def test_scale_and_shift_of_the_features_do_not_matter():
@@ -115,12 +115,41 @@ def test_bad_features_are_refused():
         Features(one, one, Labeled(good, np.array([0, 1, 2])), num_classes=2)
 
 
-def test_interval_is_that_of_the_bootstrap():
+def test_interval_is_wilsons():
+    """All p whose distance to the accuracy is at most 1.96 of their own standard deviations."""
     hits = np.arange(400) < 300
     result = judge(np.eye(2)[np.where(hits, 0, 1)], np.zeros(400, int), 3, {})
-    means = np.random.default_rng(1).choice(hits, (20_000, 400)).mean(axis=1)
-    np.testing.assert_allclose(result.interval, np.quantile(means, [0.025, 0.975]), atol=0.004)
+    p = np.linspace(0, 1, 100_001)
+    within = p[np.abs(p - 0.75) <= 1.96 * np.sqrt(p * (1 - p) / 400)]
+    np.testing.assert_allclose(result.interval, [within.min(), within.max()], atol=1e-4)
     assert result.per_class == [0.75, None]
+
+
+def test_twelve_right_ones_of_twelve_are_no_certainty():
+    low, high = judge(np.eye(2)[np.zeros(12, int)], np.zeros(12, int), 3, {}).interval
+    assert low == pytest.approx(12 / (12 + 1.96**2), abs=1e-4) and high == 1
+
+
+def test_a_class_without_a_score_is_not_among_the_best_five():
+    scores = np.array([[-np.inf, -np.inf, -np.inf, -np.inf, -np.inf, 1.0], [3.0, 1.0, -np.inf, 0.0, 0.0, 0.0]])
+    assert judge(scores, np.array([0, 1]), 3, {}).top5 == 0.5
+
+
+def test_of_equally_accurate_strengths_that_with_the_best_probabilities_is_chosen():
+    """Two classes far apart: all strengths are right, the weakest regularization is surest."""
+    rows = np.concatenate([np.full((20, 2), -3.0), np.full((20, 2), 3.0)]).astype(np.float32)
+    split = Labeled(rows, np.repeat([0, 1], 20))
+    classifier = fit(Features(split, split, split, num_classes=2))
+    assert classifier.hyper_parameters["validation_top1"]["1e-05"] == 1
+    assert classifier.probabilities(rows).max(axis=1).min() > 0.9
+
+
+def test_a_strength_that_changes_nothing_is_not_listed():
+    """Noise: within the tolerance the fit stays where it was, which says nothing of the strength."""
+    random = np.random.default_rng(0)
+    split = Labeled(random.normal(size=(2000, 2)).astype(np.float32), random.integers(0, 2, 2000))
+    tried = fit(Features(split, split, split, num_classes=2)).hyper_parameters["validation_top1"]
+    assert "1e-05" in tried and "10" not in tried
 
 
 @pytest.mark.parametrize("classes", [2, 3])

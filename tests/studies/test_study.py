@@ -166,6 +166,7 @@ def test_transfer_is_judged_on_the_targets_that_are_named(tmp_path):
     study = transfer(["cifar100:/data", "folder:pets"])
     trials = plan(study, {}, tmp_path)
     assert len(trials) == 6 and len({trial.folder for trial in trials}) == 1
+    assert study.paper["fine-tuned", "cifar100:/data"] == (89.0,) and len(study.paper) == 3
     scratch = [trial.judgment.settings for trial in trials if trial.judgment.mode == "supervised"]
     assert scratch[0] == {"dataset": "cifar100", "data_dir": "/data", "seed": 0}
     # Where `supervised` writes what it was asked on other data: not beside that of the run's own.

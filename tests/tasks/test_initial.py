@@ -1,18 +1,25 @@
+import functools
+
 import keras
 import numpy as np
 import pytest
 
 from simclr_tf import encoders
 from simclr_tf.augment import TwoViews
+from simclr_tf.exports.saved_model import write_saved_model
 from simclr_tf.networks import make_encoder, projection_head
 from simclr_tf.tasks.initial import take_over
 from simclr_tf.tasks.simclr import SimCLR
+from tests import tiny
 
 
-def make_model(encoder="tests.tiny:encoder"):
+SHAPE = (32, 32, 3)
+
+
+def make_model(build=functools.partial(make_encoder, "tests.tiny:encoder")):
     """The networks of the tiny run, with other weights."""
     keras.utils.set_random_seed(1)
-    encoder = make_encoder(encoder, (32, 32, 3))
+    encoder = build(SHAPE)
     return SimCLR(encoder, projection_head("nonlinear", encoder.output_shape[-1]), TwoViews([]))
 
 
@@ -35,11 +42,13 @@ def test_from_a_run(tiny_run, source):
     assert note == f"init_from: took over {count} of {count} variables of {tiny_run}"
 
 
-def test_from_a_saved_model_a_keras_file_and_weights(tiny_run, source, tmp_path):
+def test_from_a_saved_model_a_keras_file_and_weights(tmp_path):
+    source = tiny.encoder(SHAPE)
+    write_saved_model(source, tmp_path / "encoder")
     source.save(tmp_path / "encoder.keras")
     source.save_weights(tmp_path / "encoder.weights.h5")
-    for path in (tiny_run / "encoder", tmp_path / "encoder.keras", tmp_path / "encoder.weights.h5"):
-        model = make_model()
+    for path in (tmp_path / "encoder", tmp_path / "encoder.keras", tmp_path / "encoder.weights.h5"):
+        model = make_model(tiny.encoder)
         head = [variable.numpy() for variable in model.head.variables]
         note = take_over(model, path)
         assert same(model, source) == {variable.path for variable in source.variables}, path
@@ -48,7 +57,7 @@ def test_from_a_saved_model_a_keras_file_and_weights(tiny_run, source, tmp_path)
 
 
 def test_variables_of_another_shape_are_left_and_named(tiny_run):
-    model = make_model("tests.tiny:wide")
+    model = make_model(tiny.wide)
     with pytest.raises(ValueError, match=r"no variable of the name and shape.*kernel \(3, 3, 3, 16\)"):
         take_over(model, tiny_run)
 

@@ -1,5 +1,3 @@
-import functools
-
 import keras
 import numpy as np
 import pytest
@@ -12,11 +10,14 @@ from simclr_tf.tasks.initial import take_over
 from simclr_tf.tasks.simclr import SimCLR
 from tests import tiny
 
-
 SHAPE = (32, 32, 3)
 
 
-def make_model(build=functools.partial(make_encoder, "tests.tiny:encoder")):
+def imported(shape):
+    return make_encoder("tests.tiny:encoder", shape)
+
+
+def make_model(build=imported):
     """The networks of the tiny run, with other weights."""
     keras.utils.set_random_seed(1)
     encoder = build(SHAPE)

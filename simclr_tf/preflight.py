@@ -21,7 +21,7 @@ def check(config: Config) -> None:
     data.check(config.data.dataset, config.data.data_dir, config.data.image_size)
     if config.data.judge_dataset:
         size = data.size_for(config.data.judge_dataset, config.data.image_size)
-        data.check(config.data.judge_dataset, config.data.judge_data_dir, size)
+        data.check(config.data.judge_dataset, config.data.judge_data_dir, size, "judge_dataset", "judge_data_dir")
     if config.hardware.data_service:
         _check_service(config.hardware.data_service, config.data.dataset)
     _check_encoder(config.network.encoder)
@@ -49,6 +49,8 @@ def check_evaluation(run_dir: str | Path, mode: str, settings: dict[str, Any]) -
         read = [data_source(chosen, config.data)]
     elif isinstance(chosen, Transfer):
         read = [split_target(target) for target in chosen.each]
+    if ("folder", None) in read and isinstance(chosen, Transfer):
+        raise ValueError(f"`targets` names a folder like folder:PATH. Received: {chosen.targets}")
     for name, data_dir in read:
         # What a folder's images are resized to, the encoder will tell.
         data.check(name, data_dir, data.size_for(name, config.data.image_size or 1))

@@ -83,7 +83,7 @@ class Views(Section):
     asymmetric: bool = setting(False, "Crop each image once, then augment the first view only (the paper's ablation).")
     color_strength: float = setting(0.5, "Strength s of the color distortion (appendix A).", low=0, high=2)
     blur: bool = setting(False, "Blur half of the views (the paper does so on ImageNet, not on CIFAR-10).")
-    crop_area: float = setting(0.08, "Smallest area of a crop, as a part of the image's.", above=0, high=1)
+    crop_area: float = setting(0.08, "Smallest area of a crop, as a part of the image's.", low=1e-6, high=1)
     crop_law: str = setting(
         "paper",
         "Distribution of the crops: paper (area uniform), google (that of TensorFlow's op, which the paper's code calls).",
@@ -278,7 +278,7 @@ class Output(Section):
     )  # fmt: skip
     max_bad_files: str = setting(
         "0.1%", "Images that may turn out to be damaged in the middle of a run, each replaced by the next: a number, or a "
-        "part of all images, like 0.1% (rounded up).",
+        "part of all images, like 0.1% (rounded up). Each worker counts its own, from its start on.",
     )  # fmt: skip
     profile: bool = setting(False, "Trace ten steps for TensorBoard, and print where their time went.")
     monitor_every: int | None = setting(

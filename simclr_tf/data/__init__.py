@@ -32,33 +32,39 @@ def load(name: str, data_dir: str | Path | None = None, image_size: int | None =
     return DATASETS[name.partition(":")[0]](name, data_dir, image_size, seed)
 
 
-def check(name: str, data_dir: str | Path | None = None, image_size: int | None = None) -> None:
-    """Raises ValueError for arguments that `load` would refuse, without reading any image."""
+def check(
+    name: str, data_dir: str | Path | None = None, image_size: int | None = None,
+    setting: str = "dataset", place: str = "data_dir",
+) -> None:  # fmt: skip
+    """Raises ValueError for arguments that `load` would refuse, without reading any image.
+
+    `setting` and `place` are what the user calls the name and the folder.
+    """
     kind, _, rest = name.partition(":")
     if kind not in DATASETS or bool(rest) != (kind in NAMED):
         known = sorted((set(DATASETS) - set(NAMED)) | {f"{kind}:{what}" for kind, what in NAMED.items()})
         raise ValueError(f"The data set must be one of {known}. Received: {name!r}")
     if kind == "folder" and not data_dir:
-        raise ValueError(f"`dataset=folder` needs `data_dir`, the folder with the images. Received: {data_dir!r}")
+        raise ValueError(f"`{setting}=folder` needs `{place}`, the folder with the images. Received: {data_dir!r}")
     if kind == "records" and data_dir:
-        raise ValueError(f"`dataset={name}` says where its files are. Received: `data_dir={data_dir}`")
+        raise ValueError(f"`{setting}={name}` says where its files are. Received: `{place}={data_dir}`")
     if resizable(name) and (image_size is None or image_size < 1):
         raise ValueError(
-            f"`dataset={name}` needs `image_size`, the side in pixels to resize to. Received: {image_size}"
+            f"`{setting}={name}` needs `image_size`, the side in pixels to resize to. Received: {image_size}"
         )
     if kind == "folder":
         if not Path(str(data_dir)).is_dir():
-            raise ValueError(f"`data_dir` must be a folder of images. Received: {str(data_dir)!r}, which is no folder")
+            raise ValueError(f"`{place}` must be a folder of images. Received: {str(data_dir)!r}, which is no folder")
     elif not resizable(name) and image_size not in (None, 32):
         raise ValueError(
-            f"`dataset={name}` has images of 32 x 32 pixels, which are not resized: leave `image_size` out. "
+            f"`{setting}={name}` has images of 32 x 32 pixels, which are not resized: leave `image_size` out. "
             f"Received: {image_size}"
         )
     elif name == "patterns" and data_dir:
-        raise ValueError(f"`dataset=patterns` is generated and reads no `data_dir`. Received: {str(data_dir)!r}")
+        raise ValueError(f"`{setting}=patterns` is generated and reads no `{place}`. Received: {str(data_dir)!r}")
     elif data_dir and "://" not in str(data_dir) and not Path(data_dir).expanduser().absolute().parent.is_dir():
         raise ValueError(
-            "`data_dir` must be a folder or an archive, or a new folder to download into. "
+            f"`{place}` must be a folder or an archive, or a new folder to download into. "
             f"Received: {str(data_dir)!r}, in a folder that does not exist"
         )
 

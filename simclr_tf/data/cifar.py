@@ -19,10 +19,10 @@ from urllib.request import urlopen
 
 import numpy as np
 
+from simclr_tf.data.manifest import cache_folder
 from simclr_tf.data.source import ArrayImages, Dataset, Split
 
 URL = "https://www.cs.toronto.edu/~kriz/"
-CACHE = "~/.cache/simclr_tf"
 
 _PIXELS = 3 * 32 * 32
 _LARGEST = 2**28  # bytes of a file in an archive, which may unpack to anything; CIFAR's largest has 155 MB
@@ -101,7 +101,7 @@ def load_cifar(name: str, data_dir: str | Path | None = None) -> Dataset:
 
 def _find(name: str, data_dir: str | Path | None) -> tuple[_Version, Path]:
     """The version that is there, and its folder or archive; downloads it where there is none."""
-    root = Path(CACHE if data_dir is None else data_dir).expanduser()
+    root = cache_folder() if data_dir is None else Path(data_dir).expanduser()
     for version in _VERSIONS[name]:
         if root.name == version.archive and root.is_file():
             return version, root

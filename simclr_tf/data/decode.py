@@ -112,7 +112,7 @@ def _decode(contents: tf.Tensor) -> tf.Tensor:
         [
             (tf.io.is_jpeg(contents), lambda: tf.io.decode_jpeg(contents, channels=3, dct_method=_DCT)),
             (tf.equal(starts, b"BM"), bmp),
-            (tf.equal(kind, b"WEBP"), lambda: tf.io.decode_webp(contents, channels=3)[0]),
+            (tf.equal(kind, b"WEBP"), lambda: tf.io.decode_webp(contents)[0][..., :3]),  # 3 channels would refuse alpha
         ],
         default=other,
     )

@@ -29,8 +29,8 @@ _SPLIT_FOLDERS = {"train", "test", "val", "valid", "validation"}
 class FileImages(EncodedImages):
     """Image files, decoded whenever they are read.
 
-    An image is turned upright (EXIF), converted to RGB, and resized as described in `decode.whole`. Only the first frame of
-    an animation is read.
+    An image is turned upright (EXIF), converted to RGB, and resized as described in `decode.whole`. Of an animated GIF,
+    the first frame is read.
 
     Args:
         files: The N files.
@@ -158,6 +158,10 @@ def load_folder(data_dir: str | Path, image_size: int) -> Dataset:
     """
     check("folder", data_dir, image_size)
     root = Path(data_dir)
+    if linked := [
+        path for path in sorted(root.iterdir()) if path.name.lower() in ("train", "test") and path.is_symlink()
+    ]:
+        raise ValueError(f"Links are not followed: `train` and `test` must be folders. Received: {linked[0]}, a link")
     splits = _splits(root)
     notes: list[str] = []
     train, names = _read_split(splits.get("train", root), root, image_size, None, notes)
@@ -230,7 +234,8 @@ def _folders(root: Path) -> list[Path]:
 def _images_under(root: Path, top: Path, left_out: dict[str, list[str]]) -> list[str]:
     """The visible image files in `root` and the folders below it, sorted; adds to `left_out`, by kind."""
     found: list[str] = []
-    for folder, below, files in os.walk(root):
+    unread = left_out["folder{s} that cannot be read"]
+    for folder, below, files in os.walk(root, onerror=lambda error: unread.append(str(error.filename))):
         below[:] = [name for name in below if not name.startswith(".")]
         left_out["linked folder{s}"] += filter(os.path.islink, (os.path.join(folder, name) for name in below))
         found += _image_files(folder, files, top, left_out)

@@ -22,10 +22,12 @@ def convert(png_folder: str | Path, data_dir: str | Path) -> Path:
     Training images are spread over the five files in an order drawn once and for all, so that each file has all classes.
 
     Raises:
-        ValueError: If a split or a class is missing, or an image is not 32 x 32 pixels.
+        ValueError: If the folder to write is there, a split or a class is missing, or an image is not 32 x 32 pixels.
         OSError: If a file cannot be read or written.
     """
     root, target = Path(png_folder), Path(data_dir, "cifar-10-batches-bin")
+    if target.exists():
+        raise ValueError(f"Expected a place for a new folder: delete the old one first. Received: {target}")
     classes = sorted(path.name for path in root.glob("train/*/"))
     if len(classes) != 10 or classes != sorted(path.name for path in root.glob("test/*/")):
         raise ValueError(f"Expected train/ and test/ with the same ten classes. Received: {root}, with {classes}")

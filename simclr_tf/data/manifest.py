@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from simclr_tf.files import replacing
 from simclr_tf.progress import progress
@@ -127,12 +127,9 @@ def look(place: str | IO[bytes]) -> tuple[int, int, int] | str:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 return f"{width} x {height} pixels, and at most {MAX_PIXELS} are decoded"
-            if image.format == "BMP" and (image.mode not in ("L", "RGB", "RGBA") or _bits(file) not in (8, 24, 32)):
-                return "a BMP file with a palette or of 16 bits, which TensorFlow does not read: save it as PNG"
-            # Of a PNG file without EXIF data before its pixels, Pillow would decode these to look for it behind them.
-            known = image.format != "PNG" or "exif" in image.info
-            orientation = image.getexif().get(_ORIENTATION, 1) if known else 1
-            orientation = orientation if orientation in range(1, 9) else 1
+            if unread := _unread(image, file):
+                return f"{unread}, which TensorFlow does not read: save it as PNG"
+            orientation = _orientation(image)
             if not _complete(file, image.format or ""):
                 image.load()
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files.
@@ -141,10 +138,31 @@ def look(place: str | IO[bytes]) -> tuple[int, int, int] | str:
     return (width, height, orientation) if orientation >= _TURNED else (height, width, orientation)
 
 
-def _bits(file: IO[bytes]) -> int:
-    """Bits of a pixel of a BMP file, by its header."""
-    file.seek(28)
-    return int.from_bytes(file.read(2), "little")
+def _unread(image: ImageFile.ImageFile, file: IO[bytes]) -> str:
+    """What makes an image one that TensorFlow's decoders refuse, misread or crash on; empty if nothing does."""
+    if image.format == "BMP":
+        codec, _, offset, args = image.tile[0]
+        if codec != "raw" or args[0] not in ("L", "BGR", "BGRX", "BGRA"):
+            return "a BMP file with a palette, of 16 bits, compressed or with its colors in another order"
+        if file.seek(0, os.SEEK_END) > offset + args[1] * image.height:
+            return "a BMP file with more behind its pixels"
+    elif image.format == "GIF" and image.tile[0][1] != (0, 0, *image.size):
+        return "a GIF file whose first frame is a part of it"
+    elif image.format == "WEBP" and getattr(image, "is_animated", False):
+        return "an animated WebP file"  # on which TensorFlow 2.21 writes beyond its memory
+    return ""
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 where there is none or it cannot be read, which says nothing of the pixels."""
+    # Of a PNG file without EXIF data before its pixels, Pillow would decode these to look for it behind them.
+    if image.format == "PNG" and "exif" not in image.info:
+        return 1
+    try:
+        found = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # Pillow's parsers raise nearly anything
+        return 1
+    return found if found in range(1, 9) else 1
 
 
 def _complete(file: IO[bytes], kind: str) -> bool:

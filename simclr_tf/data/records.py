@@ -29,7 +29,7 @@ from simclr_tf.data.source import (
     on_cpu,
 )
 from simclr_tf.data.splits import hold_out_test
-from simclr_tf.data.tfrecord import FOOTER, HEADER, records_of, stat, uncompressed
+from simclr_tf.data.tfrecord import FOOTER, HEADER, absolute, records_of, stat, uncompressed
 from simclr_tf.files import replacing
 from simclr_tf.progress import progress
 
@@ -165,7 +165,7 @@ def load_records(name: str, image_size: int) -> Dataset:
     Raises:
         ValueError: If there are no such files, one of them is damaged, or a test class has no training images.
     """
-    pattern = name.partition(":")[2]
+    pattern = os.path.expanduser(name.partition(":")[2])  # which the shell does in words that begin with ~ only
     try:
         paths = sorted(path for path in tf.io.gfile.glob(pattern) if not tf.io.gfile.isdir(path))
     except tf.errors.OpError as error:
@@ -269,7 +269,7 @@ def find(paths: Sequence[str], keys: Keys) -> Index:
 def _shard(path: str, keys: Keys) -> Index:
     """The index of one shard."""
     size, changed = stat(path)
-    known = hashlib.sha256(repr((os.path.abspath(path), size, changed, keys)).encode(errors="surrogateescape"))
+    known = hashlib.sha256(repr((absolute(path), size, changed, keys)).encode(errors="surrogateescape"))
     cache = cache_folder() / "records" / f"{known.hexdigest()[:24]}.npz"
     with contextlib.suppress(Exception), open(cache, "rb") as file, np.load(file, allow_pickle=False) as kept:
         columns = [kept[name] for name in _COLUMNS]

@@ -30,7 +30,6 @@ class Images(Protocol):
     """N images of one size, any of which can be read at any time."""
 
     image_shape: Shape  # of every image as it is read
-    original_size: tuple[int, int] | None = None  # (height, width) of every image as stored; None where they differ
 
     def __len__(self) -> int:
         """The number of images."""
@@ -76,7 +75,6 @@ class ArrayImages(Images):
             )
         self._tensor = on_cpu(images)
         self.image_shape = images.shape[1:]
-        self.original_size = images.shape[1:3]
 
     def __len__(self) -> int:
         """The number of images."""
@@ -216,8 +214,6 @@ class StreamImages:
     Raises:
         ValueError: If the dataset has elements of another kind.
     """
-
-    original_size = None
 
     def __init__(
         self, stream: Callable[[Order | None], tf.data.Dataset], count: int, image_shape: Shape, name: str

@@ -98,12 +98,17 @@ def cached(path: str, write: Callable[[IO[bytes]], None]) -> str:
         path: The shard.
         write: Function that writes the copy into a binary file.
     """
-    known = hashlib.sha256(repr((path, *stat(path))).encode(errors="surrogateescape")).hexdigest()[:24]
+    known = hashlib.sha256(repr((absolute(path), *stat(path))).encode(errors="surrogateescape")).hexdigest()[:24]
     copy = cache_folder() / "unpacked" / known / os.path.basename(path)  # the name is part of a fingerprint
     if not copy.exists():
         with replacing(copy) as file:
             write(file)
     return str(copy)
+
+
+def absolute(path: str) -> str:
+    """The path from the root on, or the URL."""
+    return path if "://" in path else os.path.abspath(path)
 
 
 def _masked(data: bytes) -> int:

@@ -275,11 +275,11 @@ def test_an_empty_or_new_folder_is_downloaded_into_once(tmp_path, serve, name):
 
 
 def test_without_a_folder_the_cache_is_used(tmp_path, serve, monkeypatch):
-    monkeypatch.setattr(cifar, "CACHE", str(tmp_path / "deep" / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "deep" / "cache"))
     for name in NAMES:  # The second finds the first one's archive there.
         serve(archive(name, "binary"))
         check(load_cifar(name), name)
-    assert len(list((tmp_path / "deep" / "cache").iterdir())) == 2
+    assert len(list((tmp_path / "deep" / "cache" / "simclr_tf").iterdir())) == 2
 
 
 def test_a_wrong_checksum_leaves_nothing_behind(tmp_path, serve):

@@ -81,6 +81,14 @@ def test_every_format_and_mode_has_pillow_s_pixels(pixels, kind, mode):
     assert difference.max() <= (3 if mode == "CMYK" else 0)  # which Pillow rounds in another way
 
 
+def test_alpha_of_a_webp_file_is_dropped():
+    """Where it is not opaque, which Pillow otherwise writes as a file without alpha."""
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 9, 4), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "WEBP", lossless=True, exact=True)
+    np.testing.assert_array_equal(cut(file.getvalue(), [[0, 0, 9, 9]], 9)[0], pixels[..., :3])
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_every_orientation_is_turned_upright(pixels, kind, orientation):

@@ -376,6 +376,35 @@ def test_fingerprints_tell_files_and_their_order_wherever_the_folder_is(tmp_path
     assert len(more) > len(kept) and more.images.fingerprint() != digest
 
 
+@pytest.mark.parametrize("name", ["train", "Test"])
+def test_a_linked_split_is_refused(tmp_path, name):
+    """Otherwise a fifth of the training images, or a class named test, would take its place."""
+    root = tmp_path / "data"
+    for folder in (root / "train" / "a", root / "test" / "a", tmp_path / "elsewhere" / "a"):
+        folder.mkdir(parents=True)
+        paint(folder / "0.png")
+    shutil.rmtree(root / name.lower())
+    (root / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=f"must be folders. Received: .*{name}, a link"):
+        load_folder(root, 8)
+
+
+def test_a_folder_that_cannot_be_read_is_told(tmp_path, monkeypatch):
+    for name in ("a", "b", "b/below"):
+        (tmp_path / name).mkdir()
+        paint(tmp_path / name / "0.png")
+    listed = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("below"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    (note,) = load_folder(tmp_path, 8).notes[:1]
+    assert "left out 1 folder that cannot be read" in note and "below" in note
+
+
 def test_photographs(shared_data):
     if not (shared_data / "scenes").is_dir():
         pytest.skip("no photographs")

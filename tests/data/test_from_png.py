@@ -47,6 +47,12 @@ def test_the_command(tree, tmp_path, run_python):
     assert wrong.returncode == 1 and "usage" in wrong.stderr
 
 
+def test_a_copy_that_is_there_is_not_replaced(tree, tmp_path):
+    (tmp_path / "cifar-10-batches-bin").mkdir()
+    with pytest.raises(ValueError, match="delete the old one first. Received: .*cifar-10-batches-bin"):
+        convert(tree, tmp_path)
+
+
 def test_what_is_no_such_tree_is_refused_and_nothing_is_written(tree, tmp_path):
     broken = tmp_path / "png"
     shutil.copytree(tree, broken)

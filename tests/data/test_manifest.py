@@ -59,6 +59,42 @@ def test_a_palette_in_a_bmp_file_is_named(tmp_path):
     assert "palette" in look(str(tmp_path / "a.bmp"))
 
 
+def noise(mode="RGB", side=8):
+    channels = {"L": (), "RGB": (3,), "RGBA": (4,)}[mode]
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (side, side, *channels), np.uint8))
+
+
+def test_what_tensorflow_does_not_decode_is_named(tmp_path):
+    """Each of these is a file that Pillow reads."""
+    noise().save(tmp_path / "padded.bmp")
+    (tmp_path / "padded.bmp").write_bytes((tmp_path / "padded.bmp").read_bytes() + b"\0\0")
+    noise().save(tmp_path / "animated.webp", save_all=True, append_images=[noise().rotate(90)], lossless=True)
+    content = io.BytesIO()
+    noise("L", 4).save(content, "GIF")
+    screen = bytearray(content.getvalue())
+    screen[6:10] = (8).to_bytes(2, "little") * 2  # larger than its frame
+    (tmp_path / "part.gif").write_bytes(screen)
+    for name, words in (
+        ("padded.bmp", "behind its pixels"),
+        ("animated.webp", "an animated"),
+        ("part.gif", "first frame"),
+    ):
+        Image.open(tmp_path / name).load()
+        assert words in look(str(tmp_path / name)), name
+    noise().save(tmp_path / "still.webp", lossless=True)
+    noise("L").save(tmp_path / "gray.bmp")
+    noise("RGBA").save(tmp_path / "alpha.bmp")
+    assert all(look(str(tmp_path / name)) == (8, 8, 1) for name in ("still.webp", "gray.bmp", "alpha.bmp"))
+
+
+@pytest.mark.parametrize("kind", ["png", "webp"])
+def test_pixels_count_where_the_exif_block_is_damaged(tmp_path, kind):
+    noise().save(tmp_path / f"a.{kind}", exif=b"Exif\0\0no TIFF header")
+    with pytest.raises(SyntaxError):
+        Image.open(tmp_path / f"a.{kind}").getexif()
+    assert look(str(tmp_path / f"a.{kind}")) == (8, 8, 1)
+
+
 def test_sixteen_bits_in_a_bmp_file_are_named(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.bmp")
     content = bytearray((tmp_path / "a.bmp").read_bytes())

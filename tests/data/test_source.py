@@ -81,7 +81,7 @@ def streamed(dtype=tf.uint8, shape=(2, 3, 3), label=tf.int32, count=4, name="zer
 
 def test_a_stream_says_how_many_images_it_has_and_whether_they_are_labeled():
     images = streamed()
-    assert (len(images), images.image_shape, images.original_size) == (4, (2, 3, 3), None)
+    assert (len(images), images.image_shape) == (4, (2, 3, 3))
     assert Split(images).labeled and not Split(streamed(label=None)).labeled
     assert numbered(2, np.zeros(2, np.int32)).labeled and not numbered(2).labeled
 

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from absl import flags, logging
 
-from simclr_tf.config import PLACES, Config, Section, as_word, field_type
+from simclr_tf.config import Config, Section, as_word, field_type, is_place
 from simclr_tf.config.base import expanded
 from simclr_tf.training.signals import Interrupted
 
@@ -76,15 +76,14 @@ def config_from_flags(values: flags.FlagValues = FLAGS) -> Config:
     if changed.get("precision") == "auto":  # it was decided when the run began
         del changed["precision"]
     known = fields(*Config.sections().values())
-    places = {name for section in PLACES for name in fields(Config.sections()[section])}
     for name, value in changed.items():
         value = expanded(value, known[name])
-        if name not in places and name != "max_steps" and value != saved.value(name):
+        if not is_place(name) and name != "max_steps" and value != saved.value(name):
             raise ValueError(
                 f"`resume` continues a run with `{name}={saved.value(name)}`, which must stay as it was; leave the flag "
                 f"out or start another run. Received: `{name}={value}`"
             )
-        if name in places - {"resume", "run_dir"} and value != saved.value(name):
+        if is_place(name) and name not in ("resume", "run_dir") and value != saved.value(name):
             print(f"note     from now on {as_word(name, value)}, which was {saved.value(name)}", flush=True)
     kept = {name: value for section in saved.to_dict().values() for name, value in section.items()}
     return Config.of(**kept | {"overwrite": False, "max_steps": None} | changed)

@@ -78,6 +78,10 @@ def test_other_files_are_no_config(tmp_path, text):
         lambda: c.Network(encoder="nets:tiny", width=2.0),
         lambda: c.Network(projection_layers=5),
         lambda: c.Network(projection="linear", projection_layers=2),
+        lambda: c.Network(projection="none", projection_dim=64),
+        lambda: c.Optimization(optimizer="adamw", momentum=0.8),
+        lambda: c.Hardware(tpu="my-tpu"),
+        lambda: c.Output(overwrite=True),
         lambda: c.Loss(temperature=float("nan")),
         lambda: c.Optimization(learning_rate=0.0),
         lambda: c.Training(batch_size=1),
@@ -155,6 +159,15 @@ def test_resume_keeps_what_is_not_given(tmp_path):
     assert again.output == c.Output(run_dir=str(tmp_path), resume=True, checkpoint_epochs=1)
     with pytest.raises(ValueError, match="`batch_size=8`.*Received: `batch_size=16`"):
         parsed("--resume", f"--run_dir={tmp_path}", "--batch_size=16")
+
+
+def test_the_data_may_lie_elsewhere_when_resumed(tmp_path, capsys):
+    """As on a node's own disk; that the images are the same is checked by their digest."""
+    saved = Config.of(data_dir="/disk1/cifar", run_dir=str(tmp_path))
+    (tmp_path / "config.json").write_text(json.dumps(saved.to_dict()))
+    again = parsed("--resume", f"--run_dir={tmp_path}", "--data_dir=/disk2/cifar")
+    assert again.data.data_dir == "/disk2/cifar" and again.difference(tmp_path) is None
+    assert "from now on --data_dir=/disk2/cifar, which was /disk1/cifar" in capsys.readouterr().out
 
 
 def test_a_path_in_the_home_directory_is_the_same_when_resumed(tmp_path, monkeypatch, capsys):

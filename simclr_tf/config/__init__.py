@@ -25,6 +25,7 @@ from simclr_tf.config.evaluation import (
 from simclr_tf.config.pretraining import (
     ADDRESS,
     PLACES,
+    PLACES_OF_DATA,
     Config,
     Data,
     Hardware,
@@ -34,11 +35,12 @@ from simclr_tf.config.pretraining import (
     Output,
     Training,
     Views,
+    is_place,
 )  # fmt: skip
 
 __all__ = [
-    "ADDRESS", "MODES", "PLACES", "Config", "Data", "Embed", "Export", "Finetune", "Hardware", "Invariance", "Judged",
-    "Knn", "Linear", "LinearSgd", "Loss", "Mode", "Neighbors", "Network", "Optimization", "Output", "Probe", "PseudoLabel",
-    "Report", "Section", "Supervised", "Trained", "Training", "Transfer", "Views", "as_word", "field_type", "mode_settings",
-    "setting", "split_target",
+    "ADDRESS", "MODES", "PLACES", "PLACES_OF_DATA", "Config", "Data", "Embed", "Export", "Finetune", "Hardware",
+    "Invariance", "Judged", "Knn", "Linear", "LinearSgd", "Loss", "Mode", "Neighbors", "Network", "Optimization", "Output",
+    "Probe", "PseudoLabel", "Report", "Section", "Supervised", "Trained", "Training", "Transfer", "Views", "as_word",
+    "field_type", "is_place", "mode_settings", "setting", "split_target",
 ]  # fmt: skip

@@ -34,8 +34,10 @@ ADDRESS = r"([\w.-]+):(\d{1,5})"
 _NUMBER_OR_PART = r"\d+|\d{1,2}(\.\d+)?%|100%"
 _INTERVAL = r"([1-9]\d*) ?(step|minute)s?"
 
-# Sections that say where a run computes and writes, not what; so they may differ when it is continued.
+# Sections and settings that say where a run reads, computes and writes, not what; so they may differ when it is continued,
+# which is held to the images themselves.
 PLACES = ("hardware", "output")
+PLACES_OF_DATA = ("data_dir", "judge_data_dir")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,8 +147,10 @@ class Network(Section):
                 "`projection_layers`, `projection_width` and `projection_bn` go with `projection=nonlinear`. "
                 f"Received: `projection={self.projection}`"
             )
-        if self.projection == "none" and self.projection_last_bn:
-            raise ValueError("`projection_last_bn` needs a projection head. Received: `projection=none`")
+        if self.projection == "none" and (self.projection_last_bn or self.projection_dim != 128):
+            raise ValueError(
+                "`projection_dim` and `projection_last_bn` need a projection head. Received: `projection=none`"
+            )
 
     @property
     def last_layer(self) -> int:
@@ -187,10 +191,12 @@ class Optimization(Section):
     )
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a coupled decay of an optimizer that has none."""
+        """Raises ValueError for a setting that the optimizer does not have."""
         super().__post_init__()
         if self.coupled_decay and self.optimizer != "sgd":
             raise ValueError(f"`coupled_decay` is a choice of `optimizer=sgd`. Received: `optimizer={self.optimizer}`")
+        if self.momentum != 0.9 and self.optimizer not in ("lars", "sgd"):
+            raise ValueError(f"`momentum` goes with lars and sgd. Received: `optimizer={self.optimizer}`")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,7 +243,7 @@ class Training(Section):
 
 @dataclasses.dataclass(frozen=True)
 class Hardware(Section):
-    """Where it runs. Never changes what is computed."""
+    """Where it runs. Changes nothing but rounding, unless batch norm is over parts of a device's images (`accumulate`)."""
 
     strategy: str = setting(
         "auto", "tf.distribute strategy; auto takes every GPU of this machine, or the CPU.", choices=STRATEGY_NAMES
@@ -254,8 +260,12 @@ class Hardware(Section):
     )
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what is no address."""
+        """Raises ValueError for what is no address, or has no effect with the strategy."""
         super().__post_init__()
+        if self.tpu != "local" and self.strategy != "tpu":
+            raise ValueError(
+                f"`tpu` is `tpu=local` unless `strategy=tpu`. Received: `strategy={self.strategy}` `tpu={self.tpu}`"
+            )
         if self.data_service and not re.fullmatch(ADDRESS, self.data_service):
             raise ValueError(f"`data_service` must be like host:5050. Received: {self.data_service}")
 
@@ -296,6 +306,8 @@ class Output(Section):
             raise ValueError("`resume` needs `run_dir`, the run to continue. Received: no `run_dir`")
         if self.resume and self.overwrite:
             raise ValueError("`resume` and `overwrite` exclude each other. Received: both")
+        if self.overwrite and not self.run_dir:
+            raise ValueError("`overwrite` needs `run_dir`, the folder to replace. Received: no `run_dir`")
         if self.save_every and not re.fullmatch(_INTERVAL, self.save_every):
             raise ValueError(f"`save_every` must be like 500steps or 10minutes. Received: {self.save_every}")
 
@@ -395,19 +407,24 @@ class Config:
         return dataclasses.replace(self, **{section: dataclasses.replace(getattr(self, section), **changes)})
 
     def difference(self, folder: str | Path, aside: Collection[str] = ()) -> tuple[str, Any, Any] | None:
-        """The first setting in which a run in a folder differs, `PLACES` and some aside: name, value there, and here."""
+        """The first setting in which a run in a folder differs, places and some aside: name, value there, and here."""
         path = Path(folder) / "config.json"
         saved = Config.load(path) if path.exists() else self
-        for section, settings in self.to_dict().items():
+        for settings in self.to_dict().values():
             for name, value in settings.items():
                 decided = name == "precision" and value == "auto"  # by the machine, when that run began
-                if section not in PLACES and name not in aside and value != saved.value(name) and not decided:
+                if not is_place(name) and name not in aside and value != saved.value(name) and not decided:
                     return name, saved.value(name), value
         return None
 
     def value(self, name: str) -> Any:
         """The value of a setting, whichever section it is in."""
         return getattr(getattr(self, section_of(name)), name)
+
+
+def is_place(name: str) -> bool:
+    """Whether a setting is one of `PLACES` or `PLACES_OF_DATA`."""
+    return name in PLACES_OF_DATA or section_of(name) in PLACES
 
 
 def section_of(name: str) -> str:

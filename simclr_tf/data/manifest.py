@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -141,7 +141,7 @@ def look(place: str | IO[bytes]) -> tuple[int, int, int] | str:
 def _unread(image: ImageFile.ImageFile, file: IO[bytes]) -> str:
     """What makes an image one that TensorFlow's decoders refuse, misread or crash on; empty if nothing does."""
     if image.format == "BMP":
-        codec, _, offset, args = image.tile[0]
+        codec, _, offset, args = cast(tuple[str, Any, int, tuple[str, int, int]], image.tile[0])
         if codec != "raw" or args[0] not in ("L", "BGR", "BGRX", "BGRA"):
             return "a BMP file with a palette, of 16 bits, compressed or with its colors in another order"
         if file.seek(0, os.SEEK_END) > offset + args[1] * image.height:

@@ -14,6 +14,7 @@ from simclr_tf.augment.base import Augmentation, to_float
 from simclr_tf.config import Config
 from simclr_tf.data.pipeline import read_batch
 from simclr_tf.data.source import Dataset, Split, readable
+from simclr_tf.training.run_folder import PREVIEW
 
 # An operator of strength t in (0, 1], and one number used for all draws of an image; None draws them at random.
 _Row = tuple[Callable[[float], Augmentation], float | None]
@@ -65,7 +66,7 @@ def preview(config: Config, folder: str | Path = "preview") -> list[Path]:
     views = make_views(**dataclasses.asdict(config.augmentation), seed=config.training.seed, compiled=False)
     cropped, distorted = (make_views(names, compiled=False) for names in ("crop", "crop,jitter"))
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / name for name in ("views.png", "operators.png", "histograms.png")]
+    paths = [folder / name for name in PREVIEW]
     draw_views(views, shown, paths[0], scale)
     draw_operators(images[: 2 if scale > 1 else 1], paths[1], scale)
     draw_histograms(images[:3], cropped, distorted, paths[2])

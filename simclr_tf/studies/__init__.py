@@ -133,7 +133,8 @@ STUDIES = {
         "numbers; its text says that nonlinear is ahead of linear by 3 points and of none by more than 10, whatever the "
         "dimension. It is h that is judged; `evaluate.py --layer=2` judges z, which the paper finds more than 10 points "
         "behind.",
-        cells={("none", "of h"): {"projection": "none", "projection_last_bn": False, **NO_HIDDEN_LAYERS}}
+        cells={("none", "of h"): {"projection": "none", "projection_dim": 128, "projection_last_bn": False,
+                                 **NO_HIDDEN_LAYERS}}
         | grid({"linear": {"projection": "linear", **NO_HIDDEN_LAYERS}, "nonlinear": {"projection": "nonlinear"}},
                values("projection_dim", 32, 64, 128, 256, 512, 1024, 2048)),
     ),

@@ -33,26 +33,33 @@ def gradients_in_parts(
         What was measured, and a gradient for each variable.
     """
     inputs = _split(views, parts)
-    last: list[tf.Tensor] = []
     projections: list[tf.Tensor] = []
     with keeping_statistics():
-        for part in inputs:
-            # One after the other: at once, they would all be in memory.
-            with tf.control_dependencies(last):
-                last = [project(tf.identity(part))]
-            projections += last
+        for part in inputs:  # one after the other: at once, they would all be in memory
+            projections.append(project(_after(projections[-1:], part)))
     z = _join(projections)
     with tf.GradientTape() as tape:
         tape.watch(z)
         contrast, loss = loss_of(z)
     dz, *total = tape.gradient(loss, [z, *variables])
+    last = [dz]
     for part, gradient in zip(inputs, _split(dz, parts), strict=True):
-        with tf.control_dependencies(last), tf.GradientTape() as tape:
-            again = project(tf.identity(part))
-        last = tape.gradient(again, variables, output_gradients=gradient)
-        total = [_sum(one, other) for one, other in zip(total, last, strict=True)]
-        last = [each for each in total if each is not None]
+        with tf.GradientTape() as tape:
+            again = project(_after(last, part))
+        found = tape.gradient(again, variables, output_gradients=gradient)
+        total = [_sum(one, other) for one, other in zip(total, found, strict=True)]
+        last = [next(each for each in found if each is not None)]  # of the first layer, the last to be computed
     return contrast, total
+
+
+def _after(tensors: Sequence[tf.Tensor], part: tf.Tensor) -> tf.Tensor:
+    """The part, computed after the tensors.
+
+    By its value: XLA ignores control dependencies, and would merge the two passes of a part, keeping all activations.
+    """
+    for tensor in tensors:
+        part += tf.cast(0 * tf.reshape(tensor, [-1])[0], part.dtype)
+    return part
 
 
 def _split(both: tf.Tensor, parts: int) -> list[tf.Tensor]:

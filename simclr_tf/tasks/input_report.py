@@ -23,7 +23,6 @@ SECONDS = 10.0  # that the input is measured for, and the step at least
 AHEAD = 1.2  # how much faster the input should be: on a CPU, it shares the processors with the step
 
 
-@naming_lost_images()
 def input_report(config: Config, seconds: float = SECONDS) -> str:
     """Measures images a second of the input alone and of the train step alone, on this machine.
 
@@ -39,6 +38,11 @@ def input_report(config: Config, seconds: float = SECONDS) -> str:
     Raises:
         ValueError: If the settings do not fit the data or the machine.
     """
+    with naming_lost_images(), engine.naming_exhaustion(config.training.batch_size):
+        return _report(config, seconds)
+
+
+def _report(config: Config, seconds: float) -> str:
     preflight.check(config)
     strategy = engine.start(config.training, config.hardware)
     if config.training.precision == "auto":

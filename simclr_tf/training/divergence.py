@@ -1,5 +1,6 @@
 """Ends a run whose loss or gradient is no longer finite, and leaves a file that says where."""
 
+import contextlib
 import math
 from pathlib import Path
 from typing import Any
@@ -90,13 +91,15 @@ class Divergence(keras.callbacks.Callback):
             indices = batch_indices(len(self._train), self._batch_size, self._seed, self._epoch, self._step - 1)
             # No update was made, so the gradients can be computed again, provided that one device holds the whole batch.
             if hasattr(self.model, "gradients") and self.model.distribute_strategy.num_replicas_in_sync == 1:
-                damaged = tolerating(self._train, lambda images: images)  # what the run tolerated
-                data = read_batch(self._train, indices, step, self._cuts, self._labels, damaged)
-                measured, gradients = self.model.gradients(data, tf.constant(step, tf.int64))
-                loss = _plain(scalar(measured[0]))
-                for variable, gradient in zip(self.model.trainable_variables, gradients, strict=True):
-                    if gradient is not None:  # as of a weight that has no part in the loss
-                        norms[variable.path]["gradient"] = _norm(gradient)
+                # Not compiled as the step was, they may take more memory than there is: then the report goes without.
+                with contextlib.suppress(tf.errors.OpError, ValueError):
+                    damaged = tolerating(self._train, lambda images: images)  # what the run tolerated
+                    data = read_batch(self._train, indices, step, self._cuts, self._labels, damaged)
+                    measured, gradients = self.model.gradients(data, tf.constant(step, tf.int64))
+                    loss = _plain(scalar(measured[0]))
+                    for variable, gradient in zip(self.model.trainable_variables, gradients, strict=True):
+                        if gradient is not None:  # as of a weight that has no part in the loss
+                            norms[variable.path]["gradient"] = _norm(gradient)
         advice = f"{ADVICE}; look at the images of the batch; compute with `precision=float32`."
         return {
             "step": step + 1, "epoch": self._epoch + 1, "loss": loss, "advice": advice.replace("`", ""),

@@ -22,7 +22,7 @@ import keras
 import tensorflow as tf
 
 from simclr_tf import distribution, files
-from simclr_tf.config import PLACES, Hardware, Optimization, Output, Training
+from simclr_tf.config import PLACES, PLACES_OF_DATA, Hardware, Optimization, Output, Training
 from simclr_tf.data.damaged import tolerating
 from simclr_tf.data.pipeline import Cuts, naming_lost_images, ordered_batches, training_batches
 from simclr_tf.data.source import Split
@@ -79,6 +79,15 @@ def whole_step_compiled(strategy: tf.distribute.Strategy) -> bool:
     return strategy.num_replicas_in_sync == 1 and bool(tf.config.list_physical_devices("GPU"))
 
 
+@contextlib.contextmanager
+def naming_exhaustion(batch_size: int) -> Iterator[None]:
+    """Raises ValueError with advice where a device runs out of memory in the block."""
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise ValueError(f"A device ran out of memory: {ADVICE}. Received: `batch_size={batch_size}`") from error
+
+
 class Run:
     """One run of a training, from its plan to its end.
 
@@ -124,7 +133,11 @@ class Run:
             strategy.num_replicas_in_sync, *(self._saved.position if self._saved else Position(0)),
         )  # fmt: skip
         self._position = Position(self.plan.first_epoch, self.plan.first_step)
-        what = {name: section for name, section in settings.to_dict().items() if name not in PLACES}
+        what = {
+            section: {name: value for name, value in values.items() if name not in PLACES_OF_DATA}
+            for section, values in settings.to_dict().items()
+            if section not in PLACES
+        }
         distribution.require_agreement(strategy, f"{self._position}, {len(train)} images, {what}")
         self.whole_step_compiled = whole_step_compiled(strategy)
 
@@ -204,10 +217,14 @@ class Run:
         """
         training, plan = self._settings.training, self.plan
         left = (training.max_steps or sys.maxsize) - self._done
-        if left <= 0 or plan.first_epoch >= training.epochs:
+        complete = plan.first_epoch >= training.epochs
+        if left <= 0 or complete:
             if self.chief:
-                print("note     the run is complete: nothing left to train", flush=True)
+                why = "the run is complete" if complete else f"the run has taken max_steps={training.max_steps}"
+                print(f"note     {why}: nothing left to train", flush=True)
             return
+        if self.chief:
+            (self.folder / run_folder.DIVERGED).unlink(missing_ok=True)  # of a process before
         means = (self._saved.meta.get("means") if self._saved else None) or {}
         diverged = Divergence(
             self._train, training.batch_size, training.seed, self._labels, plan.steps_per_epoch,
@@ -225,8 +242,13 @@ class Run:
         if training.max_steps:
             callbacks.append(StopAfter(left))
         folder = self.folder if self.chief else self._settings.output.run_dir
-        advice = self._advice or f"continue from the newest checkpoint with `run_dir={folder}` `resume`"
-        with self._given_back(), stopping() as stop, self._naming_failures(stop, advice):
+        onward = (
+            f"continue from the newest checkpoint with `run_dir={folder}` `resume`"
+            if folder
+            else "see what the chief says"
+        )
+        advice = self._advice or onward
+        with self._given_back(), stopping(self.chief) as stop, self._naming_failures(stop, advice):
             profile = Profile(self.folder) if self.chief and self._settings.output.profile else None
             if profile:
                 callbacks.insert(0, profile)
@@ -297,8 +319,10 @@ class Run:
         """Gives the folder back after an exception, too, so that another process can go on with the run."""
         try:
             yield
-        except BaseException:
+        except BaseException as error:
             if self.chief:
+                if isinstance(error, FloatingPointError) and not (self.folder / run_folder.DIVERGED).exists():
+                    files.write_json(self.folder / run_folder.DIVERGED, {"advice": str(error).replace("`", "")})
                 self._save.close()
                 files.release(self.folder)
             raise
@@ -306,12 +330,11 @@ class Run:
     @contextlib.contextmanager
     def _naming_failures(self, stop: Stop, advice: str) -> Iterator[None]:
         try:
-            with distribution.naming_lost_workers(self._strategy), naming_lost_images():
+            with (
+                distribution.naming_lost_workers(self._strategy), naming_lost_images(),
+                naming_exhaustion(self._settings.training.batch_size),
+            ):  # fmt: skip
                 yield
-        except tf.errors.ResourceExhaustedError as error:
-            raise ValueError(
-                f"A device ran out of memory: {ADVICE}. Received: `batch_size={self._settings.training.batch_size}`"
-            ) from error
         except ConnectionError as error:
             if stop.number is None:
                 raise

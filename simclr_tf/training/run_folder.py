@@ -16,6 +16,7 @@ from typing import Any
 from simclr_tf import files
 from simclr_tf.config import PLACES
 
+PREVIEW = ("views.png", "operators.png", "histograms.png")  # what `--preview` draws, also where a run will be
 DIVERGED = "divergence.json"  # what a run leaves behind whose loss or gradient is no longer finite
 PACKAGES = ("tensorflow", "keras", "keras-cv", "numpy", "tensorboard")
 
@@ -74,7 +75,9 @@ def require(folder: Path) -> None:
 
 
 def _children(folder: Path) -> list[Path]:
-    return [child for child in folder.iterdir() if child.name != files.LOCK] if folder.exists() else []
+    """What a run would have to replace in a folder."""
+    aside = {files.LOCK, *PREVIEW}
+    return [child for child in folder.iterdir() if child.name not in aside] if folder.exists() else []
 
 
 def _new_run_dir(name: str) -> Path:

@@ -49,8 +49,11 @@ class Stop:
 
 
 @contextlib.contextmanager
-def stopping() -> Iterator[Stop]:
-    """Notes a signal in the block, for a loop to end when it can save; a second one ends the process at once."""
+def stopping(saves: bool = True) -> Iterator[Stop]:
+    """Notes a signal in the block, for a loop to end when it can save; a second one ends the process at once.
+
+    A process that `saves` nothing goes on until the one that does has ended.
+    """
     stop = Stop()
 
     def note(number, frame):
@@ -58,7 +61,12 @@ def stopping() -> Iterator[Stop]:
         for each in _ENDS_AS:
             signal.signal(each, signal.SIG_DFL)
         # Not print: the signal may have come in the middle of one.
-        os.write(2, f"note     {signal.Signals(number).name}: finishing the step, then saving\n".encode())
+        what = (
+            "finishing the step, then saving"
+            if saves
+            else "ending when the chief does, which saves if it gets this, too"
+        )
+        os.write(2, f"note     {signal.Signals(number).name}: {what}\n".encode())
 
     _watch_for_preemption()
     with _handling(dict.fromkeys(_ENDS_AS, note)):

@@ -1,5 +1,7 @@
 """A batch in parts has the loss and the gradient of the whole batch, with the memory of a part."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -9,8 +11,9 @@ from simclr_tf.augment import TwoViews, simclr
 from simclr_tf.config import Config
 from simclr_tf.networks import projection_head
 from simclr_tf.networks.normalization import SyncBatchNormalization
-from simclr_tf.objectives import Objective
+from simclr_tf.objectives import Objective, nt_xent
 from simclr_tf.optimizers import LARS
+from simclr_tf.tasks.accumulate import gradients_in_parts
 from simclr_tf.tasks.pretrain import build_model
 from simclr_tf.tasks.simclr import SimCLR
 
@@ -72,6 +75,30 @@ def test_half_precision(precision):
     model = make(2, dtype=precision)
     contrast, gradients = model.gradients(tf.constant(IMAGES), 3)
     assert np.isfinite(float(contrast.loss)) and all(np.isfinite(np.asarray(each)).all() for each in gradients)
+
+
+@pytest.mark.parametrize("parts", [1, 4])
+def test_xla_does_not_merge_the_two_passes(parts):
+    """Merged, they would keep the activations of all parts: each part's are computed without and then with a tape."""
+    kernel = tf.Variable(np.random.default_rng(0).normal(size=(12, 4)), dtype=tf.float32)
+
+    @tf.function(jit_compile=True)
+    def step(views):
+        return gradients_in_parts(
+            lambda part: tf.tanh(part @ kernel), lambda z: (nt_xent(z), nt_xent(z).loss), [kernel], views, parts
+        )
+
+    compiled = step.experimental_get_compiler_ir(tf.zeros((16, 12)))(stage="optimized_hlo")
+    assert len(re.findall(r"= \S+ tanh\(", compiled)) == 2 * parts
+
+
+@pytest.mark.parametrize("setting", [{"accumulate": 2}, {"on_nan": "skip"}])
+def test_statistics_of_keras_own_batch_norm_would_move_too_often(setting):
+    settings = {"encoder": "tests.tiny:foreign_norm", "augmentations": "flip"}
+    build_model(Config.of(**settings), (16, 16, 3))
+    (name,) = setting
+    with pytest.raises(ValueError, match=f"`{name}=.*needs simclr_tf.SyncBatchNormalization.*Received: Keras'"):
+        build_model(Config.of(**settings, **setting), (16, 16, 3))
 
 
 def test_it_is_saved_with_the_model():

@@ -116,7 +116,7 @@ def test_other_images_are_not_continued_on(whole, tmp_path, run_python):
     shutil.copytree(folder, tmp_path / "run")
     other = run_python(SCRIPT, tmp_path / "run", "--resume", *([] if words else ["--stream"]))
     assert other.returncode == 1
-    assert "only be continued on the images that it began with: 60 images, digest" in other.stderr
+    assert "only be continued on the images that it began with, 60 images, digest" in other.stderr
 
 
 def test_a_run_that_fails_gives_its_folder_back(tmp_path):
@@ -126,6 +126,8 @@ def test_a_run_that_fails_gives_its_folder_back(tmp_path):
     with pytest.raises(FloatingPointError), engine.Run._given_back(run):
         raise FloatingPointError("The loss is no longer finite")
     assert freed == ["saved"] and tmp_path.resolve() not in files._HELD
+    # A study sees by this file that the run has ended for good.
+    assert "no longer finite" in (tmp_path / "divergence.json").read_text()
 
 
 def run_of(**attributes):

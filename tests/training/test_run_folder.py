@@ -50,6 +50,13 @@ def test_new_and_empty_folders_are_opened(tmp_path, overwrite):
     assert path.is_dir()
 
 
+def test_pictures_of_a_preview_are_in_nobodys_way(tmp_path):
+    for name in run_folder.PREVIEW:
+        (tmp_path / name).write_text("a picture")
+    assert open_run_dir(str(tmp_path), "x", overwrite=False, resume=False) == tmp_path
+    assert (tmp_path / "views.png").exists()
+
+
 def test_used_folder_is_refused_and_left_alone(tmp_path):
     make_run(tmp_path)
     with pytest.raises(ValueError, match=f"`resume`.*`overwrite`.*Received: {tmp_path}$"):

@@ -132,11 +132,13 @@ def _run(study: Study, planned: Callable[[], list[Trial]], places: Sequence[exec
             results.write(study, trials, command, stem, folder / "tensorboard")
 
     print(f"{words[0]}: {done()} of {len(trials)} runs are done in {folder}", flush=True)
-    execution.execute(trials, _commands, places, report)
+    for trial in (trial for trial in trials if trial.diverged):
+        print(f"{trial}: it has diverged, and is not run again unless you delete {trial.folder}", flush=True)
+    execution.execute([trial for trial in trials if not trial.diverged], _commands, places, report)
     # Tuning decides what the further seeds are run with.
-    tried = {(trial.folder, trial.labels) for trial in trials}  # some of them in vain
+    before = {(trial.folder, trial.labels) for trial in trials}  # some of them in vain
     trials = planned()
-    execution.execute([t for t in trials if (t.folder, t.labels) not in tried], _commands, places, report)
+    execution.execute([t for t in trials if (t.folder, t.labels) not in before], _commands, places, report)
     results.write(study, trials, command, stem, folder / "tensorboard")
     print(stem.with_suffix(".md").read_text(), *(stem.with_suffix(end) for end in (".csv", ".md", ".png")), sep="\n")
     return len(trials) - done()

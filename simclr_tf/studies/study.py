@@ -176,9 +176,9 @@ class Trial:
         return "begun" if (self.folder / "config.json").exists() else "to do"
 
     @property
-    def tried(self) -> bool:
-        """Whether it is done, or has diverged, as it would again."""
-        return self.state() == "done" or (self.folder / DIVERGED).exists()
+    def diverged(self) -> bool:
+        """Whether its run has diverged or collapsed, as it would again."""
+        return (self.folder / DIVERGED).exists()
 
     @property
     def judged_as(self) -> str:
@@ -286,10 +286,11 @@ def chosen(trials: Sequence[Trial], complete: bool = False) -> list[Trial]:
     best: dict[Labels, Settings] = {}
     for labels in dict.fromkeys(trial.labels for trial in trials):
         cell = [trial for trial in trials if trial.labels == labels]
-        tried = [trial for trial in cell if trial.settings["seed"] == cell[0].settings["seed"]]
-        done = [trial for trial in tried if trial.state() == "done"] if len(tried) > 1 else tried
-        if done and not (complete and len(tried) > 1 and not all(trial.tried for trial in tried)):
-            best[labels] = max(done, key=lambda t: t.measures()["validation_top1"]).choice if len(tried) > 1 else {}
+        choices = [trial for trial in cell if trial.settings["seed"] == cell[0].settings["seed"]]
+        done = [trial for trial in choices if trial.state() == "done"] if len(choices) > 1 else choices
+        open_ones = [trial for trial in choices if trial not in done and not trial.diverged]
+        if done and not (complete and len(choices) > 1 and open_ones):
+            best[labels] = max(done, key=lambda t: t.measures()["validation_top1"]).choice if len(choices) > 1 else {}
     return [trial for trial in trials if best.get(trial.labels) in (trial.choice, {})]
 
 

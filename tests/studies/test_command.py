@@ -13,7 +13,7 @@ from absl import flags as absl_flags
 from flags import RECIPES, config_from_flags, define, given, pretraining_groups
 from flags import study as command
 from simclr_tf import files
-from simclr_tf.studies import STUDIES
+from simclr_tf.studies import STUDIES, results
 from simclr_tf.studies.study import Judgment, Trial, plan
 from tests.conftest import ROOT
 
@@ -217,3 +217,16 @@ def test_a_study_whose_runs_all_fail(tmp_path, run_python):
     assert result.returncode == 1 and log.read_text() == "too hot\n"
     assert f"[0/1] yes, 0.1, seed 0: failed: too hot (exit code 1); {log}" in result.stdout
     assert "No run of the study is done" in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+def test_what_has_diverged_is_not_run_again(tmp_path, monkeypatch, capsys):
+    trials = plan(STUDIES["temperature"], {}, tmp_path)[:3]
+    trials[1].folder.mkdir(parents=True)
+    (trials[1].folder / "divergence.json").touch()
+    ran = []
+    monkeypatch.setattr(command.execution, "execute", lambda trials, *_: ran.extend(trials))
+    monkeypatch.setattr(results, "write", lambda study, trials, text, stem, _: stem.with_suffix(".md").write_text(""))
+    monkeypatch.setattr(command, "words", ["temperature"])
+    assert command._run(STUDIES["temperature"], lambda: trials, [], tmp_path / "temperature") == 3
+    assert ran == [trials[0], trials[2]]
+    assert f"it has diverged, and is not run again unless you delete {trials[1].folder}" in capsys.readouterr().out

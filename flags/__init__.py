@@ -62,7 +62,7 @@ def given(group: Iterable[str], values: flags.FlagValues = FLAGS) -> dict[str, A
 def config_from_flags(values: flags.FlagValues = FLAGS) -> Config:
     """The `Config` that the flags spell.
 
-    With `--resume`, it is that of the run, which the flags must not contradict: only where it runs and what it writes
+    With `--resume`, it is that of the run, which the flags must not contradict: only where it runs, reads and writes
     may change, which is printed, and what is not given stays as it was. `--max_steps` is how far to go this time.
 
     Raises:

@@ -21,7 +21,16 @@ from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 # The format of a trace, which TensorFlow writes and offers no public way to read.
 from tensorflow.tsl.profiler.protobuf.xplane_pb2 import XSpace
 
-__all__ = ["HAS_XLA", "XSpace", "calls_of", "compiled_by_xla", "gpu_memory", "is_op_determinism_enabled", "reset_uids"]
+__all__ = [
+    "HAS_XLA",
+    "XSpace",
+    "calls_of",
+    "compiled_by_xla",
+    "gpu_memory",
+    "is_op_determinism_enabled",
+    "layers_of",
+    "reset_uids",
+]
 
 # TensorFlow's build for TPUs has no XLA for the host's CPU. A TPU compiles the whole step by itself.
 HAS_XLA = not any(importlib.metadata.distributions(name="tensorflow-tpu"))
@@ -30,6 +39,11 @@ HAS_XLA = not any(importlib.metadata.distributions(name="tensorflow-tpu"))
 def compiled_by_xla() -> bool:
     """Whether XLA compiles what is being traced."""
     return GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+
+
+def layers_of(layer: keras.Layer) -> list[keras.Layer]:
+    """The layer and all within it; nothing public lists those of a layer that is no model."""
+    return layer._flatten_layers()
 
 
 def calls_of(model: keras.Model) -> Counter[int]:

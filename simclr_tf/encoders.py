@@ -103,8 +103,8 @@ def random_encoder(folder: str | Path, layer: int = 0, seed: int | None = None) 
 
     Returns and raises: as `load_encoder`.
     """
-    config, _ = _run_of(Path(folder))
-    keras.utils.set_random_seed(config.training.seed if seed is None else seed)
+    training = Config.load(Path(folder) / "config.json").training
+    keras.utils.set_random_seed(training.seed if seed is None else seed)
     return _encoder_of(Path(folder), layer)[0]
 
 

@@ -25,6 +25,7 @@ def check(config: Config) -> None:
     if config.hardware.data_service:
         _check_service(config.hardware.data_service, config.data.dataset)
     _check_encoder(config.network.encoder)
+    _check_effects(config)
     output = config.output
     if output.on_collapse == "stop" and not output.monitor_every:
         raise ValueError("`on_collapse=stop` needs `monitor_every`, which looks. Received: no `monitor_every`")
@@ -49,8 +50,6 @@ def check_evaluation(run_dir: str | Path, mode: str, settings: dict[str, Any]) -
         read = [data_source(chosen, config.data)]
     elif isinstance(chosen, Transfer):
         read = [split_target(target) for target in chosen.each]
-    if ("folder", None) in read and isinstance(chosen, Transfer):
-        raise ValueError(f"`targets` names a folder like folder:PATH. Received: {chosen.targets}")
     for name, data_dir in read:
         # What a folder's images are resized to, the encoder will tell.
         data.check(name, data_dir, data.size_for(name, config.data.image_size or 1))
@@ -85,6 +84,23 @@ def name_of(dataset: str, data_dir: str | None) -> str:
     if not path:
         return shown
     return f"{shown}-{hashlib.sha256(str(path).encode(errors='surrogateescape')).hexdigest()[:6]}"
+
+
+def _check_effects(config: Config) -> None:
+    """Raises ValueError for a setting that would change nothing. Runs of earlier versions may have some, and are read."""
+    network, optimization, hardware, output = config.network, config.optimization, config.hardware, config.output
+    if output.resume:
+        return
+    if hardware.tpu != "local" and hardware.strategy != "tpu":
+        raise ValueError(
+            f"`tpu` goes with `strategy=tpu`. Received: `strategy={hardware.strategy}` `tpu={hardware.tpu}`"
+        )
+    if network.projection == "none" and network.projection_dim != 128:
+        raise ValueError("`projection_dim` needs a projection head. Received: `projection=none`")
+    if optimization.momentum != 0.9 and optimization.optimizer not in ("lars", "sgd"):
+        raise ValueError(f"`momentum` goes with lars and sgd. Received: `optimizer={optimization.optimizer}`")
+    if output.overwrite and not output.run_dir:
+        raise ValueError("`overwrite` needs `run_dir`, the folder to replace. Received: no `run_dir`")
 
 
 def _check_service(address: str, dataset: str) -> None:

@@ -44,6 +44,7 @@ def only_line(result):
         (["train.py", "--flagfile=recipe:nonsense"], "takes one of cifar10_cpu"),
         (["train.py", "--dataset=patterns", "--on_collapse=stop"], "--on_collapse=stop needs --monitor_every"),
         (["train.py", "--resume"], "--resume needs --run_dir"),
+        (["train.py", "--dataset=patterns", "--tpu=mine"], "--tpu goes with --strategy=tpu"),
         (["train.py", "--flagfile=nonsense.cfg"], "nonsense.cfg"),
         (["train.py", "cifar10"], "Expected flags only"),
         (["evaluate.py", "--mode=knn"], "--run_dir is needed"),

@@ -78,10 +78,6 @@ def test_other_files_are_no_config(tmp_path, text):
         lambda: c.Network(encoder="nets:tiny", width=2.0),
         lambda: c.Network(projection_layers=5),
         lambda: c.Network(projection="linear", projection_layers=2),
-        lambda: c.Network(projection="none", projection_dim=64),
-        lambda: c.Optimization(optimizer="adamw", momentum=0.8),
-        lambda: c.Hardware(tpu="my-tpu"),
-        lambda: c.Output(overwrite=True),
         lambda: c.Loss(temperature=float("nan")),
         lambda: c.Optimization(learning_rate=0.0),
         lambda: c.Training(batch_size=1),
@@ -100,6 +96,7 @@ def test_other_files_are_no_config(tmp_path, text):
         lambda: mode_settings("invariance", {"layer": 1}),
         lambda: mode_settings("export", {"baselines": True}),
         lambda: mode_settings("linear", {"k": 5}),
+        lambda: mode_settings("transfer", {"targets": "cifar100:d,folder"}),
     ],
 )
 def test_impossible_settings_are_named(make):
@@ -162,11 +159,12 @@ def test_resume_keeps_what_is_not_given(tmp_path):
 
 
 def test_the_data_may_lie_elsewhere_when_resumed(tmp_path, capsys):
-    """As on a node's own disk; that the images are the same is checked by their digest."""
+    """As on a node's own disk; its fingerprint is compared when it is read."""
     saved = Config.of(data_dir="/disk1/cifar", run_dir=str(tmp_path))
     (tmp_path / "config.json").write_text(json.dumps(saved.to_dict()))
     again = parsed("--resume", f"--run_dir={tmp_path}", "--data_dir=/disk2/cifar")
     assert again.data.data_dir == "/disk2/cifar" and again.difference(tmp_path) is None
+    assert again.difference(tmp_path, same_data_dir=True) == ("data_dir", "/disk1/cifar", "/disk2/cifar")
     assert "from now on --data_dir=/disk2/cifar, which was /disk1/cifar" in capsys.readouterr().out
 
 

@@ -19,8 +19,8 @@ def test_random_layers_have_a_state_that_no_checkpoint_needs():
     np.testing.assert_array_equal(model.weights[0], np.full((8, 4), 3))
 
 
-def test_the_seed_of_who_loads_stays(tiny_run):
-    """Otherwise his several seeds would be the same trial."""
+def test_loading_leaves_the_callers_seed_alone(tiny_run):
+    """Otherwise a user's several seeds would be the same trial."""
 
     def drawn(seed):
         keras.utils.set_random_seed(seed)

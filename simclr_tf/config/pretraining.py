@@ -34,8 +34,8 @@ ADDRESS = r"([\w.-]+):(\d{1,5})"
 _NUMBER_OR_PART = r"\d+|\d{1,2}(\.\d+)?%|100%"
 _INTERVAL = r"([1-9]\d*) ?(step|minute)s?"
 
-# Sections and settings that say where a run reads, computes and writes, not what; so they may differ when it is continued,
-# which is held to the images themselves.
+# Sections and settings that say where a run reads, computes and writes, not what; so they may differ when it is continued.
+# Another folder of data must have the same fingerprint: of a folder of images, their names.
 PLACES = ("hardware", "output")
 PLACES_OF_DATA = ("data_dir", "judge_data_dir")
 
@@ -147,10 +147,8 @@ class Network(Section):
                 "`projection_layers`, `projection_width` and `projection_bn` go with `projection=nonlinear`. "
                 f"Received: `projection={self.projection}`"
             )
-        if self.projection == "none" and (self.projection_last_bn or self.projection_dim != 128):
-            raise ValueError(
-                "`projection_dim` and `projection_last_bn` need a projection head. Received: `projection=none`"
-            )
+        if self.projection == "none" and self.projection_last_bn:
+            raise ValueError("`projection_last_bn` needs a projection head. Received: `projection=none`")
 
     @property
     def last_layer(self) -> int:
@@ -191,12 +189,10 @@ class Optimization(Section):
     )
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a setting that the optimizer does not have."""
+        """Raises ValueError for a coupled decay of an optimizer that has none."""
         super().__post_init__()
         if self.coupled_decay and self.optimizer != "sgd":
             raise ValueError(f"`coupled_decay` is a choice of `optimizer=sgd`. Received: `optimizer={self.optimizer}`")
-        if self.momentum != 0.9 and self.optimizer not in ("lars", "sgd"):
-            raise ValueError(f"`momentum` goes with lars and sgd. Received: `optimizer={self.optimizer}`")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -260,12 +256,8 @@ class Hardware(Section):
     )
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what is no address, or has no effect with the strategy."""
+        """Raises ValueError for what is no address."""
         super().__post_init__()
-        if self.tpu != "local" and self.strategy != "tpu":
-            raise ValueError(
-                f"`tpu` is `tpu=local` unless `strategy=tpu`. Received: `strategy={self.strategy}` `tpu={self.tpu}`"
-            )
         if self.data_service and not re.fullmatch(ADDRESS, self.data_service):
             raise ValueError(f"`data_service` must be like host:5050. Received: {self.data_service}")
 
@@ -306,8 +298,6 @@ class Output(Section):
             raise ValueError("`resume` needs `run_dir`, the run to continue. Received: no `run_dir`")
         if self.resume and self.overwrite:
             raise ValueError("`resume` and `overwrite` exclude each other. Received: both")
-        if self.overwrite and not self.run_dir:
-            raise ValueError("`overwrite` needs `run_dir`, the folder to replace. Received: no `run_dir`")
         if self.save_every and not re.fullmatch(_INTERVAL, self.save_every):
             raise ValueError(f"`save_every` must be like 500steps or 10minutes. Received: {self.save_every}")
 
@@ -406,14 +396,20 @@ class Config:
         """A copy with some settings of one section changed."""
         return dataclasses.replace(self, **{section: dataclasses.replace(getattr(self, section), **changes)})
 
-    def difference(self, folder: str | Path, aside: Collection[str] = ()) -> tuple[str, Any, Any] | None:
-        """The first setting in which a run in a folder differs, places and some aside: name, value there, and here."""
+    def difference(
+        self, folder: str | Path, aside: Collection[str] = (), same_data_dir: bool = False
+    ) -> tuple[str, Any, Any] | None:
+        """The first setting in which a run in a folder differs, places and some aside: name, value there, and here.
+
+        `same_data_dir` counts where the data lies, too.
+        """
         path = Path(folder) / "config.json"
         saved = Config.load(path) if path.exists() else self
         for settings in self.to_dict().values():
             for name, value in settings.items():
                 decided = name == "precision" and value == "auto"  # by the machine, when that run began
-                if not is_place(name) and name not in aside and value != saved.value(name) and not decided:
+                place = is_place(name) and not (same_data_dir and name in PLACES_OF_DATA)
+                if not place and name not in aside and value != saved.value(name) and not decided:
                     return name, saved.value(name), value
         return None
 

@@ -95,7 +95,7 @@ def whole(contents: tf.Tensor, orientation: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def _decode(contents: tf.Tensor) -> tf.Tensor:
-    """An encoded image, as stored, uint8 (H, W, 3); the first frame of an animation, the upper eight of 16 bits."""
+    """An encoded image, as stored, uint8 (H, W, 3); the first frame of a GIF, the upper eight of 16 bits."""
     kind = tf.strings.substr(contents, 8, 4)
 
     def other() -> tf.Tensor:

@@ -158,9 +158,9 @@ def load_folder(data_dir: str | Path, image_size: int) -> Dataset:
     """
     check("folder", data_dir, image_size)
     root = Path(data_dir)
-    if linked := [
-        path for path in sorted(root.iterdir()) if path.name.lower() in ("train", "test") and path.is_symlink()
-    ]:
+    with os.scandir(root) as entries:
+        linked = [each.path for each in entries if each.is_symlink() and each.name.lower() in ("train", "test")]
+    if linked:
         raise ValueError(f"Links are not followed: `train` and `test` must be folders. Received: {linked[0]}, a link")
     splits = _splits(root)
     notes: list[str] = []

@@ -32,7 +32,7 @@ _AT_A_TIME = 500  # files
 
 WORTH_KEEPING = 1000  # files; the headers of fewer are read in no time
 
-_VERSION = 2  # of the cache
+VERSION = 3  # of what is cached: it counts the changes of what `look` finds
 _KEYS = ("bytes", "times", "shapes", "orientations")
 
 
@@ -142,10 +142,11 @@ def _unread(image: ImageFile.ImageFile, file: IO[bytes]) -> str:
     """What makes an image one that TensorFlow's decoders refuse, misread or crash on; empty if nothing does."""
     if image.format == "BMP":
         codec, _, offset, args = cast(tuple[str, Any, int, tuple[str, int, int]], image.tile[0])
-        if codec != "raw" or args[0] not in ("L", "BGR", "BGRX", "BGRA"):
+        plain = codec == "raw" and args[0] in ("L", "BGR", "BGRX", "BGRA") and args[1] >= image.width  # bytes a row
+        if not plain:
             return "a BMP file with a palette, of 16 bits, compressed or with its colors in another order"
         if file.seek(0, os.SEEK_END) > offset + args[1] * image.height:
-            return "a BMP file with more behind its pixels"
+            return "a BMP file with data after its pixels"
     elif image.format == "GIF" and image.tile[0][1] != (0, 0, *image.size):
         return "a GIF file whose first frame is a part of it"
     elif image.format == "WEBP" and getattr(image, "is_animated", False):
@@ -191,7 +192,7 @@ def _load(cache: Path) -> tuple[dict[str, int], dict[str, np.ndarray], dict[str,
     """Place of each path, the columns, and the faults; None if there is no such file or it is damaged."""
     try:
         with open(cache, "rb") as file, np.load(file, allow_pickle=False) as kept:
-            if int(kept["version"]) != _VERSION:
+            if int(kept["version"]) != VERSION:
                 return None
             paths, reasons = _split(kept["paths"]), _split(kept["faults"])
             columns = {key: kept[key] for key in _KEYS}
@@ -205,7 +206,7 @@ def _load(cache: Path) -> tuple[dict[str, int], dict[str, np.ndarray], dict[str,
 def _save(cache: Path, paths: Sequence[str], columns: dict[str, np.ndarray], faults: dict[str, str]) -> None:
     reasons = [text for pair in faults.items() for text in pair]
     with contextlib.suppress(OSError), replacing(cache) as file:  # a cache: without it, the next start takes longer
-        arrays: dict[str, Any] = {"version": _VERSION, "paths": _join(paths), "faults": _join(reasons), **columns}
+        arrays: dict[str, Any] = {"version": VERSION, "paths": _join(paths), "faults": _join(reasons), **columns}
         np.savez(file, **arrays)
 
 

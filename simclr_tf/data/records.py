@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf.data.manifest import cache_folder, look
+from simclr_tf.data.manifest import VERSION, cache_folder, look
 from simclr_tf.data.source import (
     CORES,
     NAMED_AT_MOST,
@@ -269,7 +269,7 @@ def find(paths: Sequence[str], keys: Keys) -> Index:
 def _shard(path: str, keys: Keys) -> Index:
     """The index of one shard."""
     size, changed = stat(path)
-    known = hashlib.sha256(repr((absolute(path), size, changed, keys)).encode(errors="surrogateescape"))
+    known = hashlib.sha256(repr((VERSION, absolute(path), size, changed, keys)).encode(errors="surrogateescape"))
     cache = cache_folder() / "records" / f"{known.hexdigest()[:24]}.npz"
     with contextlib.suppress(Exception), open(cache, "rb") as file, np.load(file, allow_pickle=False) as kept:
         columns = [kept[name] for name in _COLUMNS]

@@ -30,7 +30,8 @@ def run(run_dir: Path, config: Config, settings: Neighbors) -> Path:
     query_files, features = _features(encoder, queries, size, settings.max_bad_files)
     bank_files, bank = query_files, features
     if settings.among:
-        bank_files, bank = _features(encoder, image_paths(settings.searched), size, settings.max_bad_files)
+        among = {os.path.realpath(name): name for name in image_paths(settings.searched)}  # once each
+        bank_files, bank = _features(encoder, list(among.values()), size, settings.max_bad_files)
     real = {name: os.path.realpath(name) for name in {*query_files, *bank_files}}
     once = list({real[name]: number for number, name in enumerate(bank_files)}.values())
     bank_files, bank = [bank_files[number] for number in once], bank[once]

@@ -134,8 +134,9 @@ def verdict(trained: Geometry, untrained: Geometry, settings: Mapping[str, objec
         `collapsed`, `untrained`, `weak` or `healthy`, and the sentence.
     """
     rank = f"rank {trained.rank:.0f} of {trained.dimensions}"
-    # Of few images or weak views, random weights match nearly all: then half of what is left.
-    if trained.accuracy >= untrained.accuracy + min(0.05, (1 - untrained.accuracy) / 2):
+    # Of few images or weak views, random weights match nearly all: then the projections have to be spread, at least.
+    gained = trained.accuracy >= untrained.accuracy + 0.05
+    if gained or untrained.accuracy > 0.95 and trained.accuracy > 0.95 and trained.uniformity < untrained.uniformity:
         if trained.rank < 0.1 * trained.dimensions:
             return "weak", (
                 f"Views are matched ({trained.accuracy:.0%}), but h uses few of its dimensions ({rank}): stronger views, a "

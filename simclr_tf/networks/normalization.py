@@ -12,7 +12,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from simclr_tf._compat import compiled_by_xla
+from simclr_tf._compat import compiled_by_xla, layers_of
 from simclr_tf.distribution import all_stack, all_sum, num_replicas
 
 
@@ -111,6 +111,14 @@ def keeping_statistics() -> Iterator[None]:
         yield
     finally:
         _tracing.keeps = False
+
+
+def keras_norm(*models: keras.Model) -> str:
+    """The name of a batch norm of Keras' own in the models, if its statistics move; they do in every forward pass."""
+    layers = (layer for model in models for layer in layers_of(model))
+    return next(
+        (each.name for each in layers if isinstance(each, keras.layers.BatchNormalization) and each.trainable), ""
+    )
 
 
 def _move(variables, values, momentum: float) -> None:

@@ -37,7 +37,7 @@ def forecast(trials: Sequence[Trial], commands: Commands, places: Sequence[Envir
     total, most, failed = 0, 0, 0
     for trial in trials:
         state, outcome, config = trial.state(), "", Config.of(**trial.settings)
-        if state != "done":
+        if state != "done" and not trial.diverged:
             # Losses and augmentations cost little compared with the network.
             training = config.training.batch_size, config.training.precision, config.training.accumulate
             kind = repr((config.data, config.network, config.hardware, config.objective.similarity, training,

@@ -311,7 +311,7 @@ def _trial(
         labels, settings, folder / f"{name}-seed{settings['seed']}", judgment.complete(settings["seed"]), choice
     )
     try:
-        if different := Config.of(**settings).difference(trial.folder):
+        if different := Config.of(**settings).difference(trial.folder, same_data_dir=True):
             key, before, now = different
             raise ValueError(
                 f"{trial.folder} was run with `{key}={before}`; give this study another `runs_dir`. "

@@ -48,7 +48,7 @@ def gradients_in_parts(
             again = project(_after(last, part))
         found = tape.gradient(again, variables, output_gradients=gradient)
         total = [_sum(one, other) for one, other in zip(total, found, strict=True)]
-        last = [next(each for each in found if each is not None)]  # of the first layer, the last to be computed
+        last = [each for each in found if each is not None][:1]  # of the first layer, the last to be computed
     return contrast, total
 
 

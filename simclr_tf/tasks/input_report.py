@@ -38,12 +38,12 @@ def input_report(config: Config, seconds: float = SECONDS) -> str:
     Raises:
         ValueError: If the settings do not fit the data or the machine.
     """
+    preflight.check(config)
     with naming_lost_images(), engine.naming_exhaustion(config.training.batch_size):
         return _report(config, seconds)
 
 
 def _report(config: Config, seconds: float) -> str:
-    preflight.check(config)
     strategy = engine.start(config.training, config.hardware)
     if config.training.precision == "auto":
         config = config.replace("training", precision=distribution.best_precision(strategy)[0])

@@ -14,6 +14,7 @@ from simclr_tf.data.source import Dataset, Split, readable
 from simclr_tf.data.splits import hold_out, part_of
 from simclr_tf.inspect import curves
 from simclr_tf.inspect.summary import summary
+from simclr_tf.networks.normalization import keras_norm
 from simclr_tf.objectives import make_objective
 from simclr_tf.optimizers import make_optimizer
 from simclr_tf.tasks import monitor
@@ -171,20 +172,12 @@ def build_model(config: Config, image_shape: tuple[int, int, int]) -> SimCLR:
     views = make_views(**dataclasses.asdict(config.augmentation), seed=config.training.seed)
     objective = make_objective(config.objective)
     objective.build(head.output_shape)  # a learned similarity has a weight, which the optimizer must know
-    asked = "on_nan=skip" if config.output.on_nan == "skip" else f"accumulate={config.training.accumulate}"
-    if asked != "accumulate=1" and (name := _keras_norm(encoder)):
+    if config.output.on_nan == "skip" and (name := keras_norm(encoder)):
         raise ValueError(
-            f"`{asked}` needs simclr_tf.SyncBatchNormalization in the encoder, whose moving statistics can "
-            f"stay as they are in a step. Received: Keras' BatchNormalization, {name}"
+            "`on_nan=skip` needs simclr_tf.SyncBatchNormalization in the encoder, which keeps its statistics where a step "
+            f"is skipped. Received: Keras' BatchNormalization, {name}"
         )
     return SimCLR(encoder, head, views, objective, config.training.accumulate)
-
-
-def _keras_norm(layer: keras.Layer) -> str | None:
-    """The name of a batch norm of Keras' own within a layer, if it has one."""
-    if isinstance(layer, keras.layers.BatchNormalization):
-        return layer.name
-    return next(filter(None, map(_keras_norm, getattr(layer, "layers", ()))), None)
 
 
 def _show_views(views: TwoViews, train: Split, cuts: Cuts | None, log: EpochLog, folder: Path, count: int = 12) -> None:

@@ -10,6 +10,7 @@ from simclr_tf import networks  # noqa: F401
 from simclr_tf.augment import VALIDATION_STEP, TwoViews
 from simclr_tf.augment.base import to_float
 from simclr_tf.distribution import num_replicas
+from simclr_tf.networks.normalization import keras_norm
 from simclr_tf.objectives import Contrast, nt_xent
 from simclr_tf.optimizers import apply_if_finite
 from simclr_tf.tasks.accumulate import gradients_in_parts
@@ -61,6 +62,11 @@ class SimCLR(Learner):
             raise ValueError(
                 "`accumulate` needs an encoder without random layers such as Dropout, since each image goes through it "
                 f"twice. Received: `accumulate={accumulate}`"
+            )
+        if accumulate > 1 and (name := keras_norm(encoder, head)):
+            raise ValueError(
+                "`accumulate` needs simclr_tf.SyncBatchNormalization, whose statistics move once for each image. "
+                f"Received: `accumulate={accumulate}` and Keras' BatchNormalization, {name}"
             )
         self.encoder = encoder
         self.head = head

@@ -138,7 +138,7 @@ class Run:
             for section, values in settings.to_dict().items()
             if section not in PLACES
         }
-        distribution.require_agreement(strategy, f"{self._position}, {len(train)} images, {what}")
+        distribution.require_agreement(strategy, f"{self._position}, {self._images}, {what}")
         self.whole_step_compiled = whole_step_compiled(strategy)
 
     @contextlib.contextmanager
@@ -242,12 +242,11 @@ class Run:
         if training.max_steps:
             callbacks.append(StopAfter(left))
         folder = self.folder if self.chief else self._settings.output.run_dir
-        onward = (
+        advice = self._advice or (
             f"continue from the newest checkpoint with `run_dir={folder}` `resume`"
             if folder
             else "see what the chief says"
         )
-        advice = self._advice or onward
         with self._given_back(), stopping(self.chief) as stop, self._naming_failures(stop, advice):
             profile = Profile(self.folder) if self.chief and self._settings.output.profile else None
             if profile:
@@ -353,6 +352,6 @@ def _require_same_images(saved: checkpoints.Checkpoint, images: Mapping[str, Any
     if before != images:
         there, here = (f"{each['count']} images, digest {each['fingerprint'][:12]}" for each in (before, images))
         raise ValueError(
-            f"A run can only be continued on the images that it began with, {there} to train on: delete its folder, "
-            f"{folder}, to begin anew. Received: {here}"
+            f"A run can only be continued on the images that it began with, {there} to train on: name these, or delete "
+            f"its folder, {folder}, to begin anew. Received: {here}"
         )

@@ -55,7 +55,7 @@ def check(folder: Path, overwrite: bool, resume: bool) -> None:
     """Raises ValueError for a folder that `open_run_dir` would refuse; changes nothing."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"`run_dir` must be a folder, but there is a file of that name. Received: {folder}")
-    children = _children(folder)
+    children = [child for child in _children(folder) if child.name not in PREVIEW]
     if overwrite and children and not _holds_run(folder):
         raise ValueError(
             "`overwrite` deletes only the folder of a run, and this one has no config.json of a run; delete it "
@@ -75,9 +75,7 @@ def require(folder: Path) -> None:
 
 
 def _children(folder: Path) -> list[Path]:
-    """What a run would have to replace in a folder."""
-    aside = {files.LOCK, *PREVIEW}
-    return [child for child in folder.iterdir() if child.name not in aside] if folder.exists() else []
+    return [child for child in folder.iterdir() if child.name != files.LOCK] if folder.exists() else []
 
 
 def _new_run_dir(name: str) -> Path:

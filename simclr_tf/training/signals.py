@@ -64,7 +64,7 @@ def stopping(saves: bool = True) -> Iterator[Stop]:
         what = (
             "finishing the step, then saving"
             if saves
-            else "ending when the chief does, which saves if it gets this, too"
+            else "ending with the chief, which saves if it receives the signal as well"
         )
         os.write(2, f"note     {signal.Signals(number).name}: {what}\n".encode())
 

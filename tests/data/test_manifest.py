@@ -75,7 +75,7 @@ def test_what_tensorflow_does_not_decode_is_named(tmp_path):
     screen[6:10] = (8).to_bytes(2, "little") * 2  # larger than its frame
     (tmp_path / "part.gif").write_bytes(screen)
     for name, words in (
-        ("padded.bmp", "behind its pixels"),
+        ("padded.bmp", "after its pixels"),
         ("animated.webp", "an animated"),
         ("part.gif", "first frame"),
     ):

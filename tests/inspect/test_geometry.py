@@ -82,6 +82,7 @@ def test_verdict_names_what_is_wrong_and_what_to_do(word, changes, says):
 def test_a_run_can_be_healthy_where_random_weights_match_all_views():
     untrained = geometry(accuracy=1.0, alignment=1.0, uniformity=-0.5, rank=5.0, spread=0.4)
     assert verdict(geometry(accuracy=1.0), untrained, SETTINGS)[0] == "healthy"
+    assert verdict(untrained, untrained, SETTINGS)[0] == "untrained"
 
 
 def test_a_single_image_is_uniform_by_definition():

@@ -201,6 +201,25 @@ def evaluated(folder):
     preflight.check_evaluation(folder, "knn", {})
 
 
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"projection": "none", "projection_dim": 64}, "`projection_dim` needs a projection head"),
+        ({"optimizer": "adamw", "momentum": 0.8}, "`momentum` goes with lars and sgd"),
+        ({"tpu": "mine"}, "`tpu` goes with `strategy=tpu`"),
+        ({"overwrite": True}, "`overwrite` needs `run_dir`"),
+        ({"judge_dataset": "folder", "image_size": None}, "`judge_dataset=folder` needs `judge_data_dir`"),
+    ],
+)
+def test_settings_without_effect_are_refused_before_a_run(settings, complaint, tmp_path):
+    config = Config.of(dataset="patterns", **settings)
+    with pytest.raises(ValueError, match=f"{complaint}.*Received: "):
+        preflight.check(config)
+    # A run of an earlier version may have them.
+    (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
+    assert Config.load(tmp_path / "config.json") == config
+
+
 RUNS = {
     "no config.json": (lambda folder: Config.load(folder / "config.json"), "Expected the config.json of a run"),
     "a config.json of text": (config("hello"), "Expected the config.json of a run.*Expecting value"),

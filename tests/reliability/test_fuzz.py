@@ -26,7 +26,7 @@ def damaged(draw, content):
 
 @contextlib.contextmanager
 def at_most(mib):
-    """Checks the most memory that Python and NumPy had at once; a whole process's peak would hide it, as it never falls."""
+    """Checks the most memory that Python and NumPy had at once; a process's peak never falls. Pillow's own is not seen."""
     tracemalloc.start()
     try:
         yield

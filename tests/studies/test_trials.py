@@ -60,6 +60,8 @@ def test_runs_with_other_settings_are_not_mixed_in(tmp_path, finish):
     plan(TEMPERATURE, {"epochs": 20, "strategy": "single", "checkpoint_epochs": 3}, tmp_path)
     with pytest.raises(ValueError, match="`epochs=20`; .*`runs_dir`. Received: `epochs=30`"):
         plan(TEMPERATURE, {"epochs": 30}, tmp_path)
+    with pytest.raises(ValueError, match="`data_dir=None`; .*`runs_dir`. Received: `data_dir=/elsewhere`"):
+        plan(TEMPERATURE, {"epochs": 20, "data_dir": "/elsewhere"}, tmp_path)
 
 
 def test_a_cell_that_cannot_run_is_named_before_any_runs(tmp_path):

@@ -132,11 +132,14 @@ def test_a_run_that_fails_gives_its_folder_back(tmp_path):
 
 def run_of(**attributes):
     """A `Run` that was never set up, for what it does by itself."""
-    return SimpleNamespace(folder=Path("runs/x"), _strategy=tf.distribute.get_strategy(), **attributes)
+    settings = SimpleNamespace(training=SimpleNamespace(batch_size=64))
+    return SimpleNamespace(
+        folder=Path("runs/x"), _strategy=tf.distribute.get_strategy(), _settings=settings, **attributes
+    )
 
 
 def test_lack_of_memory_is_one_line_with_advice():
-    run = run_of(_settings=SimpleNamespace(training=SimpleNamespace(batch_size=64)))
+    run = run_of()
     with pytest.raises(ValueError, match="`precision=mixed_bfloat16`.*Received: `batch_size=64`"):
         with engine.Run._naming_failures(run, Stop(), "go on"):
             raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")

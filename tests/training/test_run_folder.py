@@ -50,7 +50,7 @@ def test_new_and_empty_folders_are_opened(tmp_path, overwrite):
     assert path.is_dir()
 
 
-def test_pictures_of_a_preview_are_in_nobodys_way(tmp_path):
+def test_a_run_may_begin_where_a_preview_was_drawn(tmp_path):
     for name in run_folder.PREVIEW:
         (tmp_path / name).write_text("a picture")
     assert open_run_dir(str(tmp_path), "x", overwrite=False, resume=False) == tmp_path

@@ -49,7 +49,7 @@ def test_a_signal_is_noted_and_a_second_one_is_not(number, ends_as, capfd):
 def test_a_worker_that_saves_nothing_says_so(capfd):
     with stopping(saves=False):
         signal.raise_signal(signal.SIGTERM)
-    assert "SIGTERM: ending when the chief does" in capfd.readouterr().err
+    assert "SIGTERM: ending with the chief" in capfd.readouterr().err
 
 
 def test_signals_are_left_alone_in_other_threads():

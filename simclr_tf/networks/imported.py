@@ -12,6 +12,7 @@ import keras
 
 from simclr_tf._compat import reset_uids
 
+SCOPE = "encoder"  # before the paths of the variables, which keeps them apart from those of the projection head
 # Prefixes of files that are not the user's.
 LIBRARIES = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), str(Path(__file__).parents[1]), "<")
 
@@ -23,8 +24,7 @@ def imported_encoder(path: str, image_shape: tuple[int, int, int], dtype=None) -
             return keras.Sequential([keras.layers.Conv2D(32, 3), keras.layers.GlobalAveragePooling2D()])
 
     The function is called under the run's dtype policy, and again whenever the encoder is loaded, so it must make the
-    same architecture each time. For several replicas, its batch norms should be
-    `simclr_tf.networks.normalization.SyncBatchNormalization`, or those of Keras with `synchronized=True`.
+    same architecture each time. For several replicas, its batch norms should be `simclr_tf.SyncBatchNormalization`, or those of Keras with `synchronized=True`.
 
     Args:
         path: Import path `module:function`.
@@ -38,8 +38,7 @@ def imported_encoder(path: str, image_shape: tuple[int, int, int], dtype=None) -
         ValueError: If there is no such function, it raises, or it does not return a model of images to vectors.
     """
     images = keras.Input(image_shape, name="images", dtype="float32")
-    # A scope keeps its layers apart from those of the projection head.
-    with _policy(dtype), keras.name_scope("encoder"):
+    with _policy(dtype), keras.name_scope(SCOPE):
         # Layers without a name are numbered within the process, and checkpoints need the same names in each process.
         reset_uids()
         function = _function(path)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from simclr_tf.networks.imported import in_one_line
+from simclr_tf.networks.imported import SCOPE, in_one_line
 from simclr_tf.training import checkpoints
 
 
@@ -29,6 +29,8 @@ def take_over(model: keras.Model, source: str | Path) -> str:
         taken = _from_weights_file(model.encoder, source)
     else:
         values = _values(Path(source))
+        # Keras files, and models made elsewhere, do not have the scope of an encoder that was imported.
+        values = {f"{SCOPE}/{path}": array for path, array in values.items()} | values
         taken = [v for v in variables if v.path in values and tuple(values[v.path].shape) == tuple(v.shape)]
         for variable in taken:
             variable.assign(values[variable.path])

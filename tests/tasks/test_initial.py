@@ -24,9 +24,9 @@ def make_model(build=imported):
     return SimCLR(encoder, projection_head("nonlinear", encoder.output_shape[-1]), TwoViews([]))
 
 
-def same(model, other):
+def same(model, other, scope=""):
     """Paths of the encoder's variables that are equal in both."""
-    values = {variable.path: variable.numpy() for variable in other.variables}
+    values = {scope + variable.path: variable.numpy() for variable in other.variables}
     return {v.path for v in model.encoder.variables if np.array_equal(v.numpy(), values[v.path])}
 
 
@@ -55,6 +55,15 @@ def test_from_a_saved_model_a_keras_file_and_weights(tmp_path):
         assert same(model, source) == {variable.path for variable in source.variables}, path
         assert all(np.array_equal(a, b.numpy()) for a, b in zip(head, model.head.variables, strict=True))
         assert "not there, or of another shape: hidden/kernel" in note
+
+
+def test_a_model_made_elsewhere_is_taken_over_by_its_function(tmp_path):
+    """The paths of an imported encoder's variables have a scope before them, which a Keras file does not have."""
+    source = tiny.encoder(SHAPE)
+    source.save(tmp_path / "theirs.keras")
+    model = make_model()
+    assert "took over" in take_over(model, tmp_path / "theirs.keras")
+    assert same(model, source, "encoder/") == {f"encoder/{variable.path}" for variable in source.variables}
 
 
 def test_variables_of_another_shape_are_left_and_named(tiny_run):

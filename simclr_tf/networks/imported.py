@@ -24,7 +24,8 @@ def imported_encoder(path: str, image_shape: tuple[int, int, int], dtype=None) -
             return keras.Sequential([keras.layers.Conv2D(32, 3), keras.layers.GlobalAveragePooling2D()])
 
     The function is called under the run's dtype policy, and again whenever the encoder is loaded, so it must make the
-    same architecture each time. For several replicas, its batch norms should be `simclr_tf.SyncBatchNormalization`, or those of Keras with `synchronized=True`.
+    same architecture each time. For several replicas, its batch norms should be `simclr_tf.SyncBatchNormalization`, or
+    those of Keras with `synchronized=True`.
 
     Args:
         path: Import path `module:function`.

@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -112,7 +112,7 @@ def run(main: Callable[[], None], doc: str, groups: Mapping[str, Group], positio
         print(_help(doc, groups))
         sys.exit(0)
     try:
-        words[:] = FLAGS([_with_recipe(word) for word in sys.argv])[1:]
+        words[:] = FLAGS(_flagfiles_first(sys.argv))[1:]
     except (flags.Error, OSError, ValueError, TypeError) as error:
         _fail(error)
     if len(words) > positional >= 0:
@@ -130,6 +130,19 @@ def run(main: Callable[[], None], doc: str, groups: Mapping[str, Group], positio
         number = error.number if isinstance(error, Interrupted) else signal.SIGINT
         _fail(": ".join(["interrupted", *filter(None, [as_flags(str(error))])]), 128 + number)
     sys.exit(0)
+
+
+def _flagfiles_first(argv: Sequence[str]) -> list[str]:
+    """The words, flagfiles first: of two values the last one counts, which should be the one that is typed."""
+    own = list(itertools.takewhile(lambda word: word != "--", argv))
+    files: list[str] = []
+    others: list[str] = []
+    rest = iter(own[1:])
+    for word in rest:
+        if word in ("--flagfile", "-flagfile"):
+            word = f"--flagfile={next(rest, '')}"
+        (files if re.match("--?flagfile=", word) else others).append(word)
+    return [*own[:1], *map(_with_recipe, files), *others, *argv[len(own) :]]
 
 
 def _with_recipe(word: str) -> str:

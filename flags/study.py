@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from simclr_tf import data, files
-from simclr_tf.config import MODES, Config, Probe, Section, as_word
+from simclr_tf.config import MODES, Config, Probe, Section, as_word, split_target
 from simclr_tf.config.base import setting
 from simclr_tf.studies import STUDIES, estimate, execution, transfer
 from simclr_tf.studies.study import Study, Times, Trial, Tuned, plan
@@ -75,6 +75,8 @@ def _study() -> None:
             raise ValueError(f"`{name}` is what this study sets: leave it out. Received: `{name}={value}`")
     source = Config.of(**settings).data
     data.check(source.dataset, source.data_dir, source.image_size)
+    for name, place in map(split_target, (options.targets or "").split(",") if options.targets else ()):
+        data.check(name, place, data.size_for(name, source.image_size or 1), "targets", "targets")
     gpus, only = (re.findall("[^,]+", listed or "") for listed in (options.gpus, options.only))
     planned = partial(plan, study, settings, folder, options.seeds, options.mode, only)
     places = execution.environments(options.jobs, gpus)

@@ -181,6 +181,11 @@ def test_a_flagfile_repeats_the_checkpoints_but_not_the_folder():
     assert "--checkpoint_epochs=3\n" in text and "run_dir" not in text and "resume" not in text
 
 
+def test_what_is_typed_wins_over_a_flagfile_that_follows():
+    words = flags._flagfiles_first(["x", "--epochs=3", "--flagfile", "recipe:demo", "a", "--", "--flagfile=theirs"])
+    assert words == ["x", f"--flagfile={flags.RECIPES / 'demo.cfg'}", "--epochs=3", "a", "--", "--flagfile=theirs"]
+
+
 def test_names_of_settings_become_flags():
     assert flags.as_flags("`dataset=folder` needs `data_dir`") == "--dataset=folder needs --data_dir"
 

@@ -131,6 +131,13 @@ class TwoViews:
 
     def _views(self, images: tf.Tensor, step: tf.Tensor | int, number: int) -> list[tf.Tensor]:
         images = tf.convert_to_tensor(images)
+        if images.dtype.is_floating:  # unless XLA compiles the whole step, which leaves assertions out
+            highest = tf.reduce_max(images)
+            in_range = tf.debugging.Assert(
+                ~(highest > 1.01), ["Float images must be in [0, 1]. Received: up to", highest]
+            )
+            with tf.control_dependencies([in_range] if in_range is not None else []):
+                images = tf.identity(images)
         cut = images.shape.rank == 5
         parts = tf.unstack(images, axis=1) if cut else [images] * number
         count = images.shape[0] or tf.shape(images)[0]

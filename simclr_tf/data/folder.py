@@ -23,7 +23,7 @@ from simclr_tf.data.source import (
 from simclr_tf.data.splits import hold_out_test
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
-_SPLIT_FOLDERS = {"train", "test", "val", "valid", "validation"}
+_TEST_FOLDERS = ("test", "val", "valid", "validation")  # the first that is there has the test images
 
 
 class FileImages(EncodedImages):
@@ -143,8 +143,9 @@ def load_folder(data_dir: str | Path, image_size: int) -> Dataset:
     """Reads a folder of images.
 
     `data_dir` has either folders of images, one for each class (labeled in the sorted order of their names), or images
-    only (unlabeled), or `train/` and `test/` in any case, each of them like that. Without `test/`, a fifth of every
-    class is held out as test images, always the same ones.
+    only (unlabeled), or `train/` and `test/` in any case, each of them like that; where there is no `test/`, `val/`,
+    `valid/` or `validation/` takes its place. Without any, a fifth of every class is held out as test images, always the
+    same ones.
 
     The header and the end of every file are looked at, so that most broken ones are found, left out and named in the
     notes before a run begins.
@@ -159,7 +160,7 @@ def load_folder(data_dir: str | Path, image_size: int) -> Dataset:
     check("folder", data_dir, image_size)
     root = Path(data_dir)
     with os.scandir(root) as entries:
-        linked = [each.path for each in entries if each.is_symlink() and each.name.lower() in ("train", "test")]
+        linked = [each.path for each in entries if each.is_symlink() and each.name.lower() in ("train", *_TEST_FOLDERS)]
     if linked:
         raise ValueError(f"Links are not followed: `train` and `test` must be folders. Received: {linked[0]}, a link")
     splits = _splits(root)
@@ -168,6 +169,8 @@ def load_folder(data_dir: str | Path, image_size: int) -> Dataset:
     test = None
     if "test" in splits:
         test, _ = _read_split(splits["test"], root, image_size, names or (), notes)
+        if splits["test"].name.lower() != "test":
+            notes.append(f"folder: the test images are those of {splits['test']}")
     elif names is not None and len(train) > 1:
         train, test = hold_out_test(train)
         notes.append(f"folder: there is no test folder, so {len(test)} images of {root} were held out as test images")
@@ -178,11 +181,12 @@ def load_folder(data_dir: str | Path, image_size: int) -> Dataset:
 
 
 def _splits(root: Path) -> dict[str, Path]:
-    """The folders `train` and `test`; none where `train` is a class, as in a data set of vehicles."""
+    """The folders of `train` and `test` images; none where `train` is a class, as in a data set of vehicles."""
     folders = {folder.name.lower(): folder for folder in _folders(root)}
     beside = folders.keys() - {"train"}
-    if "train" in folders and (not beside or beside & _SPLIT_FOLDERS or _folders(folders["train"])):
-        return {name: folders[name] for name in ("train", "test") if name in folders}
+    if "train" in folders and (not beside or beside & set(_TEST_FOLDERS) or _folders(folders["train"])):
+        tests = [folders[name] for name in _TEST_FOLDERS if name in folders]
+        return {"train": folders["train"]} | ({"test": tests[0]} if tests else {})
     return {}
 
 
@@ -197,6 +201,11 @@ def _read_split(
     classes = {folder.name: files for folder in _folders(root) if (files := _images_under(folder, top, left_out))}
     loose = _image_files(root, [entry.name for entry in os.scandir(root) if not entry.is_dir()], top, left_out)
     left_out["linked folder{s}"] += [entry.path for entry in os.scandir(root) if entry.is_symlink() and entry.is_dir()]
+    if len(loose) > (filed := sum(map(len, classes.values()))) > 0:
+        raise ValueError(
+            f"Most images are in no class folder: move the {filed} of the folders elsewhere, or all into class folders. "
+            f"Received: {len(loose)} images in {root}, and the folders {', '.join(sorted(classes)[:3])}"
+        )
     if classes:
         left_out["image{s} in no class folder"] = loose
     notes += [f"folder: {line}" for line in _left_out(left_out, root)]

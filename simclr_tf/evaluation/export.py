@@ -14,6 +14,7 @@ import numpy as np
 
 from simclr_tf import data, encoders, files
 from simclr_tf.config import Config, Export
+from simclr_tf.data.decode import CENTER
 from simclr_tf.data.source import readable
 from simclr_tf.evaluation.probing import classifier_file
 from simclr_tf.exports.keras_file import write_keras
@@ -168,7 +169,8 @@ def _card(
     return environment.from_string(CARD.read_text()).render(
         name=run_dir.resolve().name, config=config, trained=trained,
         settings=json.dumps(settings, indent=2),
-        shape=encoder.input_shape[1:], dimensions=encoder.output_shape[-1], parameters=encoder.count_params(),
+        shape=encoder.input_shape[1:], side=round((encoder.input_shape[1] or 0) / CENTER),
+        dimensions=encoder.output_shape[-1], parameters=encoder.count_params(),
         digest=digest, classifier=classifier, judged=judged, written=written, measured=measured,
         records=[record for record in records if record["encoder_digest_after"] == digest],
     )  # fmt: skip

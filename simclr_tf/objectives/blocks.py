@@ -67,7 +67,9 @@ def means_over_anchors(
     def means(*inputs):
         # The gradient is computed here: a tape must not record any of this, because it cannot differentiate XLA's loops.
         anchors, candidates, *weights = map(tf.stop_gradient, inputs)
-        d_anchors, sums = _in_blocks(rule, anchors, candidates, weights, first)
+        # The functions themselves, so that another one under the same name is another trace.
+        parts = LOSSES[rule.loss], SIMILARITIES[rule.similarity]
+        d_anchors, sums = _in_blocks(rule, *parts, anchors, candidates, weights, first)
         count = tf.cast(tf.shape(anchors)[0], anchors.dtype)
 
         def gradient(upstream, *_):  # accuracy and entropy have no gradient
@@ -87,20 +89,20 @@ def block_rows(anchors: int, candidates: int) -> int:
 # Local work without collectives, so XLA can compile it under every strategy: it fuses what TensorFlow's kernels would
 # move through memory a dozen times.
 @tf.function(jit_compile=HAS_XLA, autograph=False)
-def _in_blocks(rule, anchors, candidates, weights, first):
+def _in_blocks(rule, loss, similarity, anchors, candidates, weights, first):
     """Gradient of the anchors and `Sums`, one block at a time."""
     # Columns of the replica's anchors and of their positives among the candidates; int32 (2B,).
     total, images = tf.shape(candidates)[0] // 2, first + tf.range(tf.shape(anchors)[0] // 2)
     own, positive = tf.concat([images, total + images], axis=0), tf.concat([total + images, images], axis=0)
     if anchors.shape[0] is not None:  # an unknown batch size is a single block; drop_remainder avoids this
-        depth = candidates.shape[1] if SIMILARITIES[rule.similarity].pairwise else 1
+        depth = candidates.shape[1] if similarity.pairwise else 1
         rows = block_rows(anchors.shape[0], candidates.shape[0] * depth)
         if rows < anchors.shape[0]:
-            return _loop(rule, rows, anchors, candidates, weights, own, positive)
-    return _block(rule, anchors, candidates, weights, own, positive)
+            return _loop((rule, loss, similarity), rows, anchors, candidates, weights, own, positive)
+    return _block((rule, loss, similarity), anchors, candidates, weights, own, positive)
 
 
-def _loop(rule, rows, anchors, candidates, weights, own, positive):
+def _loop(parts, rows, anchors, candidates, weights, own, positive):
     size, dim = anchors.shape
     blocks = math.ceil(size / rows)
     missing = blocks * rows - size  # a column of -1 marks the padding of the last block
@@ -110,7 +112,7 @@ def _loop(rule, rows, anchors, candidates, weights, own, positive):
     )
 
     def step(index, d_anchors, sums):
-        d_block, more = _block(rule, anchors[index], candidates, weights, own[index], positive[index])
+        d_block, more = _block(parts, anchors[index], candidates, weights, own[index], positive[index])
         return index + 1, d_anchors.write(index, d_block), tf.nest.map_structure(tf.add, sums, more)
 
     zero = tf.zeros([], anchors.dtype)
@@ -123,13 +125,14 @@ def _loop(rule, rows, anchors, candidates, weights, own, positive):
     return tf.reshape(d_anchors.stack(), [blocks * rows, dim])[:size], sums
 
 
-def _block(rule, anchors, candidates, weights, own, positive):
+def _block(parts, anchors, candidates, weights, own, positive):
     """Gradient of a block's anchors, and its `Sums`."""
+    rule, loss_of, similarity = parts
     with tf.GradientTape() as tape:
         tape.watch([anchors, candidates, weights])
-        scores = _scores(SIMILARITIES[rule.similarity].function(anchors, candidates, *weights), own, positive)
+        scores = _scores(similarity.function(anchors, candidates, *weights), own, positive)
         mined = mine_semi_hard(scores, rule.margin) if rule.semi_hard else scores
-        losses = LOSSES[rule.loss](mined, rule.temperature, rule.margin)
+        losses = loss_of(mined, rule.temperature, rule.margin)
         loss = _sum(losses, own)
     d_anchors, d_candidates, d_weights = tape.gradient(loss, [anchors, candidates, weights])
     hits, entropies = accuracy_and_entropy(scores, rule.temperature)

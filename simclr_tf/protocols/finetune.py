@@ -62,6 +62,8 @@ def train_and_judge(
     dataset = open_data(name, data_dir, config, lambda: load(0).input_shape[1])
     train, validation, test = judged_splits(dataset, config.data.validation_fraction, config.training.seed)
     part = labeled_part(train, settings.label_fraction, settings.seed)
+    if len(part) < 0.95 * settings.label_fraction * len(train):
+        print(f"note: {len(part)} of {len(train)} images, since some classes have fewer than their share", flush=True)
     folder = results_folder(run_dir, settings.layer, (name, data_dir), config.data) / settings.name(mode)
     training = training_settings(config, settings, len(part), folder, strategy.num_replicas_in_sync)
     # With few images, an epoch is a step or two, and the validation after it would take most of the time.

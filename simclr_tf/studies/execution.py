@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
@@ -102,5 +103,5 @@ def _run(
         # A run may be judged in several ways, each a trial with a record of its own.
         spent = usage if step == "train" else usage.setdefault(trial.judged_as, {})
         spent[f"{step}_seconds"] = round(time.perf_counter() - begin, 1)
-        spent[f"{step}_mib"] = round(ended[2].ru_maxrss / 1024)
+        spent[f"{step}_mib"] = round(ended[2].ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10))
         write_json(trial.folder / "study.json", usage)  # after each: the next one may be interrupted

@@ -18,7 +18,10 @@ from simclr_tf.optimizers.sgd import CoupledSGD
 from simclr_tf.tasks.learner import Learner
 from simclr_tf.training import engine
 
-MEASURES = {"loss": "loss {:.4f}", "accuracy": "accuracy {:.1%}", "val_loss": "val_loss {:.4f}"}
+MEASURES = {
+    "loss": "loss {:.4f}", "accuracy": "accuracy {:.1%}", "val_loss": "val_loss {:.4f}",
+    "val_accuracy": "val_accuracy {:.1%}",
+}  # fmt: skip
 
 
 class Classifier(Learner):

@@ -65,6 +65,11 @@ def pretrain(config: Config) -> Path:
     if config.data.judge_dataset:
         size = data.size_for(config.data.judge_dataset, config.data.image_size)
         judge = data.load(*config.data.judged_on, size, config.training.seed)
+        if judge.train.labels is None or (judge.test or judge.train).labels is None:
+            raise ValueError(
+                "`judge_dataset` must have labels, as of class folders. "
+                f"Received: {config.data.judge_data_dir or config.data.judge_dataset}, without any"
+            )
         if judge.train.image_shape != train.image_shape:
             raise ValueError(
                 f"`judge_dataset` must have images of {train.image_shape[0]} x {train.image_shape[1]} pixels, like those "
@@ -94,7 +99,12 @@ def pretrain(config: Config) -> Path:
             "views are made of the center squares of the images, since the augmentations do not begin with crop"
         )
     if run.chief:
-        notes = [*distribution.notes(strategy, config.hardware), *dataset.notes, *notes]
+        notes = [
+            *distribution.notes(strategy, config.hardware),
+            *dataset.notes,
+            *(judge.notes if judge else ()),
+            *notes,
+        ]
         print(summary(config, dataset, run.plan, model, strategy), *(f"note     {note}" for note in notes), sep="\n")
         print(f"run      {folder}", flush=True)
         _show_views(model.views, train, cuts, run.log, folder)

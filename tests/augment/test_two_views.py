@@ -161,3 +161,14 @@ def test_what_is_no_batch_of_images_is_refused(layers, images):
 def test_what_is_no_layer_is_refused():
     with pytest.raises(ValueError, match="must be Keras layers. Received: 'crop'"):
         TwoViews(["crop"])
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_float_images_beyond_1_are_refused(compiled):
+    """Bytes as floats, which tf.keras.utils.image_dataset_from_directory gives, would be nearly all white."""
+    views, images = TwoViews([RandomFlip()], compiled=compiled), np.full((2, 8, 8, 3), 255.0, np.float32)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"must be in \[0, 1\]"):
+        views(images, 0)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"must be in \[0, 1\]"):
+        tf.function(views)(images, 0)
+    assert views(images / 255, 0).shape == (4, 8, 8, 3)

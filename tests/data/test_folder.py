@@ -112,9 +112,25 @@ def test_a_class_may_be_called_train(tmp_path):
 
 
 def test_folders_that_are_not_read_are_noted(tmp_path):
-    classes(tmp_path / "train", a=3)
-    classes(tmp_path / "val", a=3)
+    for name in ("train", "test", "val"):
+        classes(tmp_path / name, a=3)
     assert any("not read: val" in note for note in load_folder(tmp_path, 8).notes)
+
+
+def test_validation_images_are_judged_on_where_there_are_no_test_images(tmp_path):
+    classes(tmp_path / "train", a=5, b=5)
+    classes(tmp_path / "val", a=1, b=2)
+    data = load_folder(tmp_path, 8)
+    assert (len(data.train), len(data.test)) == (10, 3)
+    assert any("the test images are those of" in note and note.endswith("val") for note in data.notes)
+
+
+def test_a_few_filed_images_are_not_taken_for_all(tmp_path):
+    classes(tmp_path, edited=2)
+    for number in range(3):
+        paint(tmp_path / f"{number}.png")
+    with pytest.raises(ValueError, match="move the 2 of the folders elsewhere.*Received: 3 images in .*edited"):
+        load_folder(tmp_path, 8)
 
 
 def test_hidden_and_other_files_are_skipped_and_classes_read_to_the_bottom(tmp_path):

@@ -115,7 +115,8 @@ def largest_array(pairs):
     """Of the compiled pass, in elements."""
     z = tf.random.stateless_normal([2 * pairs, 8], seed=[0, 0])
     rule = blocks.Rule("nt_xent", "cosine", 0.5, 0.0, False)
-    hlo = blocks._in_blocks.experimental_get_compiler_ir(rule, z, z, [], tf.constant(0))(stage="hlo")
+    parts = rule, LOSSES["nt_xent"], SIMILARITIES["cosine"]
+    hlo = blocks._in_blocks.experimental_get_compiler_ir(*parts, z, z, [], tf.constant(0))(stage="hlo")
     return max(np.prod([int(n) for n in dims.split(",")]) for dims in re.findall(r"\[(\d+(?:,\d+)*)\]", hlo))
 
 

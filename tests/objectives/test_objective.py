@@ -234,3 +234,12 @@ def test_the_learned_matrix_is_trained_and_saved(projections):
     np.testing.assert_allclose(matrix, matrix.T, atol=1e-6)
     checkpoints.restore(other.weights, checkpoints.collect(trained.weights))
     np.testing.assert_array_equal(other.objective.matrix, matrix)
+
+
+def test_another_loss_under_the_same_name_is_another_loss(monkeypatch):
+    """As when a notebook's cell is edited and run again: what was compiled before must not be used."""
+    z, found = tf.random.stateless_normal([8, 4], seed=[0, 0]), []
+    for factor in (1.0, 3.0):
+        monkeypatch.setitem(LOSSES, "mine", lambda scores, temperature, margin, factor=factor: factor * scores.positive)
+        found.append(float(Objective("mine")(z).loss))
+    assert found[1] == pytest.approx(3 * found[0]) and found[0] != 0

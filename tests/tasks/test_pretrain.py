@@ -259,6 +259,13 @@ def test_a_run_is_not_continued_on_fewer_images(finished, photos, tmp_path):
         pretrain(config)
 
 
+def test_images_to_judge_by_need_labels(photos, tmp_path):
+    judge = {"judge_dataset": "folder", "judge_data_dir": str(photos / "red")}
+    config = Config.of(dataset="patterns", image_size=32, run_dir=str(tmp_path / "run"), **judge)
+    with pytest.raises(ValueError, match="`judge_dataset` must have labels.*Received: .*red"):
+        pretrain(config)
+
+
 LOAD = """
 import sys
 sys.modules["simclr_tf"] = sys.modules["keras"] = None  # importing either fails

@@ -23,6 +23,11 @@ def check(config: Config) -> None:
         size = data.size_for(config.data.judge_dataset, config.data.image_size)
         data.check(config.data.judge_dataset, config.data.judge_data_dir, size, "judge_dataset", "judge_data_dir")
     if config.hardware.data_service:
+        if config.hardware.strategy == "tpu" and config.hardware.tpu != "local":
+            raise ValueError(
+                "`data_service` needs the TPU's own host, since batches are put in order by Python there. "
+                f"Received: `tpu={config.hardware.tpu}`"
+            )
         _check_service(config.hardware.data_service, config.data.dataset)
     _check_encoder(config.network.encoder)
     _check_effects(config)

@@ -92,7 +92,7 @@ def _on_devices(config: Config, settings: Trained) -> Config:
 
 def training_settings(config: Config, settings: Finetune, images: int, folder: Path, replicas: int = 1) -> Config:
     """The settings of the training, made of those of the pretraining and of the protocol."""
-    batch = min(settings.batch_size, images // replicas * replicas or images)
+    batch = min(settings.batch_size, images) // replicas * replicas or images
     usual = next((epochs for part, epochs in EPOCHS.items() if settings.label_fraction <= part), EPOCHS[0.1])
     epochs = settings.epochs or max(usual, math.ceil(STEPS / (images // batch)))
     views = (

@@ -22,6 +22,7 @@ import keras
 import tensorflow as tf
 
 from simclr_tf import distribution, files
+from simclr_tf._compat import is_op_determinism_enabled
 from simclr_tf.config import PLACES, PLACES_OF_DATA, Hardware, Optimization, Output, Training
 from simclr_tf.data.damaged import tolerating
 from simclr_tf.data.pipeline import Cuts, naming_lost_images, ordered_batches, training_batches
@@ -73,10 +74,11 @@ def start(training: Training, hardware: Hardware) -> tf.distribute.Strategy:
 def whole_step_compiled(strategy: tf.distribute.Strategy) -> bool:
     """Whether XLA should compile the whole step.
 
-    One GPU gains from that. A CPU loses, since its convolutions are faster without, and several replicas cannot: their
-    parts are compiled around the collectives.
+    One GPU gains from that. A CPU loses, since its convolutions are faster without, and strategies for several replicas
+    cannot, even of one: their parts are compiled around the collectives. Keras does not compile deterministic steps.
     """
-    return strategy.num_replicas_in_sync == 1 and bool(tf.config.list_physical_devices("GPU"))
+    single = isinstance(strategy, tf.distribute.OneDeviceStrategy)
+    return single and bool(tf.config.list_physical_devices("GPU")) and not is_op_determinism_enabled()
 
 
 @contextlib.contextmanager

@@ -50,6 +50,7 @@ def test_settings_of_the_training(tmp_path):
     assert tuned.hardware.data_service is None
     assert not tuned.output.profile and tuned.output.bad_files(1000) == 0  # no label may go to another image
     assert training_settings(config, Finetune(), 90, tmp_path, replicas=4).training.batch_size == 88
+    assert training_settings(config, Finetune(), 1000, tmp_path, replicas=3).training.batch_size == 255
     assert (tuned.hardware.strategy, tuned.hardware.logical_cpus) == ("auto", 1)
     assert (tuned.augmentation.augmentations, tuned.training.batch_size, tuned.training.resolutions) == (
         "crop,flip",

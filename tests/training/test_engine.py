@@ -130,6 +130,15 @@ def test_a_run_that_fails_gives_its_folder_back(tmp_path):
     assert "no longer finite" in (tmp_path / "divergence.json").read_text()
 
 
+def test_a_whole_step_is_compiled_for_one_gpu_alone(monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: ["a GPU"])
+    compiled, cpu = engine.whole_step_compiled, "/cpu:0"
+    assert compiled(tf.distribute.OneDeviceStrategy(cpu))
+    assert not compiled(tf.distribute.MirroredStrategy([cpu])) and not compiled(tf.distribute.get_strategy())
+    monkeypatch.setattr(engine, "is_op_determinism_enabled", lambda: True)
+    assert not compiled(tf.distribute.OneDeviceStrategy(cpu))
+
+
 def run_of(**attributes):
     """A `Run` that was never set up, for what it does by itself."""
     settings = SimpleNamespace(training=SimpleNamespace(batch_size=64))

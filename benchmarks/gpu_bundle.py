@@ -37,13 +37,13 @@ def lower(bundle: Path, words: list[str]) -> None:
     import simclr_tf.quiet  # noqa: F401, I001
     import tensorflow as tf
 
-    from flags import FLAGS, config_from_flags, define, pretraining_groups
+    from flags import FLAGS, config_from_flags, define, flagfiles_first, pretraining_groups
     from simclr_tf import files
     from simclr_tf.tasks.pretrain import images_of
 
     for group in pretraining_groups().values():
         define(group)
-    FLAGS(["train.py", *words])
+    FLAGS(flagfiles_first(["train.py", *words]))
     config = config_from_flags()
     if config.training.precision == "auto":
         sys.exit("gpu_bundle: error: --precision=auto cannot see the GPU: name one. Received: --precision=auto")

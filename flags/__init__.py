@@ -112,7 +112,8 @@ def run(main: Callable[[], None], doc: str, groups: Mapping[str, Group], positio
         print(_help(doc, groups))
         sys.exit(0)
     try:
-        words[:] = FLAGS(_flagfiles_first(sys.argv))[1:]
+        # The words after a launcher's own are another command's.
+        words[:] = FLAGS(flagfiles_first(sys.argv) if positional >= 0 else [*map(_with_recipe, sys.argv)])[1:]
     except (flags.Error, OSError, ValueError, TypeError) as error:
         _fail(error)
     if len(words) > positional >= 0:
@@ -132,15 +133,15 @@ def run(main: Callable[[], None], doc: str, groups: Mapping[str, Group], positio
     sys.exit(0)
 
 
-def _flagfiles_first(argv: Sequence[str]) -> list[str]:
+def flagfiles_first(argv: Sequence[str]) -> list[str]:
     """The words, flagfiles first: of two values the last one counts, which should be the one that is typed."""
     own = list(itertools.takewhile(lambda word: word != "--", argv))
     files: list[str] = []
     others: list[str] = []
     rest = iter(own[1:])
     for word in rest:
-        if word in ("--flagfile", "-flagfile"):
-            word = f"--flagfile={next(rest, '')}"
+        if word in ("--flagfile", "-flagfile") and (path := next(rest, None)) is not None:
+            word = f"--flagfile={path}"
         (files if re.match("--?flagfile=", word) else others).append(word)
     return [*own[:1], *map(_with_recipe, files), *others, *argv[len(own) :]]
 

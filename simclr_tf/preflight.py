@@ -94,7 +94,7 @@ def name_of(dataset: str, data_dir: str | None) -> str:
 def _check_effects(config: Config) -> None:
     """Raises ValueError for a setting that would change nothing. Runs of earlier versions may have some, and are read."""
     network, optimization, hardware, output = config.network, config.optimization, config.hardware, config.output
-    if output.resume:
+    if output.resume and (Path(output.run_dir or "") / "config.json").exists():
         return
     if hardware.tpu != "local" and hardware.strategy != "tpu":
         raise ValueError(

@@ -182,7 +182,7 @@ def test_a_flagfile_repeats_the_checkpoints_but_not_the_folder():
 
 
 def test_what_is_typed_wins_over_a_flagfile_that_follows():
-    words = flags._flagfiles_first(["x", "--epochs=3", "--flagfile", "recipe:demo", "a", "--", "--flagfile=theirs"])
+    words = flags.flagfiles_first(["x", "--epochs=3", "--flagfile", "recipe:demo", "a", "--", "--flagfile=theirs"])
     assert words == ["x", f"--flagfile={flags.RECIPES / 'demo.cfg'}", "--epochs=3", "a", "--", "--flagfile=theirs"]
 
 

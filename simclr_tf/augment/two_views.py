@@ -136,7 +136,7 @@ class TwoViews:
             in_range = tf.debugging.Assert(
                 ~(highest > 1.01), ["Float images must be in [0, 1]. Received: up to", highest]
             )
-            with tf.control_dependencies([in_range] if in_range is not None else []):
+            with tf.control_dependencies(filter(None, [in_range])):  # None where it was checked at once
                 images = tf.identity(images)
         cut = images.shape.rank == 5
         parts = tf.unstack(images, axis=1) if cut else [images] * number

@@ -146,7 +146,7 @@ class Transfer(Trained):
                 f"`targets` must be of {', '.join(DATASET_NAMES)}, with a folder where there is one, like folder:PATH. "
                 f"Received: {self.targets}"
             )
-        if "folder" in self.each:
+        if ("folder", None) in map(split_target, self.each):
             raise ValueError(f"`targets` names a folder like folder:PATH. Received: {self.targets}")
 
     @property

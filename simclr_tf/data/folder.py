@@ -159,10 +159,7 @@ def load_folder(data_dir: str | Path, image_size: int) -> Dataset:
     """
     check("folder", data_dir, image_size)
     root = Path(data_dir)
-    with os.scandir(root) as entries:
-        linked = [each.path for each in entries if each.is_symlink() and each.name.lower() in ("train", *_TEST_FOLDERS)]
-    if linked:
-        raise ValueError(f"Links are not followed: `train` and `test` must be folders. Received: {linked[0]}, a link")
+    _require_no_link(root)
     splits = _splits(root)
     notes: list[str] = []
     train, names = _read_split(splits.get("train", root), root, image_size, None, notes)
@@ -178,6 +175,18 @@ def load_folder(data_dir: str | Path, image_size: int) -> Dataset:
         notes.append(f"folder: beside train and test, these folders are not read: {', '.join(ignored)}")
     class_names = None if names is None else tuple(map(printable, names))
     return Dataset("folder", train, test, class_names, tuple(map(printable, notes)))
+
+
+def _require_no_link(root: Path) -> None:
+    """Raises ValueError where the folder of training or test images is a link, which would be passed over."""
+    with os.scandir(root) as entries:
+        folders = {entry.name.lower(): entry for entry in entries if entry.is_dir()}
+    if "train" in folders:
+        for entry in (folders["train"], *[folders[name] for name in _TEST_FOLDERS if name in folders][:1]):
+            if entry.is_symlink():
+                raise ValueError(
+                    f"Links to folders are not followed: name the folder itself. Received: {entry.path}, a link"
+                )
 
 
 def _splits(root: Path) -> dict[str, Path]:

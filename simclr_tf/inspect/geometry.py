@@ -136,7 +136,8 @@ def verdict(trained: Geometry, untrained: Geometry, settings: Mapping[str, objec
     rank = f"rank {trained.rank:.0f} of {trained.dimensions}"
     # Of few images or weak views, random weights match nearly all: then the projections have to be spread, at least.
     gained = trained.accuracy >= untrained.accuracy + 0.05
-    if gained or untrained.accuracy > 0.95 and trained.accuracy > 0.95 and trained.uniformity < untrained.uniformity:
+    saturated = min(untrained.accuracy, trained.accuracy) > 0.95
+    if gained or (saturated and trained.uniformity < untrained.uniformity):
         if trained.rank < 0.1 * trained.dimensions:
             return "weak", (
                 f"Views are matched ({trained.accuracy:.0%}), but h uses few of its dimensions ({rank}): stronger views, a "

@@ -15,6 +15,7 @@ from simclr_tf.config import Config, Finetune, Supervised, Trained
 from simclr_tf.data.pipeline import naming_lost_images, ordered_batches
 from simclr_tf.data.source import Split
 from simclr_tf.data.splits import labeled_part
+from simclr_tf.distribution import is_chief
 from simclr_tf.evaluation.probe import judge
 from simclr_tf.evaluation.probing import judged_splits, keep, labels_of, open_data
 from simclr_tf.preflight import data_source, results_folder
@@ -62,8 +63,9 @@ def train_and_judge(
     dataset = open_data(name, data_dir, config, lambda: load(0).input_shape[1])
     train, validation, test = judged_splits(dataset, config.data.validation_fraction, config.training.seed)
     part = labeled_part(train, settings.label_fraction, settings.seed)
-    if len(part) < 0.95 * settings.label_fraction * len(train):
-        print(f"note: {len(part)} of {len(train)} images, since some classes have fewer than their share", flush=True)
+    counts = np.unique(labels_of(part, name), return_counts=True)[1]
+    if settings.label_fraction < 1 and min(counts) < max(counts) and is_chief(strategy):
+        print(f"note: {len(part)} of {len(train)} images, since some classes have fewer than {max(counts)}", flush=True)
     folder = results_folder(run_dir, settings.layer, (name, data_dir), config.data) / settings.name(mode)
     training = training_settings(config, settings, len(part), folder, strategy.num_replicas_in_sync)
     # With few images, an epoch is a step or two, and the validation after it would take most of the time.

@@ -14,6 +14,8 @@ from simclr_tf.training import checkpoints
 def take_over(model: keras.Model, source: str | Path) -> str:
     """Gives the variables of a model the values that those of the same path and shape have in a source.
 
+    The paths of an imported encoder may lack its scope there.
+
     Args:
         model: Built model with an `encoder` and a `head`.
         source: Folder of a run, an exported SavedModel, a `.keras` file, or a `.weights.h5` file of the encoder.

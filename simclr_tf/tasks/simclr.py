@@ -37,7 +37,8 @@ class SimCLR(Learner):
         **kwargs: Arguments of `keras.Model`.
 
     Raises:
-        ValueError: If there are several parts, and random layers: each image goes through the networks twice.
+        ValueError: If there are several parts, and random layers or Keras' batch norm: each image goes through the networks
+            twice.
 
     Example:
         >>> model = SimCLR(encoder, head, TwoViews(simclr()), nt_xent)

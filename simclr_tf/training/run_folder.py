@@ -46,7 +46,7 @@ def open_run_dir(path: str | None, name: str, overwrite: bool, resume: bool) -> 
             f"Another process is training in this `run_dir`: wait for it or name another folder. Received: {folder}"
         )
     check(folder, overwrite, resume)  # again, since another process may have been in it until now
-    if overwrite:
+    if overwrite and _holds_run(folder):
         _empty(folder)
     return folder
 

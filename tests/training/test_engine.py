@@ -132,6 +132,7 @@ def test_a_run_that_fails_gives_its_folder_back(tmp_path):
 
 def test_a_whole_step_is_compiled_for_one_gpu_alone(monkeypatch):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: ["a GPU"])
+    monkeypatch.setattr(engine, "is_op_determinism_enabled", lambda: False)
     compiled, cpu = engine.whole_step_compiled, "/cpu:0"
     assert compiled(tf.distribute.OneDeviceStrategy(cpu))
     assert not compiled(tf.distribute.MirroredStrategy([cpu])) and not compiled(tf.distribute.get_strategy())

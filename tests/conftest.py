@@ -14,8 +14,6 @@ from simclr_tf._compat import HAS_XLA
 from simclr_tf.files import alone_in
 
 ROOT = Path(__file__).resolve().parent.parent
-# Compiling takes most of the time of what XLA runs here. Read when XLA compiles first; child processes inherit it.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 
 @pytest.fixture(scope="session")

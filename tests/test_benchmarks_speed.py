@@ -37,6 +37,6 @@ def test_a_ratio_above_its_bound_is_told():
 def test_a_slower_step_is_noticed(run_python):
     if quick.processor() not in quick.BOUNDS.read_text():
         pytest.skip("no bounds are kept for this processor")
-    assert run_python("-m", "benchmarks.quick", XLA_FLAGS="").returncode == 0
-    slower = run_python("-m", "benchmarks.quick", "--slower=1.3", XLA_FLAGS="")
+    assert run_python("-m", "benchmarks.quick").returncode == 0
+    slower = run_python("-m", "benchmarks.quick", "--slower=1.3")
     assert slower.returncode == 1 and "ABOVE" in slower.stdout

@@ -15,16 +15,18 @@ shapes, into
 
 and config.json, which makes the folder one of a run. With `--resolutions` B has a folder for each side with the first
 three files, to be run one after the other with the same `--out`; `compare` replays the first of them. `run` shuffles the
-images of each epoch by (seed, epoch), drops the remainder, and keeps state.npz and log.jsonl in `--out`, which is B/out
-if not given.
+images of each epoch by (seed, epoch), drops the remainder, and keeps state.npz, log.jsonl (a row each `--log_every`
+steps, or epoch, with means over its steps) and device.json in `--out`, which is B/out if not given. `restore` writes of
+them what a run would have left, a checkpoint and metrics.csv.
 """
 
 import itertools
 import json
 import re
+import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,19 +34,24 @@ import numpy as np
 from benchmarks import harness
 
 
-def lower(bundle: Path, words: list[str]) -> None:
-    """Writes the bundle of the run that the flags of train.py spell."""
-    import simclr_tf.quiet  # noqa: F401, I001
-    import tensorflow as tf
-
+def config_of(words: list[str]):
+    """The settings of the run that the flags of train.py spell."""
     from flags import FLAGS, config_from_flags, define, flagfiles_first, pretraining_groups
-    from simclr_tf import files
-    from simclr_tf.tasks.pretrain import images_of
 
     for group in pretraining_groups().values():
         define(group)
     FLAGS(flagfiles_first(["train.py", *words]))
-    config = config_from_flags()
+    return config_from_flags()
+
+
+def lower(bundle: Path, config) -> None:
+    """Writes the bundle of a run."""
+    import simclr_tf.quiet  # noqa: F401, I001
+    import tensorflow as tf
+
+    from simclr_tf import files
+    from simclr_tf.tasks.pretrain import images_of
+
     if config.training.precision == "auto":
         sys.exit("gpu_bundle: error: --precision=auto cannot see the GPU: name one. Received: --precision=auto")
     if config.training.init_from:
@@ -66,7 +73,7 @@ def lower(bundle: Path, words: list[str]) -> None:
         described = describe(compiled(stage="hlo"), [variable.path for variable in variables], sorted(model.means))
         files.write_json(folder / "step.json", {"seed": config.training.seed, **described})
         arrays = {f"p{number}": variable.numpy() for number, variable in enumerate(variables, 1)}
-        np.savez(folder / "variables.npz", **arrays)
+        np.savez_compressed(folder / "variables.npz", **arrays)  # the optimizer's are zeros
         steps = len(images) // config.training.batch_size
         print(f"{folder}: {len(variables)} variables, {steps} steps an epoch, {config.training.epochs} epochs")
 
@@ -157,6 +164,11 @@ def batches(count: int, batch: int, seed: int, step: int = 0) -> Iterator[np.nda
             step += 1
 
 
+def without_copies(module: str) -> str:
+    """A step as MLIR in StableHLO alone, all that JAX's plug-in for GPUs takes, which has no copies."""
+    return re.sub(r"= mhlo\.copy (%\S+) : (tensor<.*?>)", r"= stablehlo.reshape \1 : (\2) -> \2", module)
+
+
 def run(bundle: Path, out: Path, steps: int, seconds: float, every: int) -> None:
     """Trains on JAX's first device until a step or for some time, from where the state in `out` is."""
     import jax
@@ -169,7 +181,9 @@ def run(bundle: Path, out: Path, steps: int, seconds: float, every: int) -> None
     module = xla_client._xla.mlir.xla_computation_to_mlir_module(
         xla_client.XlaComputation((bundle / "step.hlo").read_bytes())
     )
-    program = device.client.compile_and_load(module, xla_client.DeviceList((device,)), xla_client.CompileOptions())
+    program = device.client.compile_and_load(
+        without_copies(module), xla_client.DeviceList((device,)), xla_client.CompileOptions()
+    )
     images = jax.device_put(np.load(_home(bundle) / "images.npy"), device)
     out.mkdir(parents=True, exist_ok=True)
     path = out / "state.npz"
@@ -178,34 +192,42 @@ def run(bundle: Path, out: Path, steps: int, seconds: float, every: int) -> None
         state = [jax.device_put(saved[f"p{number}"], device) for number in range(1, len(spec["parameters"]))]
     print(f"{device.device_kind}: compiled in {time.monotonic() - start:.1f} s, from step {step}", flush=True)
     batch = spec["parameters"][0]["shape"][0]
-    mark = (step, time.monotonic())
+    every = every or len(images) // batch
+    totals, logged, mark = {}, step, (step, time.monotonic())
     with (out / "log.jsonl").open("a") as log:
         for index in batches(len(images), batch, spec["seed"], step):
-            if step >= steps or time.monotonic() - start > seconds:
+            over = step >= steps or time.monotonic() - start > seconds
+            if step > logged and (over or step % every == 0):
+                row = {"step": step, "steps": step - logged, "bundle": bundle.resolve().name}
+                row |= {name: float(np.mean(total)) / (step - logged) for name, total in totals.items()}
+                now = time.monotonic()
+                if step > mark[0]:
+                    row["images_per_second"] = round(batch * (step - mark[0]) / (now - mark[1]), 1)
+                totals, logged, mark = {}, step, (step, now)
+                print(json.dumps(row), flush=True)
+                log.write(json.dumps(row) + "\n")
+            if over:
                 break
             results = program.execute([jnp.take(images, index, axis=0), *state])
-            step, row = step + 1, {}
+            step += 1
             for output, value in zip(spec["outputs"], results, strict=True):
                 if output["kind"] == "variable":
                     state[output["parameter"] - 1] = value
                 else:
-                    row[output["name"]] = value
-            if step % every == 0 or step == first + 1:
-                row = {
-                    "step": step,
-                    "bundle": bundle.resolve().name,
-                    **{name: float(np.mean(value)) for name, value in row.items()},
-                }
-                now = time.monotonic()
-                if step > first + 1:  # the first step also fills caches
-                    row["images_per_second"] = batch * (step - mark[0]) / (now - mark[1])
-                mark = (step, now)
-                print(json.dumps(row), flush=True)
-                log.write(json.dumps(row) + "\n")
+                    totals[output["name"]] = totals.get(output["name"], 0) + value
+            if step == first + 1:  # which also fills caches
+                jax.block_until_ready(state)
+                mark = (step, time.monotonic())
     temporary = path.with_name("state.tmp.npz")
     np.savez(temporary, step=step, **{f"p{number}": np.asarray(value) for number, value in enumerate(state, 1)})
     temporary.replace(path)
-    print(f"stopped at step {step}", flush=True)
+    record, known = out / "device.json", {"seconds": 0.0}
+    if record.exists():
+        known = json.loads(record.read_text())
+    known |= {"device": device.device_kind, "jax": jax.__version__}
+    known["seconds"] = round(known["seconds"] + time.monotonic() - start, 1)
+    record.write_text(json.dumps(known))
+    print(f"stopped at step {step}, after {known['seconds']} s in all", flush=True)
 
 
 def _home(bundle: Path) -> Path:
@@ -214,7 +236,7 @@ def _home(bundle: Path) -> Path:
 
 
 def compare(bundle: Path, out: Path) -> None:
-    """Takes the logged steps again with TensorFlow, from the first, and prints both losses.
+    """Takes the logged steps again with TensorFlow, from the first, and prints the losses of both.
 
     Rounding differs, and training amplifies it: with the rates of a recipe the losses part by 1e-3 within 50 steps; at a
     tenth of the rate they stay equal to 1e-4.
@@ -235,10 +257,11 @@ def compare(bundle: Path, out: Path) -> None:
     if sides:
         model.views.resize(sides[0])
     step = _step(model)
-    largest = 0.0
+    largest, losses = 0.0, []
     for number, index in enumerate(batches(len(images), config.training.batch_size, config.training.seed), 1):
-        loss = float(step(tf.constant(images[index]))["loss"])
+        losses.append(float(step(tf.constant(images[index]))["loss"]))
         if number in rows:
+            loss, losses = statistics.fmean(losses), []
             largest = max(largest, abs(loss / rows[number] - 1))
             print(f"step {number}: {rows[number]:.6f} there, {loss:.6f} here")
         if number >= max(rows):
@@ -247,13 +270,15 @@ def compare(bundle: Path, out: Path) -> None:
 
 
 def restore(bundle: Path, out: Path) -> None:
-    """Writes the state as a checkpoint, so that `evaluate.py` can judge the run."""
+    """Makes a run of the state, with a checkpoint for `evaluate.py` and the log as its metrics."""
     import simclr_tf.quiet  # noqa: F401
     from simclr_tf.config import Config
-    from simclr_tf.training import checkpoints
+    from simclr_tf.training import checkpoints, metrics
+    from simclr_tf.training.plan import make_plan
 
-    config = Config.load(_home(bundle) / "config.json")
-    shape = np.load(_home(bundle) / "images.npy", mmap_mode="r").shape
+    home = _home(bundle)
+    config = Config.load(home / "config.json")
+    shape = np.load(home / "images.npy", mmap_mode="r").shape
     names = [parameter["name"] for parameter in json.loads((bundle / "step.json").read_text())["parameters"]]
     with np.load(out / "state.npz") as state:
         arrays = {name: state[f"p{number}"] for number, name in enumerate(names) if number}
@@ -263,10 +288,33 @@ def restore(bundle: Path, out: Path) -> None:
     values = checkpoints.collect(saved)
     checkpoints.restore(saved, values | {path: array for path, array in arrays.items() if path in values})
     meta = {"step": step, "image_shape": list(shape[1:])}
-    epoch = step // (shape[0] // config.training.batch_size)
-    print(
-        checkpoints.save(_home(bundle) / "checkpoints", checkpoints.Position(epoch), checkpoints.collect(saved), meta)
-    )
+    plan = make_plan(config.training, config.optimization, shape[0], 0, replicas=1)
+    logged = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    rows = epochs(logged, plan.steps_per_epoch, lambda step: float(plan.rate(step)))
+    metrics.write_rows(home / "metrics.csv", list(rows[0]), rows)
+    print(checkpoints.save(home / "checkpoints", checkpoints.Position(len(rows)), checkpoints.collect(saved), meta))
+
+
+def epochs(logged: Sequence[Mapping], steps: int, rate: Callable[[int], float]) -> list[dict]:
+    """The rows of metrics.csv, one for each epoch that was finished.
+
+    Args:
+        logged: Rows of log.jsonl, none of which reaches from an epoch into the next.
+        steps: Steps of an epoch.
+        rate: The learning rate of a step, counted from 0.
+    """
+    kept = set(logged[0]) - {"step", "steps", "bundle", "skipped", "images_per_second"}
+    names = sorted(kept, key=lambda name: (name != "loss", name))
+    rows = []
+    for epoch in range(1, logged[-1]["step"] // steps + 1):
+        parts = [row for row in logged if (epoch - 1) * steps < row["step"] <= epoch * steps]
+        mean = {name: sum(part["steps"] * part[name] for part in parts) / steps for name in names}
+        speeds = [part["images_per_second"] for part in parts if "images_per_second" in part]
+        rows.append(
+            {"epoch": epoch, "step": epoch * steps, **mean, "learning_rate": rate(epoch * steps - 1),
+             "images_per_second": statistics.fmean(speeds) if speeds else None}
+        )  # fmt: skip
+    return rows
 
 
 COMMANDS = ("lower", "run", "compare", "restore")
@@ -279,13 +327,13 @@ def main() -> None:
     command, options, flags = "".join(words[:1]), words[1:cut], words[cut + 1 :]
     if command not in COMMANDS:
         options = words[:cut]  # such as --help
-    args = harness.arguments(__doc__, options, bundle="", out="", steps=sys.maxsize, seconds=1e9, log_every=50)
+    args = harness.arguments(__doc__, options, bundle="", out="", steps=sys.maxsize, seconds=1e9, log_every=0)
     if command not in COMMANDS or not args.bundle:
         sys.exit(f"gpu_bundle: error: expected one of {', '.join(COMMANDS)} and --bundle=FOLDER. Received: {words}")
     bundle = Path(args.bundle)
     out = Path(args.out or bundle / "out")
     if command == "lower":
-        lower(bundle, flags)
+        lower(bundle, config_of(flags))
     elif command == "run":
         run(bundle, out, args.steps, args.seconds, args.log_every)
     else:

@@ -3,7 +3,8 @@
     python -m benchmarks.kept_encoder --row=docs/results/cifar10/cpu150-seed0 --run_dir=runs/check
 
 One of 4 MB or more is stored in 8 bits: its kernels as integers with one scale an output channel, everything else in
-float32. The ledger judges an encoder as it is kept, so that its numbers are those of the file that anyone has.
+float32. The ledger judges an encoder as it is kept, so that its numbers are those of the file that anyone has. One that
+takes 4 MB even so is not kept.
 """
 
 import shutil
@@ -18,18 +19,25 @@ from benchmarks import harness
 from simclr_tf import files
 from simclr_tf.training import checkpoints
 
-LARGEST_FILE = 4_000_000  # bytes, of a checkpoint with float32 arrays
+LARGEST_FILE = 4_000_000  # bytes
 _NAME = "encoder.npz"
 _LARGEST = 127
 _INTEGERS, _SCALES, _EXACT = "int8/", "scale/", "float32/"
 
 
-def keep(row: Path, position: checkpoints.Position, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
-    """Writes an encoder's arrays, by the variables' paths, into the folder of a row: a checkpoint, or 8 bits."""
+def keep(row: Path, position: checkpoints.Position, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> bool:
+    """Writes an encoder's arrays, by the variables' paths, into the folder of a row: a checkpoint, or 8 bits.
+
+    Returns:
+        False if it is too large for either, and was not written.
+    """
     if sum(array.nbytes for array in arrays.values()) < LARGEST_FILE:
         checkpoints.save(row / "checkpoints", position, arrays, meta)
-    else:
+        return True
+    if sum(array.size for array in arrays.values()) < LARGEST_FILE:
         pack(row / _NAME, arrays)
+        return True
+    return False
 
 
 def make_run(row: Path, run_dir: Path) -> None:

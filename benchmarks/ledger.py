@@ -4,7 +4,7 @@
 
 trains each seed, judges it by `linear` and `knn` on the test images, and keeps what anyone needs to check the row in
 docs/results/cifar10/NAME-seedS: settings, metrics.csv, the records, and the encoder (see kept_encoder.py). Begun again,
-it goes on where it was; the seconds of all parts add up.
+it goes on where it was; the seconds of all parts add up. With `--bundle=B`, the run is one that gpu_bundle.py restored.
 """
 
 import json
@@ -48,7 +48,7 @@ def train(run_dir: Path, words: list[str]) -> None:
         code = process.wait() or 128 + interrupted.number
     if run_dir.exists():
         seconds = round(before["seconds"] + time.perf_counter() - start, 1)
-        files.write_json(path, {"seconds": seconds, "cpu": cpu(), "words": words})
+        files.write_json(path, {"seconds": seconds, "hardware": cpu(), "words": words})
     if code:
         sys.exit(code)
 
@@ -68,7 +68,7 @@ def command_of(words: list[str]) -> str:
 
 
 def keep(run_dir: Path, folder: Path, words: list[str], data_dir: str) -> None:
-    """Copies of a finished run what its row is made of, and judges the encoder as it is kept."""
+    """Copies of a finished run what its row is made of, and judges the encoder, as it is kept if it is small enough."""
     import simclr_tf.quiet  # noqa: F401, I001
     import numpy as np
 
@@ -79,7 +79,7 @@ def keep(run_dir: Path, folder: Path, words: list[str], data_dir: str) -> None:
     saved = checkpoints.loaded(run_dir / "checkpoints")
     weights = {variable.path for variable in encoders.load_encoder(run_dir).variables}
     arrays = {path: np.asarray(array) for path, array in saved.variables.items() if path in weights}
-    judged = run_dir / "kept"
+    judged = run_dir
     with files.replacing_folder(folder) as temporary:
         temporary.mkdir(parents=True)
         shutil.copy(run_dir / "metrics.csv", temporary)
@@ -90,19 +90,31 @@ def keep(run_dir: Path, folder: Path, words: list[str], data_dir: str) -> None:
             .replace("output", run_dir=None, resume=False)
         )
         files.write_json(temporary / "config.json", config.to_dict())
-        kept_encoder.keep(temporary, saved.position, arrays, saved.meta)
-        kept_encoder.make_run(temporary, judged)
+        if kept_encoder.keep(temporary, saved.position, arrays, saved.meta):
+            judged = run_dir / "kept"
+            kept_encoder.make_run(temporary, judged)
         for mode in MODES:
-            subprocess.run(
-                [sys.executable, "evaluate.py", f"--run_dir={judged}", f"--mode={mode}", f"--data_dir={data_dir}"],
-                cwd=ROOT, check=True,
-            )  # fmt: skip
-            record = json.loads((judged / "evaluation" / f"{mode}.json").read_text())
+            path = judged / "evaluation" / f"{mode}.json"
+            if not path.exists():
+                subprocess.run(
+                    [sys.executable, "evaluate.py", f"--run_dir={judged}", f"--mode={mode}", f"--data_dir={data_dir}"],
+                    cwd=ROOT, check=True,
+                )  # fmt: skip
+            record = json.loads(path.read_text())
             files.write_json(temporary / "evaluation" / f"{mode}.json", record | {"data_dir": None})
-        found = json.loads((run_dir / "environment.json").read_text())
-        record = {**json.loads((run_dir / "ledger.json").read_text()), "packages": found.get("packages")}
+        record = json.loads((run_dir / "ledger.json").read_text())
         record.pop("words", None)  # they name the folder of the data
+        if (environment := run_dir / "environment.json").exists():  # but for a bundle
+            record["packages"] = json.loads(environment.read_text()).get("packages")
         files.write_json(temporary / "ledger.json", {**record, "command": command_of(words)})
+
+
+def from_bundle(bundle: Path) -> int:
+    """Makes the ledger's record of a restored bundle, and returns the run's seed."""
+    found = json.loads((bundle / "out" / "device.json").read_text())
+    record = {"seconds": found["seconds"], "hardware": found["device"], "packages": {"jax": found["jax"]}}
+    files.write_json(bundle / "ledger.json", record)
+    return json.loads((bundle / "config.json").read_text())["training"]["seed"]
 
 
 def require_alike(kept: Path, name: str, command: str) -> None:
@@ -131,7 +143,7 @@ def table(kept: Path) -> str:
         for row in rows:
             minutes, name_of = row["seconds"] / 60, row["folder"].name
             lines.append(
-                f"| [{name_of}]({kept.name}/{name_of}) | {row['cpu']} | {minutes:.1f} | {row['epochs']} | "
+                f"| [{name_of}]({kept.name}/{name_of}) | {row['hardware']} | {minutes:.1f} | {row['epochs']} | "
                 f"{row['linear']:.1f} | {row['knn']:.1f} | {row['parameters'] / 1e6:.2f} M |"
             )
         if len(rows) > 1:
@@ -147,12 +159,15 @@ def table(kept: Path) -> str:
 def main() -> None:
     """Trains and judges the seeds, and writes the table."""
     cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
-    args = harness.arguments(__doc__, sys.argv[1:cut], name="", seeds=[0], data_dir="")
+    args = harness.arguments(__doc__, sys.argv[1:cut], name="", seeds=[0], data_dir="", bundle="")
     words = sys.argv[cut + 1 :]
     if not args.name or not args.data_dir or any(word.startswith(NOT_OF_THE_RECIPE) for word in words):
         sys.exit("ledger: error: expected --name, --data_dir and, after --, the flags of a recipe")
     require_alike(KEPT, args.name, command_of(words))
-    for seed in args.seeds:
+    if args.bundle:
+        bundle = Path(args.bundle)
+        keep(bundle, KEPT / f"{args.name}-seed{from_bundle(bundle)}", words, args.data_dir)
+    for seed in () if args.bundle else args.seeds:
         run_dir = RUNS / f"{args.name}-seed{seed}"
         train(run_dir, [*words, f"--seed={seed}", f"--data_dir={args.data_dir}"])
         keep(run_dir, KEPT / run_dir.name, words, args.data_dir)

@@ -12,6 +12,7 @@ import pytest
 from benchmarks import gpu_bundle
 from simclr_tf import encoders
 from simclr_tf._compat import HAS_XLA
+from simclr_tf.training import metrics
 
 FLAGS = "--dataset=patterns --encoder=resnet18 --width=0.0625 --batch_size=32 --epochs=2 --warmup_epochs=1".split()
 HEADER = (
@@ -46,6 +47,29 @@ def test_order_is_a_permutation_an_epoch_and_can_be_entered_anywhere():
         assert next(gpu_bundle.batches(70, 32, 0, start)).tolist() == whole[start]
 
 
+def test_plugins_get_no_copies():
+    text = '%3 = mhlo.copy %2 : tensor<3x4xf32> loc(#loc1)\n%4 = "mhlo.copyright"(%3)\n'
+    assert gpu_bundle.without_copies(text).splitlines() == [
+        "%3 = stablehlo.reshape %2 : (tensor<3x4xf32>) -> tensor<3x4xf32> loc(#loc1)", '%4 = "mhlo.copyright"(%3)',
+    ]  # fmt: skip
+
+
+def logged(step, steps, loss, **more):
+    return {"step": step, "steps": steps, "bundle": "b", "entropy": 0.0, "loss": loss, "skipped": 0.0, **more}
+
+
+def test_metrics_are_means_over_the_steps_of_finished_epochs():
+    rows = [
+        logged(3, 3, 4.0, images_per_second=100.0), logged(4, 1, 8.0),  # where a piece of the run ended
+        logged(8, 4, 3.0, images_per_second=50.0), logged(9, 1, 1.0),
+    ]  # fmt: skip
+    assert gpu_bundle.epochs(rows, 4, float) == [
+        {"epoch": 1, "step": 4, "loss": 5.0, "entropy": 0.0, "learning_rate": 3.0, "images_per_second": 100.0},
+        {"epoch": 2, "step": 8, "loss": 3.0, "entropy": 0.0, "learning_rate": 7.0, "images_per_second": 50.0},
+    ]
+    assert list(gpu_bundle.epochs(rows, 4, float)[0])[2:4] == ["loss", "entropy"]
+
+
 @pytest.mark.skipif(not HAS_XLA, reason="no XLA for this CPU")
 @pytest.mark.slow
 def test_there_and_back(tmp_path):
@@ -72,8 +96,12 @@ def test_there_and_back(tmp_path):
         assert (list(arrays[f"p{number}"].shape), arrays[f"p{number}"].dtype) == (variable["shape"], variable["dtype"])
     kernel = names.index("stem_conv/kernel") + 1
     arrays[f"p{kernel}"] = arrays[f"p{kernel}"] + 1
-    np.savez(bundle / "out" / "state.npz", step=5, **arrays)
+    steps = len(np.load(bundle / "images.npy")) // 32
+    np.savez(bundle / "out" / "state.npz", step=steps, **arrays)
+    (bundle / "out" / "log.jsonl").write_text(json.dumps(logged(steps, steps, 3.5)))
     gpu_bundle.restore(bundle, bundle / "out")
+    (row,) = metrics.read_rows(bundle / "metrics.csv")
+    assert (row["epoch"], row["step"], row["loss"]) == (1, steps, 3.5) and row["learning_rate"] > 0
     weights = {variable.path: variable.numpy() for variable in encoders.load_encoder(bundle).variables}
     for path, value in weights.items():
         np.testing.assert_array_equal(value, arrays[f"p{names.index(path) + 1}"])

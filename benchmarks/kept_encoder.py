@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks import harness
 from simclr_tf import files
-from simclr_tf.training import checkpoints
+from simclr_tf.training import checkpoints, metrics
 
 LARGEST_FILE = 4_000_000  # bytes
 _NAME = "encoder.npz"
@@ -49,9 +49,9 @@ def make_run(row: Path, run_dir: Path) -> None:
         if (row / "checkpoints").exists():
             shutil.copytree(row / "checkpoints", temporary / "checkpoints")
         else:
-            epochs = int((row / "metrics.csv").read_text().strip().splitlines()[-1].split(",")[0])
+            position = checkpoints.Position(metrics.read_rows(row / "metrics.csv")[-1]["epoch"])
             meta = {"image_shape": [32, 32, 3]}  # CIFAR-10's
-            checkpoints.save(temporary / "checkpoints", checkpoints.Position(epochs), unpack(row / _NAME), meta)
+            checkpoints.save(temporary / "checkpoints", position, unpack(row / _NAME), meta)
 
 
 def rounded(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

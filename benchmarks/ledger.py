@@ -20,6 +20,7 @@ from typing import Any
 
 from benchmarks import harness, kept_encoder
 from simclr_tf import files
+from simclr_tf.training import metrics
 from simclr_tf.training.signals import Interrupted, interruptible
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -134,9 +135,9 @@ def table(kept: Path) -> str:
     for folder in sorted(path.parent for path in kept.glob("*/ledger.json")):
         ledger = json.loads((folder / "ledger.json").read_text())
         found = {mode: json.loads((folder / "evaluation" / f"{mode}.json").read_text()) for mode in MODES}
-        epochs = (folder / "metrics.csv").read_text().strip().splitlines()[-1].split(",")[0]
+        last = metrics.read_rows(folder / "metrics.csv")[-1]
         row = {"folder": folder, **ledger, **{mode: 100 * record["top1"] for mode, record in found.items()},
-               "epochs": epochs, "parameters": found["linear"]["encoder_parameters"]}  # fmt: skip
+               "epochs": last["epoch"], "parameters": found["linear"]["encoder_parameters"]}  # fmt: skip
         groups.setdefault(folder.name.rpartition("-seed")[0], []).append(row)
     commands = []
     for name, rows in groups.items():

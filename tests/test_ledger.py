@@ -19,7 +19,8 @@ def row(folder, linear, knn, seconds=1740.0):
     for mode, top1 in (("linear", linear), ("knn", knn)):
         record = {"top1": top1, "encoder_parameters": 700_000}
         (folder / "evaluation" / f"{mode}.json").write_text(json.dumps(record))
-    (folder / "metrics.csv").write_text("epoch,step\n1,195\n32,6240\n")
+    columns = "epoch,step,loss,learning_rate,images_per_second"
+    (folder / "metrics.csv").write_text(f"{columns}\n1,195,4.1,1.0,700.0\n32,6240,2.6,0.0,700.0\n")
     (folder / "ledger.json").write_text(
         json.dumps({"seconds": seconds, "hardware": "2 cores", "command": "python train.py"})
     )

@@ -12,12 +12,12 @@ shapes, into
     step.json      its parameters (images and variables) and outputs (metrics and variables), in order
     variables.npz  the initial value of each variable, p<number of the parameter>
     images.npy     the training images, uint8 (N, H, W, C)
+    bundle.json    the seed of the order, and the parts of the run: the folder of each, and its last step
 
-and config.json, which makes the folder one of a run. With `--resolutions` B has a folder for each side with the first
-three files, to be run one after the other with the same `--out`; `compare` replays the first of them. `run` shuffles the
-images of each epoch by (seed, epoch), drops the remainder, and keeps state.npz, log.jsonl (a row each `--log_every`
-steps, or epoch, with means over its steps) and device.json in `--out`, which is B/out if not given. `restore` writes of
-them what a run would have left, a checkpoint and metrics.csv.
+and config.json, which makes the folder one of a run. With `--resolutions` each part has a folder for its side of the views,
+with the first two files; otherwise there is one part. `run` shuffles the images of each epoch by (seed, epoch), drops the
+remainder, and keeps state.npz, log.jsonl (means over the steps of an epoch, or of `--log_every`) and device.json in B/out.
+`restore` makes of them what a run would have left, a checkpoint and metrics.csv; `compare` replays the first part.
 """
 
 import itertools
@@ -28,6 +28,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -51,15 +52,22 @@ def lower(bundle: Path, config) -> None:
 
     from simclr_tf import files
     from simclr_tf.tasks.pretrain import images_of
+    from simclr_tf.tasks.resolutions import Resolutions
 
     if config.training.precision == "auto":
         sys.exit("gpu_bundle: error: --precision=auto cannot see the GPU: name one. Received: --precision=auto")
     if config.training.init_from:
         sys.exit("gpu_bundle: error: a bundle begins at initial weights. Received: --init_from")
     images = images_of(config)[1].array()
+    steps, epochs, sides = len(images) // config.training.batch_size, config.training.epochs, config.training.sides
+    side_of = Resolutions(sides, epochs).side if sides else (lambda epoch: None)
+    parts: list[dict] = []
+    for side, part in itertools.groupby(range(epochs), side_of):
+        parts.append({"folder": str(side or "."), "last_step": steps * (max(part) + 1)})
     files.write_json(bundle / "config.json", config.to_dict())
+    files.write_json(bundle / "bundle.json", {"seed": config.training.seed, "parts": parts})
     np.save(bundle / "images.npy", images)
-    for side in config.training.sides or (None,):
+    for side in dict.fromkeys(sides or (None,)):
         model = _model(config, images.shape)
         if side:
             model.views.resize(side)
@@ -71,11 +79,10 @@ def lower(bundle: Path, config) -> None:
         variables = _captured(model, step.get_concrete_function(spec))
         (folder / "step.hlo").write_bytes(compiled(stage="hlo_serialized"))
         described = describe(compiled(stage="hlo"), [variable.path for variable in variables], sorted(model.means))
-        files.write_json(folder / "step.json", {"seed": config.training.seed, **described})
-        arrays = {f"p{number}": variable.numpy() for number, variable in enumerate(variables, 1)}
-        np.savez_compressed(folder / "variables.npz", **arrays)  # the optimizer's are zeros
-        steps = len(images) // config.training.batch_size
-        print(f"{folder}: {len(variables)} variables, {steps} steps an epoch, {config.training.epochs} epochs")
+        files.write_json(folder / "step.json", described)
+        print(f"{folder}: {len(variables)} variables, {steps} steps an epoch, {epochs} epochs")
+    arrays = {f"p{number}": variable.numpy() for number, variable in enumerate(variables, 1)}
+    np.savez_compressed(bundle / "variables.npz", **arrays)  # the optimizer's are zeros
 
 
 def describe(hlo: str, paths: list[str], metrics: list[str]) -> dict[str, list[dict]]:
@@ -169,73 +176,93 @@ def without_copies(module: str) -> str:
     return re.sub(r"= mhlo\.copy (%\S+) : (tensor<.*?>)", r"= stablehlo.reshape \1 : (\2) -> \2", module)
 
 
-def run(bundle: Path, out: Path, steps: int, seconds: float, every: int) -> None:
-    """Trains on JAX's first device until a step or for some time, from where the state in `out` is."""
+def run(bundle: Path, steps: int, seconds: float, every: int) -> None:
+    """Trains on JAX's first device to the end, until a step or for some time, from where the state is."""
     import jax
-    import jax.numpy as jnp
-    from jax._src.lib import xla_client
 
     jax.config.update("jax_enable_x64", True)  # the step counter is int64
-    start, device = time.monotonic(), jax.devices()[0]
-    spec = json.loads((bundle / "step.json").read_text())
-    module = xla_client._xla.mlir.xla_computation_to_mlir_module(
-        xla_client.XlaComputation((bundle / "step.hlo").read_bytes())
-    )
-    program = device.client.compile_and_load(
-        without_copies(module), xla_client.DeviceList((device,)), xla_client.CompileOptions()
-    )
-    images = jax.device_put(np.load(_home(bundle) / "images.npy"), device)
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "state.npz"
+    start, device, out = time.monotonic(), jax.devices()[0], bundle / "out"
+    out.mkdir(exist_ok=True)
+    plan, path = json.loads((bundle / "bundle.json").read_text()), out / "state.npz"
     with np.load(path if path.exists() else bundle / "variables.npz") as saved:
-        step = first = int(saved["step"]) if "step" in saved else 0
-        state = [jax.device_put(saved[f"p{number}"], device) for number in range(1, len(spec["parameters"]))]
-    print(f"{device.device_kind}: compiled in {time.monotonic() - start:.1f} s, from step {step}", flush=True)
-    batch = spec["parameters"][0]["shape"][0]
-    every = every or len(images) // batch
-    totals, logged, mark = {}, step, (step, time.monotonic())
-    with (out / "log.jsonl").open("a") as log:
-        for index in batches(len(images), batch, spec["seed"], step):
-            over = step >= steps or time.monotonic() - start > seconds
-            if step > logged and (over or step % every == 0):
-                row = {"step": step, "steps": step - logged, "bundle": bundle.resolve().name}
-                row |= {name: float(np.mean(total)) / (step - logged) for name, total in totals.items()}
-                now = time.monotonic()
-                if step > mark[0]:
-                    row["images_per_second"] = round(batch * (step - mark[0]) / (now - mark[1]), 1)
-                totals, logged, mark = {}, step, (step, now)
+        step = int(saved["step"]) if "step" in saved else 0
+        names = sorted((name for name in saved.files if name != "step"), key=lambda name: int(name[1:]))
+        state = [jax.device_put(saved[name], device) for name in names]
+    images = jax.device_put(np.load(bundle / "images.npy"), device)
+    rows = logged(out, step)
+    for part in plan["parts"]:
+        last = min(part["last_step"], steps)
+        if step < last and time.monotonic() < start + seconds:
+            spec = json.loads((bundle / part["folder"] / "step.json").read_text())
+            program = _compiled(bundle / part["folder"] / "step.hlo", device)
+            print(
+                f"{device.device_kind}: compiled after {time.monotonic() - start:.1f} s, from step {step}", flush=True
+            )
+            for row in _train(program, spec, images, state, plan["seed"], step, last, start + seconds, every):
                 print(json.dumps(row), flush=True)
-                log.write(json.dumps(row) + "\n")
-            if over:
-                break
-            results = program.execute([jnp.take(images, index, axis=0), *state])
-            step += 1
-            for output, value in zip(spec["outputs"], results, strict=True):
-                if output["kind"] == "variable":
-                    state[output["parameter"] - 1] = value
-                else:
-                    totals[output["name"]] = totals.get(output["name"], 0) + value
-            if step == first + 1:  # which also fills caches
-                jax.block_until_ready(state)
-                mark = (step, time.monotonic())
+                rows.append(row)
+                step = row["step"]
     temporary = path.with_name("state.tmp.npz")
-    np.savez(temporary, step=step, **{f"p{number}": np.asarray(value) for number, value in enumerate(state, 1)})
+    np.savez(temporary, step=step, **{name: np.asarray(value) for name, value in zip(names, state, strict=True)})
     temporary.replace(path)
-    record, known = out / "device.json", {"seconds": 0.0}
-    if record.exists():
-        known = json.loads(record.read_text())
-    known |= {"device": device.device_kind, "jax": jax.__version__}
-    known["seconds"] = round(known["seconds"] + time.monotonic() - start, 1)
-    record.write_text(json.dumps(known))
-    print(f"stopped at step {step}, after {known['seconds']} s in all", flush=True)
+    (out / "log.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    record = out / "device.json"
+    before = json.loads(record.read_text())["seconds"] if record.exists() else 0.0
+    took = round(before + time.monotonic() - start, 1)
+    found = {"step": step, "seconds": took, "device": device.device_kind, "jax": jax.__version__}
+    record.write_text(json.dumps(found))
+    print(f"stopped at step {step} of {plan['parts'][-1]['last_step']}, after {took} s in all", flush=True)
 
 
-def _home(bundle: Path) -> Path:
-    """The folder of the run: the bundle's own, or the one above where there is a bundle for each side."""
-    return bundle if (bundle / "config.json").exists() else bundle.parent
+def _train(program, spec, images, state: list, seed, step, last, deadline, every) -> Iterator[dict]:
+    """Takes steps until the last or the deadline, which change `state`; yields the rows of the log."""
+    import jax
+    import jax.numpy as jnp
+
+    batch = spec["parameters"][0]["shape"][0]
+    epoch, first, before = len(images) // batch, step, step
+    totals: dict[str, Any] = {}
+    timed = (step, time.monotonic())
+    for index in batches(len(images), batch, seed, step):
+        results = program.execute([jnp.take(images, index, axis=0), *state])
+        step += 1
+        for output, value in zip(spec["outputs"], results, strict=True):
+            if output["kind"] == "variable":
+                state[output["parameter"] - 1] = value
+            else:
+                totals[output["name"]] = totals.get(output["name"], 0) + value
+        over = step == last or time.monotonic() > deadline
+        if over or step % epoch == 0 or (every and step % every == 0):
+            row = {"step": step, "steps": step - before}
+            row |= {name: float(np.mean(total)) / (step - before) for name, total in totals.items()}
+            if step > timed[0]:
+                row["images_per_second"] = round(batch * (step - timed[0]) / (time.monotonic() - timed[1]), 1)
+            totals, before, timed = {}, step, (step, time.monotonic())
+            yield row
+        elif step == first + 1:  # which also fills caches
+            jax.block_until_ready(state)
+            timed = (step, time.monotonic())
+        if over:
+            return
 
 
-def compare(bundle: Path, out: Path) -> None:
+def _compiled(path: Path, device):
+    """The program of a step."""
+    from jax._src.lib import xla_client
+
+    hlo = xla_client.XlaComputation(path.read_bytes())
+    module = without_copies(xla_client._xla.mlir.xla_computation_to_mlir_module(hlo))
+    return device.client.compile_and_load(module, xla_client.DeviceList((device,)), xla_client.CompileOptions())
+
+
+def logged(out: Path, step: int) -> list[dict]:
+    """The rows of the log until a step; beyond the state's are those of a run that was killed."""
+    path = out / "log.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [row for row in rows if row["step"] <= step]
+
+
+def compare(bundle: Path) -> None:
     """Takes the logged steps again with TensorFlow, from the first, and prints the losses of both.
 
     Rounding differs, and training amplifies it: with the rates of a recipe the losses part by 1e-3 within 50 steps; at a
@@ -246,13 +273,9 @@ def compare(bundle: Path, out: Path) -> None:
 
     from simclr_tf.config import Config
 
-    config, images = Config.load(_home(bundle) / "config.json"), np.load(_home(bundle) / "images.npy")
-    sides = config.training.sides
-    if sides and bundle.resolve().name != str(sides[0]):
-        sys.exit(f"gpu_bundle: error: {sides[0]} can be compared, which begins the run. Received: --bundle={bundle}")
-    logged = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    first = itertools.takewhile(lambda row: row["bundle"] == logged[0]["bundle"], logged)
-    rows = {row["step"]: row["loss"] for row in first}
+    config, images = Config.load(bundle / "config.json"), np.load(bundle / "images.npy")
+    first, sides = json.loads((bundle / "bundle.json").read_text())["parts"][0], config.training.sides
+    rows = {row["step"]: row["loss"] for row in logged(bundle / "out", first["last_step"])}
     model = _model(config, images.shape)
     if sides:
         model.views.resize(sides[0])
@@ -269,17 +292,17 @@ def compare(bundle: Path, out: Path) -> None:
     print(f"largest relative difference {largest:.1e}")
 
 
-def restore(bundle: Path, out: Path) -> None:
+def restore(bundle: Path) -> None:
     """Makes a run of the state, with a checkpoint for `evaluate.py` and the log as its metrics."""
     import simclr_tf.quiet  # noqa: F401
     from simclr_tf.config import Config
     from simclr_tf.training import checkpoints, metrics
     from simclr_tf.training.plan import make_plan
 
-    home = _home(bundle)
-    config = Config.load(home / "config.json")
-    shape = np.load(home / "images.npy", mmap_mode="r").shape
-    names = [parameter["name"] for parameter in json.loads((bundle / "step.json").read_text())["parameters"]]
+    config, out = Config.load(bundle / "config.json"), bundle / "out"
+    shape = np.load(bundle / "images.npy", mmap_mode="r").shape
+    part = json.loads((bundle / "bundle.json").read_text())["parts"][0]["folder"]
+    names = [parameter["name"] for parameter in json.loads((bundle / part / "step.json").read_text())["parameters"]]
     with np.load(out / "state.npz") as state:
         arrays = {name: state[f"p{number}"] for number, name in enumerate(names) if number}
         step = int(state["step"])
@@ -289,32 +312,36 @@ def restore(bundle: Path, out: Path) -> None:
     checkpoints.restore(saved, values | {path: array for path, array in arrays.items() if path in values})
     meta = {"step": step, "image_shape": list(shape[1:])}
     plan = make_plan(config.training, config.optimization, shape[0], 0, replicas=1)
-    logged = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    rows = epochs(logged, plan.steps_per_epoch, lambda step: float(plan.rate(step)))
-    metrics.write_rows(home / "metrics.csv", list(rows[0]), rows)
-    print(checkpoints.save(home / "checkpoints", checkpoints.Position(len(rows)), checkpoints.collect(saved), meta))
+    position = checkpoints.Position(*divmod(step, plan.steps_per_epoch))
+    rows = epochs(logged(out, step), plan.steps_per_epoch, lambda step: float(plan.rate(step)))
+    columns = list(rows[0]) if rows else [*metrics.FIRST, *metrics.LAST]
+    metrics.write_rows(bundle / "metrics.csv", columns, rows)
+    print(checkpoints.save(bundle / "checkpoints", position, checkpoints.collect(saved), meta))
 
 
-def epochs(logged: Sequence[Mapping], steps: int, rate: Callable[[int], float]) -> list[dict]:
+def epochs(rows: Sequence[Mapping], steps: int, rate: Callable[[int], float]) -> list[dict]:
     """The rows of metrics.csv, one for each epoch that was finished.
 
     Args:
-        logged: Rows of log.jsonl, none of which reaches from an epoch into the next.
+        rows: Rows of log.jsonl, none of which reaches from an epoch into the next.
         steps: Steps of an epoch.
         rate: The learning rate of a step, counted from 0.
     """
-    kept = set(logged[0]) - {"step", "steps", "bundle", "skipped", "images_per_second"}
-    names = sorted(kept, key=lambda name: (name != "loss", name))
-    rows = []
-    for epoch in range(1, logged[-1]["step"] // steps + 1):
-        parts = [row for row in logged if (epoch - 1) * steps < row["step"] <= epoch * steps]
+    found = []
+    for epoch in range(1, rows[-1]["step"] // steps + 1 if rows else 1):
+        parts = [row for row in rows if (epoch - 1) * steps < row["step"] <= epoch * steps]
+        names = sorted(
+            set(parts[0]) - {"step", "steps", "skipped", "images_per_second"}, key=lambda n: (n != "loss", n)
+        )
         mean = {name: sum(part["steps"] * part[name] for part in parts) / steps for name in names}
-        speeds = [part["images_per_second"] for part in parts if "images_per_second" in part]
-        rows.append(
+        timed = [part for part in parts if "images_per_second" in part]
+        seconds = sum(part["steps"] / part["images_per_second"] for part in timed)
+        speed = sum(part["steps"] for part in timed) / seconds if timed else None
+        found.append(
             {"epoch": epoch, "step": epoch * steps, **mean, "learning_rate": rate(epoch * steps - 1),
-             "images_per_second": statistics.fmean(speeds) if speeds else None}
+             "images_per_second": speed}
         )  # fmt: skip
-    return rows
+    return found
 
 
 COMMANDS = ("lower", "run", "compare", "restore")
@@ -327,17 +354,16 @@ def main() -> None:
     command, options, flags = "".join(words[:1]), words[1:cut], words[cut + 1 :]
     if command not in COMMANDS:
         options = words[:cut]  # such as --help
-    args = harness.arguments(__doc__, options, bundle="", out="", steps=sys.maxsize, seconds=1e9, log_every=0)
+    args = harness.arguments(__doc__, options, bundle="", steps=sys.maxsize, seconds=1e9, log_every=0)
     if command not in COMMANDS or not args.bundle:
         sys.exit(f"gpu_bundle: error: expected one of {', '.join(COMMANDS)} and --bundle=FOLDER. Received: {words}")
     bundle = Path(args.bundle)
-    out = Path(args.out or bundle / "out")
     if command == "lower":
         lower(bundle, config_of(flags))
     elif command == "run":
-        run(bundle, out, args.steps, args.seconds, args.log_every)
+        run(bundle, args.steps, args.seconds, args.log_every)
     else:
-        {"compare": compare, "restore": restore}[command](bundle, out)
+        {"compare": compare, "restore": restore}[command](bundle)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 
 One of 4 MB or more is stored in 8 bits: its kernels as integers with one scale an output channel, everything else in
 float32. The ledger judges an encoder as it is kept, so that its numbers are those of the file that anyone has. One that
-takes 4 MB even so is not kept.
+takes 4 MB or more even so is not kept.
 """
 
 import shutil
@@ -34,9 +34,10 @@ def keep(row: Path, position: checkpoints.Position, arrays: Mapping[str, np.ndar
     if sum(array.nbytes for array in arrays.values()) < LARGEST_FILE:
         checkpoints.save(row / "checkpoints", position, arrays, meta)
         return True
-    if sum(array.size for array in arrays.values()) < LARGEST_FILE:
-        pack(row / _NAME, arrays)
+    pack(row / _NAME, arrays)
+    if (row / _NAME).stat().st_size < LARGEST_FILE:
         return True
+    (row / _NAME).unlink()
     return False
 
 
@@ -91,6 +92,8 @@ def main() -> None:
         sys.exit(
             "kept_encoder: error: expected --row, a folder of the ledger, and --run_dir, a folder that is not there yet"
         )
+    if not any((Path(args.row) / name).exists() for name in (_NAME, "checkpoints")):
+        sys.exit(f"kept_encoder: error: the encoder of this row was too large to be kept. Received: --row={args.row}")
     make_run(Path(args.row), Path(args.run_dir))
     print(args.run_dir)
 

@@ -18,8 +18,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks import harness, kept_encoder
+from benchmarks import gpu_bundle, harness, kept_encoder
 from simclr_tf import files
+from simclr_tf.config import Config
 from simclr_tf.training import metrics
 from simclr_tf.training.signals import Interrupted, interruptible
 
@@ -74,7 +75,6 @@ def keep(run_dir: Path, folder: Path, words: list[str], data_dir: str) -> None:
     import numpy as np
 
     from simclr_tf import encoders
-    from simclr_tf.config import Config
     from simclr_tf.training import checkpoints
 
     saved = checkpoints.loaded(run_dir / "checkpoints")
@@ -95,27 +95,35 @@ def keep(run_dir: Path, folder: Path, words: list[str], data_dir: str) -> None:
             judged = run_dir / "kept"
             kept_encoder.make_run(temporary, judged)
         for mode in MODES:
-            path = judged / "evaluation" / f"{mode}.json"
-            if not path.exists():
-                subprocess.run(
-                    [sys.executable, "evaluate.py", f"--run_dir={judged}", f"--mode={mode}", f"--data_dir={data_dir}"],
-                    cwd=ROOT, check=True,
-                )  # fmt: skip
-            record = json.loads(path.read_text())
+            subprocess.run(
+                [sys.executable, "evaluate.py", f"--run_dir={judged}", f"--mode={mode}", f"--data_dir={data_dir}"],
+                cwd=ROOT, check=True,
+            )  # fmt: skip
+            record = json.loads((judged / "evaluation" / f"{mode}.json").read_text())
             files.write_json(temporary / "evaluation" / f"{mode}.json", record | {"data_dir": None})
         record = json.loads((run_dir / "ledger.json").read_text())
         record.pop("words", None)  # they name the folder of the data
-        if (environment := run_dir / "environment.json").exists():  # but for a bundle
+        if (environment := run_dir / "environment.json").exists():  # a bundle has none
             record["packages"] = json.loads(environment.read_text()).get("packages")
         files.write_json(temporary / "ledger.json", {**record, "command": command_of(words)})
 
 
-def from_bundle(bundle: Path) -> int:
+def from_bundle(bundle: Path, words: list[str]) -> int:
     """Makes the ledger's record of a restored bundle, and returns the run's seed."""
+    if not (bundle / "metrics.csv").exists():
+        sys.exit(f"ledger: error: expected a bundle that `gpu_bundle restore` was run on. Received: --bundle={bundle}")
+    config, rows = Config.load(bundle / "config.json"), metrics.read_rows(bundle / "metrics.csv")
+    if different := gpu_bundle.config_of(words).difference(bundle, aside=("seed",)):
+        name, there, here = different
+        sys.exit(f"ledger: error: {bundle} was lowered with {name}={there}. Received: {name}={here}, after --")
     found = json.loads((bundle / "out" / "device.json").read_text())
+    if not len(rows) == config.training.epochs or rows[-1]["step"] != found["step"]:
+        sys.exit(
+            f"ledger: error: {bundle} has {len(rows)} of {config.training.epochs} epochs: run and restore it first"
+        )
     record = {"seconds": found["seconds"], "hardware": found["device"], "packages": {"jax": found["jax"]}}
     files.write_json(bundle / "ledger.json", record)
-    return json.loads((bundle / "config.json").read_text())["training"]["seed"]
+    return config.training.seed
 
 
 def require_alike(kept: Path, name: str, command: str) -> None:
@@ -167,7 +175,7 @@ def main() -> None:
     require_alike(KEPT, args.name, command_of(words))
     if args.bundle:
         bundle = Path(args.bundle)
-        keep(bundle, KEPT / f"{args.name}-seed{from_bundle(bundle)}", words, args.data_dir)
+        keep(bundle, KEPT / f"{args.name}-seed{from_bundle(bundle, words)}", words, args.data_dir)
     for seed in () if args.bundle else args.seeds:
         run_dir = RUNS / f"{args.name}-seed{seed}"
         train(run_dir, [*words, f"--seed={seed}", f"--data_dir={args.data_dir}"])

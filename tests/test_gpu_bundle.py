@@ -12,9 +12,9 @@ import pytest
 from benchmarks import gpu_bundle
 from simclr_tf import encoders
 from simclr_tf._compat import HAS_XLA
-from simclr_tf.training import metrics
+from simclr_tf.training import checkpoints, metrics
 
-FLAGS = "--dataset=patterns --encoder=resnet18 --width=0.0625 --batch_size=32 --epochs=2 --warmup_epochs=1".split()
+FLAGS = "--dataset=patterns --encoder=resnet18 --width=0.0625 --batch_size=32 --epochs=3 --warmup_epochs=1".split()
 HEADER = (
     "HloModule step, input_output_alias={ {2}: (1, {}, may-alias), {1}: (3, {}, may-alias) }, "
     "entry_computation_layout={(u8[32,8,8,3]{3,2,1,0}, f32[4]{0}, /*index=2*/f32[], s64[])->(f32[], s64[], f32[4]{0})}\n"
@@ -55,7 +55,7 @@ def test_plugins_get_no_copies():
 
 
 def logged(step, steps, loss, **more):
-    return {"step": step, "steps": steps, "bundle": "b", "entropy": 0.0, "loss": loss, "skipped": 0.0, **more}
+    return {"step": step, "steps": steps, "entropy": 0.0, "loss": loss, "skipped": 0.0, **more}
 
 
 def test_metrics_are_means_over_the_steps_of_finished_epochs():
@@ -67,17 +67,25 @@ def test_metrics_are_means_over_the_steps_of_finished_epochs():
         {"epoch": 1, "step": 4, "loss": 5.0, "entropy": 0.0, "learning_rate": 3.0, "images_per_second": 100.0},
         {"epoch": 2, "step": 8, "loss": 3.0, "entropy": 0.0, "learning_rate": 7.0, "images_per_second": 50.0},
     ]
+    assert gpu_bundle.epochs(rows[:1], 4, float) == gpu_bundle.epochs([], 4, float) == []
     assert list(gpu_bundle.epochs(rows, 4, float)[0])[2:4] == ["loss", "entropy"]
+    pieces = [logged(2, 2, 1.0, images_per_second=100.0), logged(4, 2, 1.0, images_per_second=50.0)]
+    assert gpu_bundle.epochs(pieces, 4, float)[0]["images_per_second"] == pytest.approx(4 / (2 / 100 + 2 / 50))
 
 
 @pytest.mark.skipif(not HAS_XLA, reason="no XLA for this CPU")
 @pytest.mark.slow
 def test_there_and_back(tmp_path):
     bundle = tmp_path / "bundle"
-    command = [sys.executable, "-m", "benchmarks.gpu_bundle", "lower", f"--bundle={bundle}", "--", *FLAGS]
+    words = [*FLAGS, "--resolutions=16,16,24"]
+    command = [sys.executable, "-m", "benchmarks.gpu_bundle", "lower", f"--bundle={bundle}", "--", *words]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    spec = json.loads((bundle / "step.json").read_text())
+    steps = len(np.load(bundle / "images.npy")) // 32
+    parts = json.loads((bundle / "bundle.json").read_text())["parts"]
+    assert parts == [{"folder": "16", "last_step": 2 * steps}, {"folder": "24", "last_step": 3 * steps}]
+    spec, other = (json.loads((bundle / part["folder"] / "step.json").read_text()) for part in parts)
+    assert spec == other
     first, *variables = spec["parameters"]
     assert first["shape"] == [32, *np.load(bundle / "images.npy").shape[1:]]
     names = [variable["name"] for variable in variables]
@@ -96,10 +104,11 @@ def test_there_and_back(tmp_path):
         assert (list(arrays[f"p{number}"].shape), arrays[f"p{number}"].dtype) == (variable["shape"], variable["dtype"])
     kernel = names.index("stem_conv/kernel") + 1
     arrays[f"p{kernel}"] = arrays[f"p{kernel}"] + 1
-    steps = len(np.load(bundle / "images.npy")) // 32
-    np.savez(bundle / "out" / "state.npz", step=steps, **arrays)
-    (bundle / "out" / "log.jsonl").write_text(json.dumps(logged(steps, steps, 3.5)))
-    gpu_bundle.restore(bundle, bundle / "out")
+    np.savez(bundle / "out" / "state.npz", step=steps + 3, **arrays)
+    rows = [logged(steps, steps, 3.5), logged(steps + 3, 3, 3.0), logged(2 * steps, steps - 3, 2.5)]  # the last too far
+    (bundle / "out" / "log.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    gpu_bundle.restore(bundle)
+    assert checkpoints.loaded(bundle / "checkpoints").position == (1, 3)
     (row,) = metrics.read_rows(bundle / "metrics.csv")
     assert (row["epoch"], row["step"], row["loss"]) == (1, steps, 3.5) and row["learning_rate"] > 0
     weights = {variable.path: variable.numpy() for variable in encoders.load_encoder(bundle).variables}

@@ -101,6 +101,37 @@ def test_what_is_kept_makes_a_run_again(tmp_path, filters, exact):
     assert not (tmp_path / "run" / "evaluation").exists()
 
 
+def test_what_is_too_large_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(kept_encoder, "LARGEST_FILE", 1000)
+    row(tmp_path, 0.7, 0.7)
+    arrays, meta = arrays_of((3, 3, 16, 16)), {"image_shape": [32, 32, 3]}
+    assert not kept_encoder.keep(tmp_path, checkpoints.Position(32), arrays, meta)
+    assert not [*tmp_path.rglob("*.npz")]
+    monkeypatch.setattr("sys.argv", ["kept_encoder", f"--row={tmp_path}", f"--run_dir={tmp_path / 'run'}"])
+    with pytest.raises(SystemExit, match="^kept_encoder: error: .*too large to be kept"):
+        kept_encoder.main()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_bundle_becomes_a_row_when_it_is_done_and_as_it_was_lowered(tmp_path, monkeypatch):
+    with pytest.raises(SystemExit, match="^ledger: error: expected a bundle that"):
+        ledger.from_bundle(tmp_path, [])
+    row(tmp_path, 0.7, 0.7)
+    (tmp_path / "config.json").write_text(json.dumps(Config.of(epochs=2, seed=3).to_dict()))
+    (tmp_path / "out").mkdir()
+    device = {"step": 6240, "seconds": 12.5, "device": "NVIDIA H200", "jax": "0.11.2"}
+    (tmp_path / "out" / "device.json").write_text(json.dumps(device))
+    monkeypatch.setattr(ledger.gpu_bundle, "config_of", lambda words: Config.of(epochs=len(words)))
+    with pytest.raises(SystemExit, match="lowered with epochs=2. Received: epochs=1"):
+        ledger.from_bundle(tmp_path, ["--flag"])
+    assert ledger.from_bundle(tmp_path, ["--two", "--flags"]) == 3
+    record = json.loads((tmp_path / "ledger.json").read_text())
+    assert record == {"seconds": 12.5, "hardware": "NVIDIA H200", "packages": {"jax": "0.11.2"}}
+    (tmp_path / "out" / "device.json").write_text(json.dumps(device | {"step": 6241}))
+    with pytest.raises(SystemExit, match="run and restore it first"):
+        ledger.from_bundle(tmp_path, ["--two", "--flags"])
+
+
 @pytest.mark.parametrize(
     "words", [[], ["--row=nowhere", "--run_dir=new"], ["--row={row}"], ["--row={row}", "--run_dir={row}"]]
 )

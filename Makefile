@@ -21,8 +21,9 @@ demo: $(VENV)/.installed
 	$(PY) evaluate.py --run_dir=$(RUN) --mode=linear --baselines
 	@echo "run and its files: $(RUN); pictures: $(RUN)/plots, $(RUN)/evaluation; exported encoder: $(RUN)/encoder"
 
+# Dozens of processes import the package: it is compiled once, whatever the environment says.
 test: check
-	$(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=10
+	PYTHONDONTWRITEBYTECODE= $(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 check: $(VENV)/.installed-dev
 	$(PY) -m ruff format --check .

@@ -32,11 +32,17 @@ def images():
     return tf.constant(np.random.default_rng(0).integers(0, 256, (BATCH, SIZE, SIZE, 3), dtype=np.uint8))
 
 
-def test_compiled_step_is_the_uncompiled_one(images):
-    states = []
-    for compiled in (False, True):
-        model = make_model()
-        logs = tf.function(model.train_step, jit_compile=compiled)(images)
+@pytest.fixture(scope="module")
+def compiled():
+    """A model and its compiled step."""
+    model = make_model()
+    return model, tf.function(model.train_step, jit_compile=True)
+
+
+def test_compiled_step_is_the_uncompiled_one(images, compiled):
+    states, plain = [], make_model()
+    for model, step in ((plain, tf.function(plain.train_step)), compiled):
+        logs = step(images)
         variables = collect([*model.weights, *model.optimizer.variables])
         states.append({**{name: value.numpy() for name, value in logs.items()}, **variables})
     assert states[0].keys() == states[1].keys()
@@ -46,9 +52,8 @@ def test_compiled_step_is_the_uncompiled_one(images):
     assert np.isfinite(states[1]["loss"])
 
 
-def test_lowered_step_has_static_shapes_and_stays_on_the_device(images):
-    step = tf.function(make_model().train_step, jit_compile=True)
-    hlo = step.experimental_get_compiler_ir(tf.TensorSpec(images.shape, images.dtype))(stage="hlo")
+def test_lowered_step_has_static_shapes_and_stays_on_the_device(images, compiled):
+    hlo = compiled[1].experimental_get_compiler_ir(tf.TensorSpec(images.shape, images.dtype))(stage="hlo")
     assert "convolution" in hlo
     assert not re.search(r"\[[^\]]*<=\d", hlo)  # a bounded dynamic dimension
     for host in ("infeed", "outfeed", "send(", "recv(", "custom-call", "dynamic-reshape", "set-dimension-size"):

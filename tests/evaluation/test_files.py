@@ -122,14 +122,15 @@ def test_embeddings_in_parquet(tiny_run, photos, tmp_path):
     assert len(table["h"][0]) == encoders.load_encoder(tiny_run, 1).output_shape[-1]
 
 
-def test_embeddings_of_a_data_set_have_its_labels(tiny_run, tmp_path):
+def test_embeddings_of_a_data_set_have_its_labels(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(patterns, "load_patterns", functools.partial(patterns.load_patterns, 1000, 200))
     out = tmp_path / "h.npz"
     evaluate(tiny_run, "embed", out=str(out))
     dataset, encoder = load("patterns", seed=0), encoders.load_encoder(tiny_run)
     with np.load(out) as archive:
-        assert set(archive.files) == {"split", "label", "h"} and len(archive["h"]) == 6000
+        assert set(archive.files) == {"split", "label", "h"} and len(archive["h"]) == 1200
         test = archive["split"] == "test"
-        assert archive["split"].tolist() == ["train"] * 5000 + ["test"] * 1000
+        assert archive["split"].tolist() == ["train"] * 1000 + ["test"] * 200
         np.testing.assert_array_equal(archive["label"][test], np.array(dataset.class_names)[dataset.test.labels])
         np.testing.assert_array_equal(archive["h"][test], extract(encoder, dataset.test))
 

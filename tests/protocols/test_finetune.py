@@ -1,5 +1,6 @@
 """Fine-tuning and its baseline, on a tiny run."""
 
+import functools
 import json
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 from simclr_tf import encoders
 from simclr_tf.config import Config, Finetune, Supervised
+from simclr_tf.data import patterns
 from simclr_tf.data.source import ArrayImages, Split
 from simclr_tf.data.splits import labeled_part
 from simclr_tf.evaluation import evaluate
@@ -72,6 +74,7 @@ def test_settings_of_the_training(tmp_path):
 
 @pytest.mark.parametrize("mode", ["finetune", pytest.param("supervised", marks=pytest.mark.slow)])
 def test_whole(mode, tiny_run, capsys, monkeypatch):
+    monkeypatch.setattr(patterns, "load_patterns", functools.partial(patterns.load_patterns, 1000, 200))
     settings = {"label_fraction": 0.1, "epochs": 2, "batch_size": 32}
     record = evaluate(tiny_run, mode, **settings)
     folder = tiny_run / "evaluation" / f"{mode}-0.1-seed0"
@@ -81,7 +84,7 @@ def test_whole(mode, tiny_run, capsys, monkeypatch):
     start = encoders.load_encoder if mode == "finetune" else encoders.random_encoder
     assert record["encoder_digest_before"] == encoders.weights_digest(start(tiny_run))
     row = read_rows(folder / "metrics.csv")[-1]
-    # The 500 validation images would take longer than the 450 to learn from.
+    # The 100 validation images would take longer than the 90 to learn from.
     assert row["epoch"] == 2 and row["accuracy"] > 0 and row["val_loss"] is None
     # Again, nothing is left to train, and the result is the same.
     capsys.readouterr()

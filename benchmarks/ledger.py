@@ -117,7 +117,7 @@ def from_bundle(bundle: Path, words: list[str]) -> int:
         name, there, here = different
         sys.exit(f"ledger: error: {bundle} was lowered with {name}={there}. Received: {name}={here}, after --")
     found = json.loads((bundle / "out" / "device.json").read_text())
-    if not len(rows) == config.training.epochs or rows[-1]["step"] != found["step"]:
+    if len(rows) != config.training.epochs or rows[-1]["step"] != found["step"]:
         sys.exit(
             f"ledger: error: {bundle} has {len(rows)} of {config.training.epochs} epochs: run and restore it first"
         )
@@ -176,10 +176,11 @@ def main() -> None:
     if args.bundle:
         bundle = Path(args.bundle)
         keep(bundle, KEPT / f"{args.name}-seed{from_bundle(bundle, words)}", words, args.data_dir)
-    for seed in () if args.bundle else args.seeds:
-        run_dir = RUNS / f"{args.name}-seed{seed}"
-        train(run_dir, [*words, f"--seed={seed}", f"--data_dir={args.data_dir}"])
-        keep(run_dir, KEPT / run_dir.name, words, args.data_dir)
+    else:
+        for seed in args.seeds:
+            run_dir = RUNS / f"{args.name}-seed{seed}"
+            train(run_dir, [*words, f"--seed={seed}", f"--data_dir={args.data_dir}"])
+            keep(run_dir, KEPT / run_dir.name, words, args.data_dir)
     page = KEPT.with_suffix(".md")
     begin, _, rest = page.read_text().partition("<!-- table -->")
     _, _, end = rest.partition("<!-- end -->")

@@ -15,8 +15,10 @@ pytest.importorskip("setuptools", minversion="77")
 
 PARTS = ("simclr_tf", "flags", "pyproject.toml", "requirements.txt", "README.md", "LICENSE")
 BUILD = "import sys, setuptools.build_meta as b; out = sys.argv[1]; b.build_sdist(out); b.build_wheel(out)"
-HOME = """
-import simclr_tf
+EMBED = """
+import numpy as np, simclr_tf
+encoder = simclr_tf.load_encoder("run")
+assert encoder(np.zeros((2, 32, 32, 3), np.float32)).shape == (2, encoder.output_shape[1])
 try:
     import flags
 except ImportError:
@@ -66,7 +68,7 @@ def test_wheel_and_sdist_hold_the_library_its_commands_and_recipes(built):
     assert sources | {"flags/__init__.py", "flags/recipes/demo.cfg", "requirements.txt"} <= members
 
 
-def test_the_installed_commands_train_and_judge(installed, tmp_path):
+def test_the_installed_commands_train_judge_and_embed(installed, tmp_path):
     recipe = [
         "--flagfile=recipe:demo",
         "--encoder=vgg11",
@@ -80,7 +82,7 @@ def test_the_installed_commands_train_and_judge(installed, tmp_path):
     assert "epoch 1/6  step 2 " in output
     assert "knn probe on patterns" in call(installed / "simclr-evaluate", "--run_dir=run", "--mode=knn", cwd=tmp_path)
     assert (tmp_path / "run" / "evaluation" / "knn.json").exists()
-    home = call(installed / "python", "-c", HOME, cwd=tmp_path).strip()
+    home = call(installed / "python", "-c", EMBED, cwd=tmp_path).strip()
     assert home.startswith(str(installed.parent))
 
 

@@ -1,8 +1,8 @@
 """Prints the state after each of four steps as JSON; in the second and third, a gradient of one replica is not finite.
 
-    python overflow.py REPLICAS float32|mixed_float16
+    python overflow.py REPLICAS
 
-or as one of several workers.
+or as one of several workers. The JSON holds the states in float32 and in mixed_float16.
 """
 
 import json
@@ -20,38 +20,40 @@ from simclr_tf.config import Hardware, Optimization
 from simclr_tf.distribution import make_strategy
 from simclr_tf.optimizers import apply_if_finite, make_optimizer
 
-replicas, precision = int(sys.argv[1]), sys.argv[2]
+replicas = int(sys.argv[1])
 if "TF_CONFIG" in os.environ:
     hardware = Hardware(strategy="multiworker")
 else:
     hardware = Hardware(strategy="mirrored" if replicas > 1 else "single", logical_cpus=replicas)
 strategy = make_strategy(hardware)
-with strategy.scope():
-    weight = keras.Variable(np.ones((2, 2), "float32"), name="weight")
-    settings = Optimization(optimizer="sgd", momentum=0.0, weight_decay=0.0)
-    optimizer = make_optimizer(settings, 0.5, [weight], precision)
 
 
-def replica_step(where):
-    own = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32)
-    scale = optimizer.dynamic_scale if precision == "mixed_float16" else 1.0
-    gradient = tf.where(own == where, np.inf, tf.fill([2, 2], scale / replicas))
-    return apply_if_finite(optimizer, tf.constant(1.0), [gradient], [weight])
+def four_steps(precision):
+    """Weight, steps and, in float16, steps taken and loss scale, else whether the step was finite; after each step."""
+    with strategy.scope():
+        weight = keras.Variable(np.ones((2, 2), "float32"), name="weight")
+        settings = Optimization(optimizer="sgd", momentum=0.0, weight_decay=0.0)
+        optimizer = make_optimizer(settings, 0.5, [weight], precision)
+
+    def replica_step(where):
+        own = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32)
+        scale = optimizer.dynamic_scale if precision == "mixed_float16" else 1.0
+        gradient = tf.where(own == where, np.inf, tf.fill([2, 2], scale / replicas))
+        return apply_if_finite(optimizer, tf.constant(1.0), [gradient], [weight])
+
+    @tf.function
+    def step(where):
+        return strategy.run(replica_step, (where,))
+
+    for where in (-1, 0, replicas - 1, -1):
+        (finite, *others) = strategy.experimental_local_results(step(tf.constant(where)))
+        assert all(bool(other) == bool(finite) for other in others)
+        row = [float(weight.numpy()[0, 0]), int(optimizer.iterations.numpy())]
+        if precision == "mixed_float16":
+            row += [int(optimizer.inner_optimizer.iterations.numpy()), float(optimizer.dynamic_scale.numpy())]
+        else:
+            row.append(bool(finite))
+        yield row
 
 
-@tf.function
-def step(where):
-    return strategy.run(replica_step, (where,))
-
-
-rows = []
-for where in (-1, 0, replicas - 1, -1):
-    (finite, *others) = strategy.experimental_local_results(step(tf.constant(where)))
-    assert all(bool(other) == bool(finite) for other in others)
-    row = [float(weight.numpy()[0, 0]), int(optimizer.iterations.numpy())]
-    if precision == "mixed_float16":
-        row += [int(optimizer.inner_optimizer.iterations.numpy()), float(optimizer.dynamic_scale.numpy())]
-    else:
-        row.append(bool(finite))
-    rows.append(row)
-print(json.dumps(rows))
+print(json.dumps({precision: list(four_steps(precision)) for precision in ("float32", "mixed_float16")}))

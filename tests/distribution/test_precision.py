@@ -18,38 +18,35 @@ from simclr_tf.tasks.pretrain import build_model
 
 OVERFLOW = Path(__file__).with_name("overflow.py")
 BATCH, STEPS = 64, 30
-
-
 SLOW = pytest.mark.slow  # the same code as with two mirrored replicas
-LAUNCHERS = pytest.mark.parametrize(
-    "launcher", [pytest.param(["1"], marks=SLOW), ["2"], pytest.param(["workers"], marks=SLOW)],
-    ids=["one", "mirrored", "workers"],
-)  # fmt: skip
 
 
-def require_states(run_python, launcher, precision, expected):
-    workers = launcher == ["workers"]
-    command = ["-m", "flags.launch", "--workers=2", "--", OVERFLOW, 2] if workers else [OVERFLOW, *launcher]
-    done = run_python(*command, precision, CUDA_VISIBLE_DEVICES="-1")
+@pytest.fixture(
+    scope="module", params=[pytest.param("one", marks=SLOW), "mirrored", pytest.param("workers", marks=SLOW)]
+)
+def states(request, run_python):
+    """Of each precision, the states that `overflow.py` prints, the same by all workers."""
+    command = {"one": [OVERFLOW, 1], "mirrored": [OVERFLOW, 2]}.get(
+        request.param, ["-m", "flags.launch", "--workers=2", "--", OVERFLOW, 2]
+    )
+    done = run_python(*command, CUDA_VISIBLE_DEVICES="-1")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == expected
-    if workers:
-        assert f"[worker 1] {json.dumps(expected)}" in done.stderr
+    if request.param == "workers":
+        assert f"[worker 1] {done.stdout.rstrip()}" in done.stderr
+    return json.loads(done.stdout)
 
 
-@LAUNCHERS
-def test_all_replicas_skip_the_step_that_overflows_in_one(run_python, launcher):
+def test_all_replicas_skip_the_step_that_overflows_in_one(states):
     """Weight, steps, steps taken, loss scale: an overflow halves the scale and leaves the weight alone."""
     scale = 2.0**15
-    expected = [[0.5, 1, 1, scale], [0.5, 2, 1, scale / 2], [0.5, 3, 1, scale / 4], [0.0, 4, 2, scale / 4]]
-    require_states(run_python, launcher, "mixed_float16", expected)
+    assert states["mixed_float16"] == [
+        [0.5, 1, 1, scale], [0.5, 2, 1, scale / 2], [0.5, 3, 1, scale / 4], [0.0, 4, 2, scale / 4]
+    ]  # fmt: skip
 
 
-@LAUNCHERS
-def test_no_replica_makes_an_update_that_is_not_finite_in_one(run_python, launcher):
+def test_no_replica_makes_an_update_that_is_not_finite_in_one(states):
     """Weight, steps, whether the step was finite: the weight is left alone, and the step counts."""
-    expected = [[0.5, 1, True], [0.5, 2, False], [0.5, 3, False], [0.0, 4, True]]
-    require_states(run_python, launcher, "float32", expected)
+    assert states["float32"] == [[0.5, 1, True], [0.5, 2, False], [0.5, 3, False], [0.0, 4, True]]
 
 
 @pytest.fixture(scope="module")

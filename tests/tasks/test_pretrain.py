@@ -1,4 +1,4 @@
-"""Whole runs of a tiny encoder on a folder of images, each in a process of its own."""
+"""Whole runs of a tiny encoder on a folder of images."""
 
 import csv
 import json
@@ -15,6 +15,7 @@ from PIL import Image
 from simclr_tf.config import Config
 from simclr_tf.evaluation import evaluate
 from simclr_tf.tasks.pretrain import pretrain
+from simclr_tf.tasks.simclr import SimCLR
 from simclr_tf.training import run_folder
 
 FLAGS = ["--encoder=tests.tiny:encoder", "--augmentations=crop,flip", "--batch_size=8", "--epochs=4", "--warmup_epochs=1",
@@ -257,6 +258,20 @@ def test_a_run_is_not_continued_on_fewer_images(finished, photos, tmp_path):
         ValueError, match=f"images that it began with, 24 images, digest.*or delete its folder, {run_dir}"
     ):
         pretrain(config)
+
+
+def test_a_run_notices_that_its_folder_is_gone(tmp_path, monkeypatch):
+    folder, step = tmp_path / "run", SimCLR.test_step
+
+    def delete(*arguments):
+        shutil.rmtree(folder, ignore_errors=True)
+        return step(*arguments)
+
+    monkeypatch.setattr(SimCLR, "test_step", delete)
+    settings = {"dataset": "patterns", "encoder": "tests.tiny:encoder", "augmentations": "flip", "batch_size": 32}
+    with pytest.raises(FileNotFoundError, match="The folder of the run was deleted or moved"):
+        pretrain(Config.of(**settings, epochs=2, max_steps=2, run_dir=str(folder)))
+    assert not (folder / "config.json").exists()
 
 
 def test_images_to_judge_by_need_labels(photos, tmp_path):

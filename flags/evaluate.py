@@ -17,7 +17,7 @@ from simclr_tf import preflight
 from simclr_tf.config import MODES, Mode
 from simclr_tf.training.signals import interruptible
 
-from . import FLAGS, define, fields, given, run
+from . import FLAGS, define, fields, given, import_tensorflow, run
 
 MODE_LINES = "\n".join(f"  --mode={name:12} {kind.summary}" for name, kind in MODES.items())
 
@@ -44,7 +44,7 @@ def _evaluate() -> None:
     run_dir, settings = Path(FLAGS.run_dir).expanduser(), given(fields(*MODES.values()))
     preflight.check_evaluation(run_dir, FLAGS.mode, settings)
     # From here on it takes seconds: whatever is wrong with the flags alone has been refused.
-    import simclr_tf.quiet  # noqa: F401
+    import_tensorflow()
     from simclr_tf.evaluation import evaluate
 
     with interruptible("run the same command again; a training in it goes on where it was"):

@@ -12,7 +12,7 @@ from absl import flags as absl_flags
 
 from simclr_tf import preflight
 
-from . import FLAGS, config_from_flags, define, pretraining_groups, run
+from . import FLAGS, config_from_flags, define, import_tensorflow, pretraining_groups, run
 
 
 def main() -> None:
@@ -32,14 +32,14 @@ def main() -> None:
 def _train() -> None:
     config = config_from_flags()
     if FLAGS.preview:
-        import simclr_tf.quiet  # noqa: F401
+        import_tensorflow()
         from simclr_tf.inspect.preview import preview
 
         print(*preview(config, config.output.run_dir or "preview"), sep="\n")
         return
     preflight.check(config)
     # Imported after everything else was found to be right, because it takes seconds.
-    import simclr_tf.quiet  # noqa: F401
+    import_tensorflow()
 
     if FLAGS.input_report:
         from simclr_tf.tasks.input_report import input_report

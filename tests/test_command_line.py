@@ -62,6 +62,16 @@ def test_wrong_flags_are_one_line_before_tensorflow(run_python, without_tensorfl
     assert line.startswith(f"{command[0]}: error: ") and complaint in line
 
 
+def test_commands_import_tensorflow_without_what_keras_would_like(run_python):
+    code = (
+        "import sys, flags; flags.import_tensorflow();"
+        "assert {'keras', 'keras_cv'} <= set(sys.modules) and not flags.KERAS_WOULD_LIKE & set(sys.modules);"
+        "from matplotlib.figure import Figure; from sklearn.linear_model import LogisticRegression"
+    )
+    result = run_python("-c", code)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
 def test_help_lists_the_flags(run_python, without_tensorflow):
     result = run_python("train.py", "--help", PYTHONPATH=str(without_tensorflow))
     assert result.returncode == 0 and result.stderr == ""

@@ -28,9 +28,11 @@ def measure(flags: list[str]) -> harness.Result:
     def reach(stage: str) -> None:
         stages.setdefault(stage, time.perf_counter() - start)
 
-    import simclr_tf.quiet  # noqa: F401, I001
+    from flags import import_tensorflow
     from flags.train import main as train_main
-    from simclr_tf.tasks import pretrain  # noqa: F401  imports TensorFlow, which flags.train leaves for later
+
+    import_tensorflow()
+    from simclr_tf.tasks import pretrain  # noqa: F401  which flags.train leaves for later
     from simclr_tf.training import callbacks, engine
 
     reach("everything is imported")

@@ -287,10 +287,13 @@ def chosen(trials: Sequence[Trial], complete: bool = False) -> list[Trial]:
     for labels in dict.fromkeys(trial.labels for trial in trials):
         cell = [trial for trial in trials if trial.labels == labels]
         choices = [trial for trial in cell if trial.settings["seed"] == cell[0].settings["seed"]]
-        done = [trial for trial in choices if trial.state() == "done"] if len(choices) > 1 else choices
+        if len(choices) == 1:
+            best[labels] = {}
+            continue
+        done = [trial for trial in choices if trial.state() == "done"]
         open_ones = [trial for trial in choices if trial not in done and not trial.diverged]
-        if done and not (complete and len(choices) > 1 and open_ones):
-            best[labels] = max(done, key=lambda t: t.measures()["validation_top1"]).choice if len(choices) > 1 else {}
+        if done and not (complete and open_ones):
+            best[labels] = max(done, key=lambda trial: trial.measures()["validation_top1"]).choice
     return [trial for trial in trials if best.get(trial.labels) in (trial.choice, {})]
 
 

@@ -135,7 +135,7 @@ def run(main: Callable[[], None], doc: str, groups: Mapping[str, Group], positio
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow, Keras and Keras-CV, in two thirds of the time that they usually take.
+    """Imports TensorFlow, Keras and Keras-CV, in three quarters of the usual time.
 
     Keras and Keras-CV import `KERAS_WOULD_LIKE`, where installed, for functions that no command calls. Here they do not
     find these packages; a command that needs one imports it afterwards.

@@ -70,6 +70,9 @@ def test_the_folder_of_the_images_that_were_learned_from_goes_with_their_name():
     assert data_source(Linear(dataset="cifar100"), learned) == ("cifar100", None)
 
 
-def test_a_target_that_is_not_there_is_refused_before_the_first(tiny_run):
-    with pytest.raises(ValueError, match="`data_dir` must be a folder of images. Received: '/nowhere'"):
-        check_evaluation(tiny_run, "transfer", {"targets": "patterns,folder:/nowhere"})
+def test_a_target_that_is_not_there_is_refused_before_the_first(tiny_run, tmp_path):
+    missing = tmp_path / "missing"
+    with pytest.raises(
+        ValueError, match=f"`data_dir` must be a folder of images. Received: '{re.escape(str(missing))}'"
+    ):
+        check_evaluation(tiny_run, "transfer", {"targets": f"patterns,folder:{missing}"})

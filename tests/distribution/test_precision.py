@@ -26,10 +26,12 @@ SLOW = pytest.mark.slow  # the same code as with two mirrored replicas
 )
 def states(request, run_python):
     """Of each precision, the states that `overflow.py` prints, the same by all workers."""
-    command = {"one": [OVERFLOW, 1], "mirrored": [OVERFLOW, 2]}.get(
-        request.param, ["-m", "flags.launch", "--workers=2", "--", OVERFLOW, 2]
-    )
-    done = run_python(*command, CUDA_VISIBLE_DEVICES="-1")
+    commands = {
+        "one": [OVERFLOW, 1],
+        "mirrored": [OVERFLOW, 2],
+        "workers": ["-m", "flags.launch", "--workers=2", "--", OVERFLOW, 2],
+    }
+    done = run_python(*commands[request.param], CUDA_VISIBLE_DEVICES="-1")
     assert done.returncode == 0, done.stderr
     if request.param == "workers":
         assert f"[worker 1] {done.stdout.rstrip()}" in done.stderr

@@ -103,9 +103,9 @@ def test_comes_back_from_its_config():
     assert twin.get_config() == layer.get_config()
 
 
-# A strategy needs a process of its own. Prints, for inputs of each mean and deviation and for each layer: outputs in the
-# order of the images, gradients of the inputs likewise, the sums of the replicas' gradients of scale and offset, and the
-# moving statistics; and how many collectives a step of our layer calls for.
+# A strategy needs a process of its own. Prints, for each layer: outputs in the order of the images, gradients of the
+# inputs likewise, the sums of the replicas' gradients of scale and offset, and the moving statistics; and how many
+# collectives a step of our layer calls for.
 SCRIPT = """
     import json, sys
     import simclr_tf.quiet
@@ -114,8 +114,12 @@ SCRIPT = """
     from simclr_tf.config import Hardware
     from simclr_tf.networks.normalization import SyncBatchNormalization
 
-    replicas, size = 4, 2
+    replicas, mean, std = int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
     strategy = distribution.make_strategy(Hardware(strategy="mirrored", logical_cpus=replicas))
+    random = np.random.default_rng(0)
+    x = random.normal(mean, std, (8, 3, 3, 5)).astype("f4") + std * np.arange(8, dtype="f4")[:, None, None, None]
+    upstream = random.normal(size=x.shape).astype("f4")
+    size = len(x) // replicas
 
     def part(array):
         return strategy.experimental_distribute_values_from_function(
@@ -128,7 +132,7 @@ SCRIPT = """
         return all_reduce(self, *args, **kwargs)
     tf.distribute.ReplicaContext.all_reduce = counting
 
-    def evaluate(layer, x, upstream):
+    def evaluate(layer):
         @tf.function
         def run(x, upstream):
             def step(x, upstream):
@@ -142,41 +146,35 @@ SCRIPT = """
         found = [np.concatenate(y), np.concatenate(dx), np.sum(dgamma, 0), np.sum(dbeta, 0)]
         return [value.tolist() for value in (*found, layer.moving_mean.numpy(), layer.moving_variance.numpy())]
 
-    results = []
-    for mean, std in ((0.5, 2.0), (300.0, 0.1)):
-        random = np.random.default_rng(0)
-        x = random.normal(mean, std, (8, 3, 3, 5)).astype("f4") + std * np.arange(8, dtype="f4")[:, None, None, None]
-        upstream = random.normal(size=x.shape).astype("f4")
-        with strategy.scope():
-            ours = SyncBatchNormalization()
-            theirs = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, synchronized=True)
-            for layer in (ours, theirs):
-                layer.build(x.shape)
-        calls.clear()
-        found = {"ours": evaluate(ours, x, upstream), "collectives": len(calls) / replicas}
-        found |= {"theirs": evaluate(theirs, x, upstream), "x": x.tolist(), "upstream": upstream.tolist()}
-        results.append(found)
-    print(json.dumps(results))
+    with strategy.scope():
+        ours = SyncBatchNormalization()
+        theirs = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, synchronized=True)
+        for layer in (ours, theirs):
+            layer.build(x.shape)
+    results = {"ours": evaluate(ours), "collectives": len(calls) / replicas}
+    print(json.dumps(results | {"theirs": evaluate(theirs), "x": x.tolist(), "upstream": upstream.tolist()}))
 """
 
 
 @pytest.fixture(scope="module")
 def replicated(run_python):
-    """What is printed for ordinary inputs, and for some whose mean dwarfs their deviation."""
-    done = run_python("-c", textwrap.dedent(SCRIPT))
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    def run_script(*arguments):
+        done = run_python("-c", textwrap.dedent(SCRIPT), *arguments)
+        assert done.returncode == 0, done.stderr
+        return {key: value for key, value in json.loads(done.stdout).items()}
+
+    return run_script
 
 
 def test_replicas_are_keras_synchronized_layer_with_one_collective_each_way(replicated):
-    found = replicated[0]
+    found = replicated(2, 0.5, 2.0)
     for ours, theirs in zip(found["ours"], found["theirs"], strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
     assert found["collectives"] == 2
 
 
 def test_replicas_are_one_device_also_where_the_mean_dwarfs_the_deviation(replicated):
-    found = replicated[1]
+    found = replicated(4, 300.0, 0.1)
     x = np.asarray(found["x"], np.float64)
     layer = SyncBatchNormalization()
     layer.build(x.shape)

@@ -314,8 +314,8 @@ def restore(bundle: Path) -> None:
     plan = make_plan(config.training, config.optimization, shape[0], 0, replicas=1)
     position = checkpoints.Position(*divmod(step, plan.steps_per_epoch))
     rows = epochs(logged(out, step), plan.steps_per_epoch, lambda step: float(plan.rate(step)))
-    columns = list(rows[0]) if rows else [*metrics.FIRST, *metrics.LAST]
-    metrics.write_rows(bundle / "metrics.csv", columns, rows)
+    if rows:  # an epoch is complete
+        metrics.write_rows(bundle / "metrics.csv", list(rows[0]), rows)
     print(checkpoints.save(bundle / "checkpoints", position, checkpoints.collect(saved), meta))
 
 

@@ -4,6 +4,7 @@ Only this package knows absl flags; the library takes dataclasses. In a checkout
 an installed copy has it as `simclr_tf.flags`, so that no module called `flags` is left in site-packages.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import os
@@ -192,5 +193,7 @@ def _help(doc: str, groups: Mapping[str, Group]) -> str:
 def _fail(message: object, code: int = 1) -> NoReturn:
     name = Path(sys.argv[0]).name
     line = " ".join(str(message).split()).encode(errors="backslashreplace").decode()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()  # in a file with both, the error comes last
     print(f"{name}: error: {line}", file=sys.stderr)
     sys.exit(code)

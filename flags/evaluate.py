@@ -9,6 +9,7 @@ Most modes use the run's data, or that of --dataset and --data_dir, print a tabl
 An installed copy has the same command as `simclr-evaluate`.
 """
 
+import os
 from pathlib import Path
 
 from absl import flags as absl_flags
@@ -41,7 +42,7 @@ def _evaluate() -> None:
         raise ValueError("`mode` is needed, one of those above. Received: no `mode`")
     if not FLAGS.run_dir:
         raise ValueError("`run_dir` is needed, the folder of a pretraining run. Received: no `run_dir`")
-    run_dir, settings = Path(FLAGS.run_dir).expanduser(), given(fields(*MODES.values()))
+    run_dir, settings = Path(os.path.expanduser(FLAGS.run_dir)), given(fields(*MODES.values()))
     preflight.check_evaluation(run_dir, FLAGS.mode, settings)
     # From here on it takes seconds: whatever is wrong with the flags alone has been refused.
     import_tensorflow()

@@ -136,7 +136,7 @@ def _run(study: Study, planned: Callable[[], list[Trial]], places: Sequence[exec
     print(f"{words[0]}: {done()} of {len(trials)} runs are done in {folder}", flush=True)
     for trial in trials:
         if trial.diverged:
-            print(f"{trial}: it has diverged, and is not run again unless you delete {trial.folder}", flush=True)
+            print(f"{trial}: it has diverged, and is not run again unless you delete {trial.diverged}", flush=True)
     execution.execute([trial for trial in trials if not trial.diverged], _commands, places, report)
     # Tuning decides what the further seeds are run with.
     before = {(trial.folder, trial.labels) for trial in trials}  # some of them in vain

@@ -31,6 +31,8 @@ def main() -> None:
 
 def _train() -> None:
     config = config_from_flags()
+    if FLAGS.preview and FLAGS.input_report:
+        raise ValueError("Only one of `preview` and `input_report` can be done at a time. Received: both")
     if FLAGS.preview:
         import_tensorflow()
         from simclr_tf.inspect.preview import preview

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from simclr_tf import data
-from simclr_tf.config import ADDRESS, Config, Data, Judged, Mode, Transfer, mode_settings, split_target
+from simclr_tf.config import ADDRESS, Config, Data, Judged, Mode, Reads, Transfer, mode_settings, split_target
 from simclr_tf.training import checkpoints, run_folder
 
 
@@ -50,14 +50,21 @@ def check_evaluation(run_dir: str | Path, mode: str, settings: dict[str, Any]) -
     chosen = mode_settings(mode, settings)
     config = Config.load(Path(run_dir) / "config.json")
     checkpoints.require(Path(run_dir) / "checkpoints")
-    read = []
-    if isinstance(chosen, Judged) and chosen.reads_data:
-        read = [data_source(chosen, config.data)]
-    elif isinstance(chosen, Transfer):
+    read, side = [], config.data.image_size
+    if isinstance(chosen, Transfer):
         read = [split_target(target) for target in chosen.each]
+    elif isinstance(chosen, Judged) and chosen.reads_data:
+        read = [data_source(chosen, config.data)]
+    elif isinstance(chosen, Reads) and chosen.reads_data:
+        read = [(config.data.dataset, chosen.data_dir or config.data.data_dir)]
     for name, data_dir in read:
+        if side not in (None, 32) and not data.resizable(name):
+            raise ValueError(
+                f"The encoder takes images of {side} x {side} pixels; those of {name} have 32 x 32 and are not resized. "
+                f"Received: {name}"
+            )
         # What a folder's images are resized to, the encoder will tell.
-        data.check(name, data_dir, data.size_for(name, config.data.image_size or 1))
+        data.check(name, data_dir, data.size_for(name, side or 1))
     return config, chosen
 
 
@@ -100,6 +107,8 @@ def _check_effects(config: Config) -> None:
         raise ValueError(
             f"`tpu` goes with `strategy=tpu`. Received: `strategy={hardware.strategy}` `tpu={hardware.tpu}`"
         )
+    if hardware.communication != "auto" and hardware.strategy not in ("auto", "multiworker"):
+        raise ValueError(f"`communication` goes with `strategy=multiworker`. Received: `strategy={hardware.strategy}`")
     if network.projection == "none" and network.projection_dim != 128:
         raise ValueError("`projection_dim` needs a projection head. Received: `projection=none`")
     if optimization.momentum != 0.9 and optimization.optimizer not in ("lars", "sgd"):

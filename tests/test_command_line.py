@@ -47,9 +47,12 @@ def only_line(result):
         (["train.py", "--dataset=patterns", "--tpu=mine"], "--tpu goes with --strategy=tpu"),
         (["train.py", "--flagfile=nonsense.cfg"], "nonsense.cfg"),
         (["train.py", "cifar10"], "Expected flags only"),
+        (["train.py", "--preview", "--input_report"], "Only one of --preview and --input_report"),
+        (["train.py", "--data_dir=~nobody-of-that-name/cifar"], "Received: '~nobody-of-that-name/cifar'"),
         (["evaluate.py", "--mode=knn"], "--run_dir is needed"),
         (["evaluate.py", "--run_dir=nonsense", "--mode=knn"], "config.json of a run"),
         (["evaluate.py", "--run_dir=~/nonsense", "--mode=knn"], f"{Path.home()}/nonsense/config.json"),
+        (["evaluate.py", "--run_dir=~nobody-of-that-name", "--mode=knn"], "~nobody-of-that-name/config.json"),
         (
             ["evaluate.py", "--run_dir=x", "--mode=export", "--baselines"],
             "--baselines has no effect with --mode=export",
@@ -60,6 +63,12 @@ def only_line(result):
 def test_wrong_flags_are_one_line_before_tensorflow(run_python, without_tensorflow, command, complaint):
     line = only_line(run_python(*command, PYTHONPATH=str(without_tensorflow)))
     assert line.startswith(f"{command[0]}: error: ") and complaint in line
+
+
+def test_the_error_is_the_last_line_of_a_log(run_python):
+    """Which studies show as the reason why a trial failed."""
+    log = run_python("-c", "import os, flags; os.dup2(1, 2); print('note'); flags._fail('wrong')")
+    assert (log.returncode, log.stdout) == (1, "note\n-c: error: wrong\n")
 
 
 def test_commands_import_tensorflow_without_what_keras_would_like(run_python):

@@ -55,6 +55,14 @@ def test_one_epoch_without_validation_is_visible(tmp_path, table):
     assert shows(picture, BLUE) and not shows(picture, ORANGE)
 
 
+def test_a_table_without_validation_is_drawn(tmp_path):
+    """As that of a run which another program has trained."""
+    rows = [{"epoch": 1, "step": 9, "loss": 5.0, "learning_rate": 0.1, "images_per_second": 9.0}]
+    metrics.write_rows(tmp_path / "metrics.csv", list(rows[0]), rows)
+    curves.loss_curves(tmp_path / "metrics.csv", tmp_path / "loss.png")
+    assert shows(pixels(tmp_path / "loss.png"), BLUE)
+
+
 def test_no_epoch_is_refused(tmp_path, table):
     with pytest.raises(ValueError, match="no epoch.*Received: .*metrics.csv"):
         curves.loss_curves(table(0), tmp_path / "loss.png")

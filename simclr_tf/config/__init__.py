@@ -15,6 +15,7 @@ from simclr_tf.config.evaluation import (
     Neighbors,
     Probe,
     PseudoLabel,
+    Reads,
     Report,
     Supervised,
     Trained,
@@ -41,6 +42,6 @@ from simclr_tf.config.pretraining import (
 __all__ = [
     "ADDRESS", "MODES", "PLACES", "PLACES_OF_DATA", "Config", "Data", "Embed", "Export", "Finetune", "Hardware",
     "Invariance", "Judged", "Knn", "Linear", "LinearSgd", "Loss", "Mode", "Neighbors", "Network", "Optimization", "Output",
-    "Probe", "PseudoLabel", "Report", "Section", "Supervised", "Trained", "Training", "Transfer", "Views", "as_word",
-    "field_type", "is_place", "mode_settings", "setting", "split_target",
+    "Probe", "PseudoLabel", "Reads", "Report", "Section", "Supervised", "Trained", "Training", "Transfer", "Views",
+    "as_word", "field_type", "is_place", "mode_settings", "setting", "split_target",
 ]  # fmt: skip

@@ -27,18 +27,24 @@ class Mode(Section):
 
 
 @dataclasses.dataclass(frozen=True)
-class Judged(Mode):
-    """A protocol that reads a data set."""
+class Reads(Mode):
+    """A mode that reads a data set."""
+
+    data_dir: str | None = setting(None, "Folder of the data; if not given, that of the run.", path=True)
+
+    @property
+    def reads_data(self) -> bool:
+        """Whether it does, with these settings."""
+        return True
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged(Reads):
+    """A mode that can read another data set than the run's."""
 
     dataset: str | None = setting(
         None, "Data to evaluate or embed; if not given, that of the run.", choices=DATASET_NAMES
     )
-    data_dir: str | None = setting(None, "Folder of that data; if not given, that of the run.", path=True)
-
-    @property
-    def reads_data(self) -> bool:
-        """Whether it reads a data set."""
-        return True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +169,7 @@ def split_target(target: str) -> tuple[str, str | None]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Report(Mode):
+class Report(Reads):
     """Settings of `report`."""
 
     summary: ClassVar[str] = "A page that needs no labels: whether the run is healthy, and what the encoder sees."
@@ -273,7 +279,7 @@ EXPORT_FORMATS = ("saved_model", "keras", "onnx", "litert", "litert_int8")
 
 
 @dataclasses.dataclass(frozen=True)
-class Export(Mode):
+class Export(Reads):
     """Settings of `export`."""
 
     summary: ClassVar[str] = "The encoder, and its linear probe, in files that need nothing of this project."
@@ -288,11 +294,18 @@ class Export(Mode):
         super().__post_init__()
         if unknown := sorted(set(self.each) - set(EXPORT_FORMATS)):
             raise ValueError(f"`format` must be of {', '.join(EXPORT_FORMATS)}. Received: {', '.join(unknown)}")
+        if self.data_dir and not self.reads_data:
+            raise ValueError(f"`data_dir` goes with litert and litert_int8. Received: `format={self.format}`")
 
     @property
     def each(self) -> list[str]:
         """The formats."""
         return self.format.split(",")
+
+    @property
+    def reads_data(self) -> bool:
+        """Whether it compares a format with the encoder, on images of the run's data."""
+        return any(name.startswith("litert") for name in self.each)
 
 
 MODES: dict[str, type[Mode]] = {

@@ -5,6 +5,7 @@ The readers are imported when they are used, so that the names in `DATASETS` can
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,7 +63,7 @@ def check(
         )
     elif name == "patterns" and data_dir:
         raise ValueError(f"`{setting}=patterns` is generated and reads no `{place}`. Received: {str(data_dir)!r}")
-    elif data_dir and "://" not in str(data_dir) and not Path(data_dir).expanduser().absolute().parent.is_dir():
+    elif data_dir and "://" not in str(data_dir) and not Path(os.path.expanduser(data_dir)).absolute().parent.is_dir():
         raise ValueError(
             f"`{place}` must be a folder or an archive, or a new folder to download into. "
             f"Received: {str(data_dir)!r}, in a folder that does not exist"

@@ -7,6 +7,7 @@ there is neither.
 import hashlib
 import http.client
 import io
+import os
 import pickle
 import shutil
 import sys
@@ -101,7 +102,7 @@ def load_cifar(name: str, data_dir: str | Path | None = None) -> Dataset:
 
 def _find(name: str, data_dir: str | Path | None) -> tuple[_Version, Path]:
     """The version that is there, and its folder or archive; downloads it where there is none."""
-    root = cache_folder() if data_dir is None else Path(data_dir).expanduser()
+    root = cache_folder() if data_dir is None else Path(os.path.expanduser(data_dir))
     for version in _VERSIONS[name]:
         if root.name == version.archive and root.is_file():
             return version, root
@@ -137,18 +138,19 @@ def _download(archive: str, folder: Path) -> Path:
     url, target = URL + archive, folder / archive
     by_hand = f"Without a network, put {url} into {folder} by hand."
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         print(f"Downloading {url} to {folder}", file=sys.stderr, flush=True)
-        # Hidden, and unlike any other process's: several may start at once, and the last of them to finish wins.
-        with tempfile.TemporaryDirectory(prefix=f".{archive}.", dir=folder, ignore_cleanup_errors=True) as own:
-            part = Path(own, archive)
-            with urlopen(url, timeout=60) as response, part.open("w+b") as file:
-                shutil.copyfileobj(response, file)
-                file.seek(0)
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if digest != _SHA256[archive]:
-                raise ValueError(f"{url} must have the SHA-256 {_SHA256[archive]}. {by_hand} Received: {digest}")
-            part.replace(target)
+        with urlopen(url, timeout=60) as response:
+            folder.mkdir(parents=True, exist_ok=True)  # only now: without a network, no folder is left
+            # Hidden, and unlike any other process's: several may start at once, and the last of them to finish wins.
+            with tempfile.TemporaryDirectory(prefix=f".{archive}.", dir=folder, ignore_cleanup_errors=True) as own:
+                part = Path(own, archive)
+                with part.open("w+b") as file:
+                    shutil.copyfileobj(response, file)
+                    file.seek(0)
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                if digest != _SHA256[archive]:
+                    raise ValueError(f"{url} must have the SHA-256 {_SHA256[archive]}. {by_hand} Received: {digest}")
+                part.replace(target)
     except (OSError, http.client.HTTPException) as error:
         raise OSError(f"Cannot download {url} to {folder}. {by_hand} Received: {error!r}") from error
     return target

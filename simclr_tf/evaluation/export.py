@@ -56,9 +56,9 @@ def run(run_dir: Path, config: Config, settings: Export) -> list[Path]:
     encoder = encoders.load_encoder(run_dir, settings.layer, precision="float32")
     suffix = f"_layer{settings.layer}" if settings.layer else ""
     classifier, record = _classifier(run_dir, suffix.removeprefix("_"), encoders.weights_digest(encoder))
-    images, measured = _some_of(config), {}
+    images, measured = _some_of(config, settings.data_dir or config.data.data_dir), {}
     written = {name: f"encoder{suffix}{FORMATS[name][1]}" for name in settings.each}
-    if any(name.startswith("litert") for name in written):
+    if settings.reads_data:
         images("test", 1)  # data that is not there is reported before anything is written
     for name, file in written.items():
         path = run_dir / file
@@ -110,14 +110,13 @@ def _classifier(run_dir: Path, layer: str, digest: str) -> tuple[LinearClassifie
     return None, {}
 
 
-def _some_of(config: Config) -> Callable[[str, int], np.ndarray]:
+def _some_of(config: Config, data_dir: str | None) -> Callable[[str, int], np.ndarray]:
     """A function that gives some images of a split of the run's data, which is read when they are first needed."""
     loaded: list[data.Dataset] = []
 
     def images(split: str, count: int) -> np.ndarray:
         if not loaded:
-            source = config.data
-            loaded.append(data.load(source.dataset, source.data_dir, source.image_size, config.training.seed))
+            loaded.append(data.load(config.data.dataset, data_dir, config.data.image_size, config.training.seed))
         chosen = (split == "test" and loaded[0].test) or loaded[0].train
         rows = np.random.default_rng(0).permutation(len(chosen))[:count]
         return readable(chosen, np.sort(rows))[1]

@@ -45,8 +45,8 @@ def run(run_dir: Path, config: Config, settings: Report) -> dict[str, Any]:
     Raises:
         ValueError: If the data does not fit the encoder.
     """
-    data = config.data
-    dataset = open_data(data.dataset, data.data_dir, config, lambda: encoders.load_encoder(run_dir).input_shape[1])
+    data_dir = settings.data_dir or config.data.data_dir
+    dataset = open_data(config.data.dataset, data_dir, config, lambda: encoders.load_encoder(run_dir).input_shape[1])
     split = dataset.test or dataset.train
     chosen = np.random.default_rng(0).permutation(len(split))[: settings.sample]
     rows, pixels = readable(split, np.sort(chosen))

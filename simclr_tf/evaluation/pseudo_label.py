@@ -13,7 +13,7 @@ from simclr_tf import encoders, figures, files
 from simclr_tf.config import Config, PseudoLabel
 from simclr_tf.data.folder import image_paths
 from simclr_tf.data.source import EncodedImages, Split
-from simclr_tf.evaluation.features import extract, extract_files, extract_once
+from simclr_tf.evaluation.features import extract_files, extract_once
 from simclr_tf.evaluation.logistic import fit
 from simclr_tf.evaluation.probe import Features, Labeled
 from simclr_tf.evaluation.probing import features_folder, judged_splits, labels_of, open_data
@@ -74,7 +74,7 @@ def run(run_dir: Path, config: Config, settings: PseudoLabel) -> dict[str, Any]:
     print(f"labeled  {labeled} of {len(paths)} images in {folder / 'pseudo_labels.csv'}")
     print(f"trust    on the test images, {record['coverage']:.1%} have that confidence: {precision}")
     if importlib.util.find_spec("cleanlab"):
-        _write_issues(encoder, dataset.train, name, class_names, folder / "label_issues.csv")
+        _write_issues(encoder, dataset.train, name, class_names, keep_in, folder / "label_issues.csv")
     return record
 
 
@@ -131,7 +131,7 @@ def _write_labels(
     return len(rows)
 
 
-def _write_issues(encoder, split: Split, name: str, class_names, path: Path) -> None:
+def _write_issues(encoder, split: Split, name: str, class_names, keep_in: Path, path: Path) -> None:
     """Training images whose label cleanlab doubts, by probabilities from folds that had not seen them."""
     labels = labels_of(split, name)
     counts = np.bincount(labels)
@@ -140,7 +140,7 @@ def _write_issues(encoder, split: Split, name: str, class_names, path: Path) -> 
         return
     from cleanlab.filter import find_label_issues
 
-    rows, probabilities = extract(encoder, split), np.zeros((len(labels), len(class_names)))
+    rows, probabilities = extract_once(encoder, split, keep_in), np.zeros((len(labels), len(class_names)))
     number = min(FOLDS, int(fewest))
     folds = StratifiedKFold(number, shuffle=True, random_state=0).split(rows, labels)
     for seen, unseen in progress(folds, "doubting labels", number):

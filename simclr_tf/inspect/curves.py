@@ -36,7 +36,8 @@ def loss_figure(metrics_csv: Path) -> Figure:
 
 
 def _curve(axes: Axes, rows: Sequence[Row], column: str, label: str, color: str) -> None:
-    points = [(row["epoch"], row[column]) for row in rows if row[column] is not None]
+    # The table of a run that was trained by another program may lack a column.
+    points = [(row["epoch"], row[column]) for row in rows if row.get(column) is not None]
     if points:
         # Markers keep a run of one epoch visible; on a long run they would only thicken the line.
         marker = "o" if len(points) <= 30 else ""

@@ -176,9 +176,9 @@ class Trial:
         return "begun" if (self.folder / "config.json").exists() else "to do"
 
     @property
-    def diverged(self) -> bool:
-        """Whether its run has diverged or collapsed, as it would again."""
-        return (self.folder / DIVERGED).exists()
+    def diverged(self) -> Path | None:
+        """The folder of the training, of the run or of its judgment, that has diverged or collapsed, as it would again."""
+        return next((folder for folder in (self.folder, self.record.parent) if (folder / DIVERGED).exists()), None)
 
     @property
     def judged_as(self) -> str:

@@ -56,6 +56,11 @@ def check(folder: Path, overwrite: bool, resume: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"`run_dir` must be a folder, but there is a file of that name. Received: {folder}")
     children = [child for child in _children(folder) if child.name not in PREVIEW]
+    inner = next((child for child in children if _holds_run(child)), None)
+    if inner and (overwrite or resume and not _holds_run(folder)):
+        raise ValueError(
+            f"`run_dir` must be the folder of one run, and there is another run in it, {inner.name}. Received: {folder}"
+        )
     if overwrite and children and not _holds_run(folder):
         raise ValueError(
             "`overwrite` deletes only the folder of a run, and this one has no config.json of a run; delete it "

@@ -293,7 +293,7 @@ def test_a_wrong_checksum_leaves_nothing_behind(tmp_path, serve):
 def test_without_a_network_one_line_says_what_to_do(tmp_path, serve, error):
     serve(error)
     with pytest.raises(OSError, match=r"put https://.*cifar-10-binary.tar.gz into .* by hand.*Received: ") as caught:
-        load_cifar("cifar10", tmp_path)
+        load_cifar("cifar10", tmp_path / "new")
     assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 

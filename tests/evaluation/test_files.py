@@ -198,7 +198,7 @@ def test_pseudo_labels(by, tiny_run, photos, monkeypatch):
 
 def test_labels_of_a_class_with_two_images_are_not_doubted(tmp_path, capsys):
     split = Split(ArrayImages(np.zeros((5, 8, 8, 3), np.uint8)), np.array([0, 0, 0, 1, 1], np.int32))
-    pseudo_label._write_issues(None, split, "folder", ("a", "b"), tmp_path / "issues.csv")
+    pseudo_label._write_issues(None, split, "folder", ("a", "b"), tmp_path, tmp_path / "issues.csv")
     assert "a class has 2" in capsys.readouterr().out and not list(tmp_path.iterdir())
 
 
@@ -214,9 +214,9 @@ def test_labels_of_three_images_of_a_class_are_doubted(photos, tmp_path, monkeyp
     assert np.bincount(split.labels)[0] == 3
     split = Split(split.images, split.labels)
     monkeypatch.setattr(
-        pseudo_label, "extract", lambda encoder, split: split.array().mean(axis=(1, 2)) / np.float32(255)
+        pseudo_label, "extract_once", lambda encoder, split, folder: split.array().mean(axis=(1, 2)) / np.float32(255)
     )
-    pseudo_label._write_issues(None, split, "folder", ("blue", "red"), tmp_path / "issues.csv")
+    pseudo_label._write_issues(None, split, "folder", ("blue", "red"), tmp_path, tmp_path / "issues.csv")
     with (tmp_path / "issues.csv").open() as file:
         assert all(Path(row["image"]).exists() for row in csv.DictReader(file))
 

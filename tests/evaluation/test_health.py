@@ -8,6 +8,7 @@ import subprocess
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from simclr_tf.evaluation import evaluate
 from simclr_tf.training import checkpoints
@@ -49,6 +50,20 @@ def test_the_page_is_one_file(report):
     assert not re.search(r'(?:src|href)="(?!data:)', text)
     assert "--encoder=tests.tiny:encoder" in text and "tensorflow" in text
     assert page.stat().st_size < 2**21
+
+
+def test_photographs_that_have_moved_are_found(tiny_run, without_umap, tmp_path):
+    shutil.copytree(tiny_run, tmp_path / "run", ignore=shutil.ignore_patterns("evaluation"))
+    settings = json.loads((tiny_run / "config.json").read_text())
+    settings["data"] |= {"dataset": "folder", "data_dir": str(tmp_path / "gone"), "image_size": 32}
+    (tmp_path / "run" / "config.json").write_text(json.dumps(settings))
+    rng = np.random.default_rng(0)
+    for number in range(30):
+        place = tmp_path / "photos" / ("train" if number % 2 else "test") / f"{number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)).save(place)
+    record = evaluate(tmp_path / "run", "report", data_dir=str(tmp_path / "photos"))
+    assert record["images"] == 15  # those to test on
 
 
 def test_a_collapsed_run_is_told(tiny_run, without_umap, tmp_path):

@@ -1,11 +1,13 @@
 """The registry of protocols, and where the results of each go."""
 
 import importlib
+import json
 import re
+import shutil
 
 import pytest
 
-from simclr_tf.config import MODES, Data, Linear
+from simclr_tf.config import MODES, Data, Export, Linear
 from simclr_tf.evaluation import PROTOCOLS, evaluate
 from simclr_tf.preflight import check_evaluation, data_source, name_of, results_folder
 
@@ -68,6 +70,43 @@ def test_the_folder_of_the_images_that_were_learned_from_goes_with_their_name():
     assert data_source(Linear(dataset="cifar10"), learned) == ("cifar10", "/d")
     assert data_source(Linear(dataset="cifar10", data_dir="/e"), learned) == ("cifar10", "/e")
     assert data_source(Linear(dataset="cifar100"), learned) == ("cifar100", None)
+
+
+@pytest.fixture
+def of_photographs(tiny_run, tmp_path):
+    """A function that gives `tiny_run` as one on photographs that are gone, of some size."""
+
+    def make(side):
+        settings = json.loads((tiny_run / "config.json").read_text())
+        settings["data"] |= {"dataset": "folder", "data_dir": str(tmp_path / "gone"), "image_size": side}
+        shutil.copytree(tiny_run, tmp_path / "run", ignore=shutil.ignore_patterns("evaluation", "features"))
+        (tmp_path / "run" / "config.json").write_text(json.dumps(settings))
+        return tmp_path / "run"
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("mode", "settings"),
+    [("finetune", {"dataset": "patterns"}), ("knn", {"dataset": "patterns"}), ("transfer", {"targets": "patterns"})],
+)
+def test_images_of_another_size_are_refused_before_anything_is_done(of_photographs, mode, settings):
+    with pytest.raises(ValueError, match="takes images of 48 x 48 pixels; those of patterns have 32 x 32"):
+        check_evaluation(of_photographs(48), mode, settings)
+
+
+def test_modes_that_look_at_the_images_of_the_run_find_them_where_they_are_now(of_photographs, tmp_path):
+    run = of_photographs(32)
+    for mode, settings in (("report", {}), ("export", {"format": "litert"})):
+        with pytest.raises(ValueError, match="`data_dir` must be a folder of images. Received: '.*/gone'"):
+            check_evaluation(run, mode, settings)
+        check_evaluation(run, mode, settings | {"data_dir": str(tmp_path)})
+    check_evaluation(run, "export", {})  # which looks at none
+
+
+def test_a_format_that_is_compared_with_nothing_takes_no_images():
+    with pytest.raises(ValueError, match="`data_dir` goes with litert and litert_int8. Received: `format=onnx`"):
+        Export(format="onnx", data_dir="photos")
 
 
 def test_a_target_that_is_not_there_is_refused_before_the_first(tiny_run, tmp_path):

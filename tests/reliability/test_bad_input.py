@@ -196,6 +196,17 @@ def opened(overwrite, resume, *files):
     return make
 
 
+def within(overwrite, resume):
+    """A folder of runs, in place of one of them."""
+
+    def make(folder):
+        (folder / "demo").mkdir()
+        (folder / "demo" / "config.json").write_text(json.dumps(Config().to_dict()))
+        run_folder.check(folder, overwrite, resume)
+
+    return make
+
+
 def evaluated(folder):
     (folder / "config.json").write_text(json.dumps(Config().to_dict()))
     preflight.check_evaluation(folder, "knn", {})
@@ -207,6 +218,7 @@ def evaluated(folder):
         ({"projection": "none", "projection_dim": 64}, "`projection_dim` needs a projection head"),
         ({"optimizer": "adamw", "momentum": 0.8}, "`momentum` goes with lars and sgd"),
         ({"tpu": "mine"}, "`tpu` goes with `strategy=tpu`"),
+        ({"communication": "ring", "strategy": "mirrored"}, "`communication` goes with `strategy=multiworker`"),
         ({"overwrite": True}, "`overwrite` needs `run_dir`"),
         ({"judge_dataset": "folder", "image_size": None}, "`judge_dataset=folder` needs `judge_data_dir`"),
     ],
@@ -243,7 +255,18 @@ RUNS = {
     ),
     "a folder of something else": (opened(False, False, "thesis.tex"), "is not empty; continue it with `resume`"),
     "something else to overwrite": (opened(True, False, "thesis.tex"), "deletes only the folder of a run"),
+    "runs to overwrite": (within(True, False), "there is another run in it, demo"),
+    "runs to continue": (within(False, True), "there is another run in it, demo"),
 }  # fmt: skip
+
+
+def test_a_run_with_another_one_in_its_folder_can_be_continued_but_not_replaced(tmp_path):
+    for folder in (tmp_path, tmp_path / "tuned"):
+        folder.mkdir(exist_ok=True)
+        (folder / "config.json").write_text(json.dumps(Config().to_dict()))
+    run_folder.check(tmp_path, overwrite=False, resume=True)
+    with pytest.raises(ValueError, match="there is another run in it, tuned. Received: "):
+        run_folder.check(tmp_path, overwrite=True, resume=False)
 
 
 @pytest.mark.parametrize("kind", RUNS)

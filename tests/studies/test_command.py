@@ -220,13 +220,16 @@ def test_a_study_whose_runs_all_fail(tmp_path, run_python):
 
 
 def test_what_has_diverged_is_not_run_again(tmp_path, monkeypatch, capsys):
-    trials = plan(STUDIES["temperature"], {}, tmp_path)[:3]
-    trials[1].folder.mkdir(parents=True)
-    (trials[1].folder / "divergence.json").touch()
+    trials = plan(STUDIES["temperature"], {}, tmp_path)[:3] + plan(STUDIES["label_fraction"], {}, tmp_path)[:2]
+    for folder in (trials[1].folder, trials[4].record.parent):  # of a pretraining, and of a training on labels
+        folder.mkdir(parents=True)
+        (folder / "divergence.json").touch()
     ran = []
     monkeypatch.setattr(command.execution, "execute", lambda trials, *_: ran.extend(trials))
     monkeypatch.setattr(results, "write", lambda study, trials, text, stem, _: stem.with_suffix(".md").write_text(""))
     monkeypatch.setattr(command, "words", ["temperature"])
     assert command._run(STUDIES["temperature"], lambda: trials, [], tmp_path / "temperature") == 3
-    assert ran == [trials[0], trials[2]]
-    assert f"it has diverged, and is not run again unless you delete {trials[1].folder}" in capsys.readouterr().out
+    assert ran == [trials[0], trials[2], trials[3]]
+    out = capsys.readouterr().out
+    for folder in (trials[1].folder, trials[4].folder / "evaluation" / "supervised-0.01-seed0"):
+        assert f"it has diverged, and is not run again unless you delete {folder}" in out

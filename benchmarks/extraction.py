@@ -12,7 +12,7 @@ from benchmarks import harness
 
 
 def measure(way: str, encoder: str, width: float, precision: str, images: int, runs: int) -> harness.Result:
-    """Images a second by `extract` or `predict`."""
+    """The seconds that `extract` or `predict` takes."""
     import simclr_tf.quiet  # noqa: F401, I001
     import keras
     import numpy as np

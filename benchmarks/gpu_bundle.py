@@ -37,12 +37,16 @@ from benchmarks import harness
 
 def config_of(words: list[str]):
     """The settings of the run that the flags of train.py spell."""
-    from flags import FLAGS, config_from_flags, define, flagfiles_first, pretraining_groups
+    from flags import FLAGS, as_flags, config_from_flags, define, flagfiles_first, flags, pretraining_groups
 
     for group in pretraining_groups().values():
         define(group)
-    FLAGS(flagfiles_first(["train.py", *words]))
-    return config_from_flags()
+    try:
+        if rest := FLAGS(flagfiles_first(["train.py", *words]))[1:]:
+            raise ValueError(f"Expected the flags of train.py after --. Received: {' '.join(rest)}")
+        return config_from_flags()
+    except (flags.Error, ValueError) as error:
+        sys.exit(f"{Path(sys.argv[0]).stem}: error: {as_flags(str(error))}")
 
 
 def lower(bundle: Path, config) -> None:

@@ -46,7 +46,7 @@ def train(run_dir: Path, words: list[str]) -> None:
         with interruptible("the same command goes on"):
             code = process.wait()
     except Interrupted as interrupted:
-        process.send_signal(interrupted.number)
+        process.terminate()  # on which it saves, whatever ended this process
         code = process.wait() or 128 + interrupted.number
     if run_dir.exists():
         seconds = round(before["seconds"] + time.perf_counter() - start, 1)

@@ -1,7 +1,6 @@
 """The only place that imports private parts of TensorFlow and Keras, each with the reason why nothing public serves."""
 
 import importlib.metadata
-from collections import Counter
 
 import keras
 import tensorflow as tf
@@ -46,10 +45,10 @@ def layers_of(layer: keras.Layer) -> list[keras.Layer]:
     return layer._flatten_layers()
 
 
-def calls_of(model: keras.Model) -> Counter[int]:
-    """How often each layer, by its id, is called in a functional model; nothing public lists the calls."""
+def calls_of(model: keras.Model) -> list[tuple[keras.Layer, list[keras.KerasTensor]]]:
+    """The calls in a functional model: each time the layer, and the tensors that it reads; nothing public lists them."""
     nodes = (getattr(model, "_functional", None) or model)._nodes_by_depth
-    return Counter(id(node.operation) for depth in nodes.values() for node in depth)
+    return [(node.operation, node.input_tensors) for depth in nodes.values() for node in depth]
 
 
 def gpu_memory() -> int | None:

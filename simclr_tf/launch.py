@@ -62,16 +62,23 @@ def start(command: Sequence[str], count: int) -> list[subprocess.Popen]:
     """
     ports, workers, devices = free_ports(count), [], gpus()
     share = len(devices) // count
-    for index in range(count):
-        environment = {**os.environ, "TF_CONFIG": tf_config(ports, index)}
-        if devices:
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices[index * share : (index + 1) * share]) or "-1"
-        out, errors = (subprocess.PIPE, subprocess.STDOUT) if index else (None, None)
-        # In a session of its own, so that the terminal's Ctrl-C arrives once, passed on by this process.
-        worker = subprocess.Popen(program(command), env=environment, stdout=out, stderr=errors, start_new_session=True)
-        workers.append(worker)
-        if index:
-            threading.Thread(target=_show, args=(worker.stdout, index)).start()
+    try:
+        for index in range(count):
+            environment = {**os.environ, "TF_CONFIG": tf_config(ports, index)}
+            if devices:
+                environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices[index * share : (index + 1) * share]) or "-1"
+            out, errors = (subprocess.PIPE, subprocess.STDOUT) if index else (None, None)
+            # In a session of its own, so that the terminal's Ctrl-C arrives once, passed on by this process.
+            worker = subprocess.Popen(
+                program(command), env=environment, stdout=out, stderr=errors, start_new_session=True
+            )
+            workers.append(worker)
+            if index:
+                threading.Thread(target=_show, args=(worker.stdout, index)).start()
+    except BaseException:  # a process too many for this machine, or Ctrl-C: the others would wait for it
+        for worker in workers:
+            worker.kill()
+        raise
     return workers
 
 

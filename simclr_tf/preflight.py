@@ -133,7 +133,7 @@ def check_dispatcher(setting: str, address: str) -> None:
         if not match:
             raise OSError("no host:port")
         socket.create_connection((match[1], int(match[2])), timeout=10).close()
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         raise ValueError(
             f"`{setting}` must be a running dispatcher like host:5050: start one by simclr-data-service --port=5050. "
             f"Received: {address} ({error})"

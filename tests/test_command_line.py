@@ -32,6 +32,10 @@ def only_line(result):
         (["train.py", "--batch_size=0"], "--batch_size must be at least 2"),
         (["train.py", "--encoder=resnet19"], "resnet18, resnet34"),
         (["train.py", "--temperature=nan"], "--temperature must be a finite number"),
+        (
+            ["train.py", "--data_service=a..b:5050", "--dataset=records:x", "--image_size=8"],
+            "--data_service must be a running",
+        ),
         (["train.py", "--dataset=folder"], "--dataset=folder needs --data_dir"),
         (["train.py", "--noblur=1"], "noblur"),
         (["train.py", "--dataset=patterns", "--image_size=100000"], "leave --image_size out"),

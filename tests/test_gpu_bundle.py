@@ -114,3 +114,20 @@ def test_there_and_back(tmp_path):
     weights = {variable.path: variable.numpy() for variable in encoders.load_encoder(bundle).variables}
     for path, value in weights.items():
         np.testing.assert_array_equal(value, arrays[f"p{names.index(path) + 1}"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--epochs=3", "data_dir=x", "--seed=1"],
+            "Expected the flags of train.py after --. Received: data_dir=x --seed=1",
+        ),
+        (["--batch_size=0"], "--batch_size must be at least 2. Received: 0"),
+        (["--batch_sise=3"], "Unknown command line flag 'batch_sise'"),
+    ],
+)
+def test_what_train_py_would_not_take_is_refused(words, message, run_python, tmp_path):
+    done = run_python("-m", "benchmarks.gpu_bundle", "lower", f"--bundle={tmp_path / 'b'}", "--", *words)
+    assert done.returncode == 1 and message in done.stderr and len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "b").exists()

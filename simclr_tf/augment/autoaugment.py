@@ -116,6 +116,8 @@ def _magnitude(name: str, level: int) -> float:
 def operate(planes: Planes, operation: tf.Tensor, magnitude: tf.Tensor) -> Planes:
     """Applies one of `OPERATIONS`, or `NOTHING`, to each image: their indices, (N,), and magnitudes as in `RANGES`."""
     magnitudes = {name: tf.where(operation == index, magnitude, 0.0) for index, name in enumerate(OPERATIONS)}
+    # A crop may round to just above 1, where solarize would invert what it leaves alone.
+    planes = [clip(plane) for plane in planes]
     changes = {
         "equalize": equalize,
         "autocontrast": autocontrast,
@@ -149,6 +151,8 @@ def _move(planes: Planes, magnitudes: Parameters) -> Planes:
 
 def _sharpen(plane: tf.Tensor, magnitude: tf.Tensor) -> tf.Tensor:
     """clip((1 + m) x - m smooth(x)), smoothed by [[1, 1, 1], [1, 5, 1], [1, 1, 1]] / 13, the border unchanged."""
+    if min(plane.shape[1:]) < 3:  # nothing but border
+        return plane
     three = plane[:, :, :-2] + plane[:, :, 1:-1] + plane[:, :, 2:]
     nine = three[:, :-2] + three[:, 1:-1] + three[:, 2:]
     inner = (nine + 4.0 * plane[:, 1:-1, 1:-1]) / 13.0 - plane[:, 1:-1, 1:-1]

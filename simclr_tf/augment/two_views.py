@@ -90,6 +90,8 @@ class TwoViews:
                 "Views are resized by their crop: name one in `augmentations`, or leave `resolutions` out. "
                 f"Received: {size} pixels, for views without a crop"
             )
+        if any(crop.probability < 1.0 for crop in crops):
+            raise ValueError(f"All images must be cropped to have one size. Received: {size} pixels, for some of them")
         if all(crop.size == size for crop in crops):
             return False
         for crop in crops:
@@ -139,6 +141,11 @@ class TwoViews:
             with tf.control_dependencies(filter(None, [in_range])):  # None where it was checked at once
                 images = tf.identity(images)
         cut = images.shape.rank == 5
+        if cut and self.cuts(number) is None:
+            raise ValueError(
+                "Views that were cut by a reader, (B, V, H, W, C), must begin with a bilinear crop of every image. "
+                f"Received: shape {tuple(images.shape)}"
+            )
         parts = tf.unstack(images, axis=1) if cut else [images] * number
         count = images.shape[0] or tf.shape(images)[0]
         first = tf.cast(replica_id(), tf.int32) * count

@@ -5,8 +5,8 @@ of a setting in backticks; the command line shows it as a flag (`flags.as_flags`
 """
 
 import dataclasses
-import math
 import os
+import sys
 import types
 import typing
 from typing import Any
@@ -91,7 +91,7 @@ def _fault(value: Any, field: dataclasses.Field) -> str | None:
         return f"be {'an' if kind is int else 'a'} {kind.__name__}"
     if rule["choices"]:
         return None if is_choice(str(value), rule["choices"]) else f"be one of {', '.join(rule['choices'])}"
-    if isinstance(value, float) and not math.isfinite(value):
+    if kind is float and not abs(value) <= sys.float_info.max:  # nor can an int be larger
         return "be a finite number"
     if rule["low"] is not None and value < rule["low"]:
         return f"be at least {rule['low']}"

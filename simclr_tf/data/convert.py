@@ -26,6 +26,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
+from simclr_tf.data import tfrecord
 from simclr_tf.data.folder import FileImages, load_folder
 from simclr_tf.data.source import CORES, Dataset, Split
 from simclr_tf.files import alone_in, replacing, write_json
@@ -124,9 +125,7 @@ def _write_split(name: str, split: Split, dataset: Dataset, target: Path, done: 
             continue
         chosen = [(paths[index], os.path.relpath(paths[index], root), int(labels[index])) for index in part]
         with replacing(target / shard) as file:
-            with tf.io.TFRecordWriter(file.name) as writer:
-                for example in _examples(chosen, names, max_side):
-                    writer.write(example)
+            tfrecord.write(file.name, _examples(chosen, names, max_side))
             with open(file.name, "rb") as written:
                 digest = hashlib.file_digest(written, "sha256").hexdigest()
         done["shards"][shard] = {"images": len(part), "sha256": digest}

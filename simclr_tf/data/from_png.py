@@ -52,8 +52,11 @@ def _records(split: Path, classes: list[str]) -> np.ndarray:
 
 
 def _record(label: int, path: Path) -> np.ndarray:
-    with Image.open(path, formats=["PNG"]) as image:
-        pixels = np.asarray(image.convert("RGB"))
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            pixels = np.asarray(image.convert("RGB"))
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+        raise ValueError(f"Expected PNG files. Received: {path} ({error})") from error
     if pixels.shape != (32, 32, 3):
         raise ValueError(f"Expected images of 32 x 32 pixels. Received: {path}, of {image.width} x {image.height}")
     return np.concatenate([[np.uint8(label)], pixels.transpose(2, 0, 1).reshape(-1)])

@@ -6,13 +6,10 @@ TensorFlow's own operations.
 
 import importlib.util
 from collections.abc import Callable, Iterator
-from typing import IO
-
-import tensorflow as tf
 
 from simclr_tf.data.records import Keys, dataset_of
 from simclr_tf.data.source import Dataset
-from simclr_tf.data.tfrecord import cached
+from simclr_tf.data.tfrecord import cached, write
 
 TEST_SPLITS = ("test", "validation")  # the first that there is, and that has labels
 AT_A_TIME = 256  # records that are in memory while a shard is copied
@@ -75,13 +72,7 @@ def load_tfds(name: str, data_dir: str | None, image_size: int) -> Dataset:
 
 def _as_tfrecord(path: str, records: Callable[[str], Iterator[bytes]]) -> str:
     """The path of a shard's copy as TFRecord, in the user's cache."""
-
-    def write(copy: IO[bytes]) -> None:
-        with tf.io.TFRecordWriter(copy.name) as writer:
-            for record in records(path):
-                writer.write(record)
-
-    return cached(path, write)
+    return cached(path, lambda copy: write(copy.name, records(path)))
 
 
 def _array_records(path: str) -> Iterator[bytes]:

@@ -4,7 +4,7 @@ import hashlib
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO
 
 import tensorflow as tf
@@ -39,6 +39,20 @@ def records_of(path: str, size: int) -> Iterator[tuple[int, bytes]]:
             file.read(FOOTER)
             yield at + HEADER, data
             at += HEADER + length + FOOTER
+
+
+def write(path: str, records: Iterable[bytes]) -> None:
+    """Writes a shard.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    try:
+        with tf.io.TFRecordWriter(path) as writer:
+            for record in records:
+                writer.write(record)
+    except tf.errors.OpError as error:
+        raise OSError(f"Cannot write a shard of TFRecords. Received: {path} ({type(error).__name__})") from error
 
 
 def stat(path: str) -> tuple[int, int]:

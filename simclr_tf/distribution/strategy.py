@@ -118,7 +118,11 @@ def _check_tf_config(text: str) -> None:
         task = value["task"]
         if task["type"] not in ("chief", "worker"):
             raise KeyError(task["type"])
-        value["cluster"][task["type"]][int(task["index"])]
+        addresses = value["cluster"][task["type"]]
+        if not isinstance(addresses, list) or not all(isinstance(address, str) for address in addresses):
+            raise TypeError(addresses)
+        if int(task["index"]) not in range(len(addresses)):
+            raise IndexError(task["index"])
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise ValueError(
             "With `strategy=multiworker`, the environment variable TF_CONFIG lists the workers and says which one this is: "

@@ -44,4 +44,8 @@ def evaluate(run_dir: str | Path, mode: str = "linear", **settings: Any) -> Any:
     """
     config, chosen = preflight.check_evaluation(run_dir, mode, settings)
     module, function = PROTOCOLS[mode].split(":")
-    return getattr(importlib.import_module(module), function)(Path(run_dir), config, chosen)
+    run = getattr(importlib.import_module(module), function)
+    from simclr_tf.data.pipeline import naming_lost_images  # imports TensorFlow, as most modes do
+
+    with naming_lost_images():
+        return run(Path(run_dir), config, chosen)

@@ -32,8 +32,10 @@ def run(run_dir: Path, config: Config, settings: Embed) -> Path:
     Raises:
         ValueError: If there is no image, more than `max_bad_files` are unreadable, or pyarrow is missing.
     """
-    if settings.out and Path(settings.out).is_dir():
-        raise ValueError(f"`out` must be a file to write. Received: {settings.out}, which is a folder")
+    if settings.out and (place := Path(settings.out)).exists() and not place.is_file():
+        raise ValueError(
+            f"`out` must be a file to write. Received: {place}, which is a {'folder' * place.is_dir() or 'device'}"
+        )
     encoder = encoders.load_encoder(run_dir, settings.layer)
     size, count = encoder.input_shape[1], 0
     if settings.images:

@@ -12,7 +12,7 @@ from simclr_tf import augment, data, figures
 from simclr_tf.augment import TwoViews, make_views
 from simclr_tf.augment.base import Augmentation, to_float
 from simclr_tf.config import Config
-from simclr_tf.data.pipeline import read_batch
+from simclr_tf.data.pipeline import naming_lost_images, read_batch
 from simclr_tf.data.source import Dataset, Split, readable
 from simclr_tf.training.run_folder import PREVIEW
 
@@ -44,6 +44,7 @@ OPERATORS: dict[str, _Row] = {
 STRENGTHS = (0.25, 0.5, 1.0)
 
 
+@naming_lost_images()
 def preview(config: Config, folder: str | Path = "preview") -> list[Path]:
     """Draws the views that a run would see, every operator, and the histograms of crops.
 

@@ -1,5 +1,7 @@
 """Batch norm of an encoder that no longer learns, moved into the convolutions before it."""
 
+from collections import Counter
+
 import keras
 import numpy as np
 
@@ -60,7 +62,7 @@ def _pairs(model: keras.Model) -> dict[keras.Layer, keras.Layer]:
     """Layers with a kernel and no activation whose output goes into a batch norm and nowhere else, and that norm."""
     if not is_graph(model):
         return {}
-    calls = calls_of(model)
+    calls = Counter(id(layer) for layer, _ in calls_of(model))
     kinds = (Conv2D, keras.layers.Conv2D, keras.layers.Dense)
     sources = {
         id(layer.output): layer
@@ -68,8 +70,8 @@ def _pairs(model: keras.Model) -> dict[keras.Layer, keras.Layer]:
         if type(layer) in kinds and layer.activation is keras.activations.linear and calls[id(layer)] == 1
     }
     readers: dict[int, list[keras.Layer]] = {}
-    for layer in model.layers:
-        for tensor in keras.tree.flatten(layer.input):
+    for layer, read in calls_of(model):
+        for tensor in read:
             readers.setdefault(id(tensor), []).append(layer)
     ends = {id(tensor) for tensor in keras.tree.flatten(model.outputs)}
     return {

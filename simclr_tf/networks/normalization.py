@@ -51,12 +51,16 @@ class SyncBatchNormalization(keras.layers.Layer):
 
     def build(self, input_shape):
         """Creates the scale, the offset if any, and the moving statistics, (C,) each."""
-        shape = (input_shape[-1],)
-        self.gamma = self.add_weight(shape=shape, name="gamma", initializer=self.gamma_initializer, autocast=False)
+        own = {"shape": (input_shape[-1],), "dtype": self._dtype(), "autocast": False}
+        self.gamma = self.add_weight(name="gamma", initializer=self.gamma_initializer, **own)
         if self.center:
-            self.beta = self.add_weight(shape=shape, name="beta", initializer="zeros", autocast=False)
-        self.moving_mean = self._statistic(shape, "zeros", "moving_mean")
-        self.moving_variance = self._statistic(shape, "ones", "moving_variance")
+            self.beta = self.add_weight(name="beta", initializer="zeros", **own)
+        self.moving_mean = self._statistic(own["shape"], "zeros", "moving_mean")
+        self.moving_variance = self._statistic(own["shape"], "ones", "moving_variance")
+
+    def _dtype(self) -> str:
+        """That of all variables, also where those of other layers are in half precision: the fused kernel's."""
+        return "float64" if self.variable_dtype == "float64" else "float32"
 
     def _statistic(self, shape, initializer, name):
         """A variable of which each replica has its own copy.
@@ -64,7 +68,7 @@ class SyncBatchNormalization(keras.layers.Layer):
         All replicas compute the same statistics, so any copy will do and an assignment needs no communication.
         """
         return keras.Variable(
-            initializer, shape=shape, trainable=False, autocast=False, name=name, dtype=self.variable_dtype,
+            initializer, shape=shape, trainable=False, autocast=False, name=name, dtype=self._dtype(),
             synchronization="on_read", aggregation="only_first_replica",
         )  # fmt: skip
 

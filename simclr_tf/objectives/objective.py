@@ -14,7 +14,7 @@ from simclr_tf.objectives.similarity import SIMILARITIES
 
 
 class Contrast(NamedTuple):
-    """The measurements of a replica's anchors, scalars in float32 (float64 for float64 projections).
+    """The measurements of a replica's anchors, scalars in float32, or in float64 by `nt_xent` of float64.
 
     Attributes:
         loss: Mean loss of the anchors.
@@ -51,7 +51,7 @@ def nt_xent(z: tf.Tensor, temperature: float = 0.5) -> Contrast:
     """
     z = tf.convert_to_tensor(z)
     dtype = tf.float64 if z.dtype == tf.float64 else tf.float32
-    return _contrast(tf.cast(z, dtype), _checked(Rule("nt_xent", "cosine", temperature, 0.0, False)), True, [])
+    return _contrast(tf.cast(z, dtype), _checked(Rule("nt_xent", "cosine", float(temperature), 0.0, False)), True, [])
 
 
 @keras.saving.register_keras_serializable("simclr_tf")
@@ -130,6 +130,11 @@ def gather_views(z: tf.Tensor) -> tf.Tensor:
 def _contrast(z: tf.Tensor, rule: Rule, normalize: bool, weights: list[tf.Tensor]) -> Contrast:
     if z.shape.rank != 2 or (z.shape[0] or 0) % 2:
         raise ValueError(f"Expected two views of each image as rows of (2B, D). Received: shape {tuple(z.shape)}")
+    if num_replicas() > 1 and z.shape[0] is None:
+        raise ValueError(
+            "Several replicas need batches of one size: batch the data with `drop_remainder=True`. "
+            f"Received: shape {tuple(z.shape)}"
+        )
     if normalize and SIMILARITIES[rule.similarity].normalize:
         z = tf.math.l2_normalize(z, axis=1)
     first = tf.cast(replica_id(), tf.int32) * (tf.shape(z)[0] // 2)

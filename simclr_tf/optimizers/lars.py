@@ -64,7 +64,8 @@ class LARS(keras.optimizers.Optimizer):
         gradient = tf.cast(gradient, variable.dtype)
         rate = tf.cast(learning_rate, variable.dtype)
         if self.adapted[index]:
-            gradient += self.l2 * variable
+            if self._use_weight_decay(variable):
+                gradient += self.l2 * variable
             rate *= self._trust(variable, gradient)
         velocity = self.momentum * self.momentums[index] + rate * gradient
         self.assign(self.momentums[index], velocity)

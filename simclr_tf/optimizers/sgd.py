@@ -29,7 +29,7 @@ class CoupledSGD(keras.optimizers.SGD):
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates one variable."""
-        if len(variable.shape) > 1:
+        if len(variable.shape) > 1 and self._use_weight_decay(variable):
             gradient = tf.cast(gradient, variable.dtype) + self.l2 * variable
         super().update_step(gradient, variable, learning_rate)
 

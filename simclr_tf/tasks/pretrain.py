@@ -9,7 +9,7 @@ import numpy as np
 from simclr_tf import data, distribution, encoders, figures, preflight
 from simclr_tf.augment import TwoViews, make_views
 from simclr_tf.config import Config, Training
-from simclr_tf.data.pipeline import Cuts, read_batch
+from simclr_tf.data.pipeline import Cuts, naming_lost_images, read_batch
 from simclr_tf.data.source import Dataset, Split, readable
 from simclr_tf.data.splits import hold_out, part_of
 from simclr_tf.inspect import curves
@@ -190,6 +190,7 @@ def build_model(config: Config, image_shape: tuple[int, int, int]) -> SimCLR:
     return SimCLR(encoder, head, views, objective, config.training.accumulate)
 
 
+@naming_lost_images()
 def _show_views(views: TwoViews, train: Split, cuts: Cuts | None, log: EpochLog, folder: Path, count: int = 12) -> None:
     """A picture of what the encoder will see: originals, and the two views of each."""
     shown, originals = readable(train, np.arange(min(count, len(train))))

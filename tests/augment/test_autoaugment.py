@@ -97,3 +97,15 @@ def test_a_gray_image_stays_gray(images):
 def test_wrong_probabilities_are_refused(probability):
     with pytest.raises(ValueError, match="Received: "):
         AutoAugment(probability)
+
+
+def test_what_a_crop_rounds_to_above_1_stays_white():
+    planes = [tf.fill([2, 6, 6], 1.003)] * 3
+    found = operate(planes, tf.constant([NOTHING, OPERATIONS.index("equalize")]), tf.constant([0.0, 0.0]))
+    np.testing.assert_array_equal(found, np.ones((3, 2, 6, 6)))
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 1, 3), (1, 2, 8, 3)])
+def test_images_of_one_pixel_across_keep_their_shape(shape):
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    assert by_us(images, [OPERATIONS.index("sharpness")], [0.5]).shape == shape

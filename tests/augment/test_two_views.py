@@ -158,6 +158,17 @@ def test_what_is_no_batch_of_images_is_refused(layers, images):
         TwoViews(layers)(tf.constant(images), 0)
 
 
+def test_a_crop_of_some_images_cannot_resize_them():
+    with pytest.raises(ValueError, match="All images must be cropped to have one size. Received: 16 pixels"):
+        TwoViews([RandomResizedCrop(probability=0.5)]).resize(16)
+
+
+@pytest.mark.parametrize("layer", [RandomFlip(), RandomResizedCrop(method="bicubic")])
+def test_images_that_a_reader_cut_need_views_that_it_can_cut(layer):
+    with pytest.raises(ValueError, match=r"must begin with a bilinear crop.* Received: shape \(2, 2, 8, 8, 3\)"):
+        TwoViews([layer])(np.zeros((2, 2, 8, 8, 3), np.uint8), 0)
+
+
 def test_what_is_no_layer_is_refused():
     with pytest.raises(ValueError, match="must be Keras layers. Received: 'crop'"):
         TwoViews(["crop"])

@@ -63,4 +63,8 @@ def test_what_is_no_such_tree_is_refused_and_nothing_is_written(tree, tmp_path):
     Image.new("RGB", (31, 32)).save(broken / "train" / "cat" / "odd.png")
     with pytest.raises(ValueError, match=r"32 x 32 pixels.*odd\.png, of 31 x 32"):
         convert(broken, tmp_path / "out")
+    whole = (broken / "train" / "cat" / "cat_0.png").read_bytes()
+    (broken / "train" / "cat" / "odd.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"Expected PNG files. Received: .*odd\.png \(.*truncated"):
+        convert(broken, tmp_path / "out")
     assert not (tmp_path / "out").exists()

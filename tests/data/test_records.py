@@ -14,7 +14,7 @@ from simclr_tf.data import records as module
 from simclr_tf.data.pipeline import naming_lost_images, training_batches
 from simclr_tf.data.records import Keys, find
 from simclr_tf.data.source import Split
-from simclr_tf.data.tfrecord import crc32c
+from simclr_tf.data.tfrecord import crc32c, write
 from tests.conftest import ROOT
 
 SIZE = 12
@@ -174,6 +174,11 @@ def test_a_record_that_is_damaged_in_mid_run_ends_it(shards):
         naming_lost_images(),
     ):
         list(training_batches(split, 6, seed=0).take(3))
+
+
+def test_a_shard_that_cannot_be_written_is_one_line(tmp_path):
+    with pytest.raises(OSError, match=r"^Cannot write a shard of TFRecords. Received: .*/absent/x \(NotFoundError\)$"):
+        write(str(tmp_path / "absent" / "x"), [b"record"])
 
 
 def test_test_images_without_labels_are_not_judged_on(tmp_path):

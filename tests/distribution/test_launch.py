@@ -104,3 +104,18 @@ def test_a_command_of_an_environment_that_is_not_active_is_found(monkeypatch):
     monkeypatch.setenv("PATH", "")
     name = Path(sys.executable).name  # whatever lies beside this Python
     assert launch.program([name, "x"]) == [str(Path(sys.executable).parent / name), "x"]
+
+
+def test_a_worker_that_cannot_be_started_ends_the_others(tmp_path, monkeypatch):
+    started, popen = [], subprocess.Popen
+
+    def scarce(*args, **kwargs):
+        if started:
+            raise BlockingIOError("Resource temporarily unavailable")
+        started.append(popen(*args, **kwargs))
+        return started[0]
+
+    monkeypatch.setattr(subprocess, "Popen", scarce)
+    with pytest.raises(BlockingIOError):
+        launch.start([str(script(tmp_path, "time.sleep(60)"))], 2)
+    assert started[0].wait(timeout=10) == -signal.SIGKILL

@@ -4,6 +4,7 @@ import csv
 import functools
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -63,9 +64,12 @@ def test_what_is_left_out_of_a_folder_is_said(photos, tmp_path, capsys):
     assert "note: left out 1 link out of the folder" in capsys.readouterr().out
 
 
-def test_embeddings_are_not_written_over_a_folder(tiny_run, tmp_path):
+def test_embeddings_are_not_written_over_a_folder_or_a_device(tiny_run, tmp_path):
     with pytest.raises(ValueError, match="`out` must be a file to write. Received: .*, which is a folder"):
         evaluate(tiny_run, "embed", out=str(tmp_path))
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="Received: .*/pipe, which is a device"):
+        evaluate(tiny_run, "embed", out=str(tmp_path / "pipe"))
 
 
 def test_unreadable_files_are_named_and_the_others_read(broken):

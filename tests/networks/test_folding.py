@@ -75,6 +75,13 @@ def test_a_layer_that_is_read_elsewhere_is_left_alone():
     assert folded(model) is model
 
 
+def test_a_layer_that_is_read_by_the_second_call_of_another_is_left_alone():
+    inputs, relu = keras.Input((6,)), keras.layers.ReLU()
+    hidden = keras.layers.Dense(6)(relu(inputs))
+    model = keras.Model(inputs, keras.layers.Add()([keras.layers.BatchNormalization()(hidden), relu(hidden)]))
+    assert folded(model) is model
+
+
 def test_a_head_on_an_encoder(tmp_path):
     encoder = make_encoder("resnet18", (32, 32, 3), 0.125, "auto")
     head = projection_head("nonlinear", encoder.output_shape[-1])

@@ -79,6 +79,17 @@ def test_statistics_stay_in_float32(policy):
     assert {variable.dtype for variable in layer.variables} == {"float32"}
 
 
+@pytest.mark.parametrize("policy", ["bfloat16", "float16"])
+def test_half_precision_throughout_has_statistics_in_float32_too(policy):
+    layer, x = SyncBatchNormalization(dtype=policy), tf.constant(draw((16, 2, 2, CHANNELS)))
+    with tf.GradientTape() as tape:
+        y = layer(x, training=True)
+        loss = tf.reduce_sum(tf.square(tf.cast(y, tf.float32)))
+    gradients = tape.gradient(loss, layer.trainable_variables)
+    assert y.dtype == policy and {variable.dtype for variable in layer.variables} == {"float32"}
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
+
+
 def test_frozen_layer_keeps_its_statistics():
     layer = SyncBatchNormalization()
     layer.build((None, CHANNELS))

@@ -243,3 +243,14 @@ def test_another_loss_under_the_same_name_is_another_loss(monkeypatch):
         monkeypatch.setitem(LOSSES, "mine", lambda scores, temperature, margin, factor=factor: factor * scores.positive)
         found.append(float(Objective("mine")(z).loss))
     assert found[1] == pytest.approx(3 * found[0]) and found[0] != 0
+
+
+def test_a_temperature_of_numpy_is_a_number(projections):
+    z = tf.constant(projections, tf.float32)
+    assert float(nt_xent(z, np.float64(0.3)).loss) == float(nt_xent(z, 0.3).loss)
+
+
+def test_several_replicas_need_batches_of_one_size(monkeypatch):
+    monkeypatch.setattr("simclr_tf.objectives.objective.num_replicas", lambda: 2)
+    with pytest.raises(ValueError, match=r"`drop_remainder=True`. Received: shape \(None, 4\)"):
+        tf.function(nt_xent).get_concrete_function(tf.TensorSpec([None, 4]))

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from simclr_tf.optimizers import LARS
+from simclr_tf.optimizers.sgd import CoupledSGD
 
 
 def reference(weight, gradients, rates, momentum, decay, trust_coefficient, adapted):
@@ -42,6 +43,17 @@ def test_kernels_are_adapted_and_vectors_are_not():
     # The adapted step has norm 0.001 |w| whatever the gradient's is; the plain one is the gradient.
     np.testing.assert_allclose(np.linalg.norm(1.0 - kernel.numpy()), 0.001 * 2.0, rtol=1e-4)
     np.testing.assert_allclose(bias.numpy(), -4.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("make", [lambda: LARS(0.1, weight_decay=0.5), lambda: CoupledSGD(0.1, l2=0.5)])
+def test_what_is_excluded_is_not_decayed(make):
+    steps = []
+    for names in ([], ["head"]):
+        kernel, optimizer = keras.Variable(np.eye(2, dtype="float32"), name="head_kernel"), make()
+        optimizer.exclude_from_weight_decay(var_names=names)
+        optimizer.apply([keras.ops.zeros((2, 2))], [kernel])
+        steps.append(np.abs(kernel.numpy() - np.eye(2)).max())
+    assert steps[0] > 0 and steps[1] == 0
 
 
 def test_the_scale_of_the_gradient_does_not_matter():

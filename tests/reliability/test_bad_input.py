@@ -239,6 +239,7 @@ RUNS = {
     "an unknown setting": (config('{"data": {"datasat": "x"}}'), r"unknown to this version. Received: \['datasat'\]"),
     "an illegal value": (config('{"training": {"batch_size": 0}}'), "`batch_size` must be at least 2. Received: 0"),
     "a value of another type": (config('{"training": {"batch_size": "8"}}'), "`batch_size` must be an int"),
+    "a number that is too large": (config('{"objective": {"temperature": 1%s}}' % ("0" * 400)), "must be a finite number"),
     "a number that is none": (config('{"objective": {"temperature": NaN}}'), "must be a finite number"),
     "an encoder that is none": (config('{"network": {"encoder": "os.system"}}'), "`encoder` must be one of"),
     "no checkpoint": (evaluated, "no checkpoint yet"),

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from simclr_tf.distribution import all_sum
+from simclr_tf.optimizers.loss_scale import LossScale
 
 
 def apply_if_finite(
@@ -13,6 +14,8 @@ def apply_if_finite(
     variables: Sequence[keras.Variable],
 ) -> tf.Tensor:  # fmt: skip
     """Makes the update unless the loss or a gradient of any replica is not finite; the step is counted either way.
+
+    Only Keras' own loss scale does not count a step that it skips; `LossScale` does.
 
     Call it in the replica context. Whether all gradients are finite is read off the sum of their squares, one kernel a
     variable, instead of off each value. With loss scaling, overflowing gradients are normal and the optimizer skips them
@@ -44,6 +47,8 @@ def apply_if_finite(
     total = tf.add_n([tf.cast(magnitude, tf.float32) for magnitude in (tf.abs(loss), *map(tf.nn.l2_loss, known))])
     finite = tf.equal(all_sum(tf.cast(tf.logical_not(tf.math.is_finite(total)), tf.float32)), 0.0)
     if scaled:
+        if not isinstance(optimizer, LossScale):
+            gradients = _overflowing_everywhere(gradients)
         optimizer.apply(gradients, variables)
     elif isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy) or not tf.distribute.has_strategy():
         tf.cond(finite, lambda: _apply(optimizer, gradients, variables), lambda: _count(optimizer))
@@ -51,6 +56,17 @@ def apply_if_finite(
         # A branch must not leave the replica context, as the optimizer does, so the branch is taken outside of it.
         tf.distribute.get_replica_context().merge_call(_apply_everywhere, (optimizer, finite, gradients, variables))
     return finite
+
+
+def _overflowing_everywhere(gradients: Sequence[tf.Tensor | None]) -> list[tf.Tensor | None]:
+    """The gradients of this replica, NaN where those of any replica are not finite.
+
+    Keras' own loss scale, which `compile` puts around an optimizer in float16, looks at the first replica's alone.
+    """
+    total = tf.add_n([tf.cast(tf.nn.l2_loss(gradient), tf.float32) for gradient in gradients if gradient is not None])
+    overflowed = all_sum(tf.cast(tf.logical_not(tf.math.is_finite(total)), tf.float32)) > 0.0
+    nan = float("nan")
+    return [None if gradient is None else tf.where(overflowed, nan, gradient) for gradient in gradients]
 
 
 def _apply_everywhere(strategy, optimizer, finite, gradients, variables) -> None:

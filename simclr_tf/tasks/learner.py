@@ -6,7 +6,6 @@ import keras
 import tensorflow as tf
 
 from simclr_tf.distribution import all_sum, num_replicas
-from simclr_tf.optimizers.loss_scale import LossScale
 from simclr_tf.training.divergence import SKIPPED
 
 
@@ -21,13 +20,6 @@ class Learner(keras.Model):
     def __init__(self, measured: Sequence[str], **kwargs):
         super().__init__(**kwargs)
         self.means = {name: keras.metrics.Mean(name=name) for name in (*measured, SKIPPED)}
-
-    def compile(self, optimizer="rmsprop", *args, auto_scale_loss=True, **kwargs):
-        """As `keras.Model.compile`, but in float16 with `LossScale`, by which all replicas take a step or skip it."""
-        scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-        if auto_scale_loss and optimizer and not scaled and self.dtype_policy.name == "mixed_float16":
-            optimizer = LossScale(keras.optimizers.get(optimizer), name="loss_scale")
-        super().compile(optimizer, *args, auto_scale_loss=auto_scale_loss, **kwargs)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:

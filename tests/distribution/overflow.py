@@ -2,7 +2,7 @@
 
     python overflow.py REPLICAS
 
-or as one of several workers. The JSON holds the states in float32 and in mixed_float16.
+or as one of several workers. The JSON holds the states in float32, and in mixed_float16 by our loss scale and by Keras'.
 """
 
 import json
@@ -33,11 +33,15 @@ def four_steps(precision):
     with strategy.scope():
         weight = keras.Variable(np.ones((2, 2), "float32"), name="weight")
         settings = Optimization(optimizer="sgd", momentum=0.0, weight_decay=0.0)
-        optimizer = make_optimizer(settings, 0.5, [weight], precision)
+        if precision == "mixed_float16, scaled by Keras":
+            optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.5))
+            optimizer.build([weight])
+        else:
+            optimizer = make_optimizer(settings, 0.5, [weight], precision)
 
     def replica_step(where):
         own = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32)
-        scale = optimizer.dynamic_scale if precision == "mixed_float16" else 1.0
+        scale = 1.0 if precision == "float32" else optimizer.dynamic_scale
         gradient = tf.where(own == where, np.inf, tf.fill([2, 2], scale / replicas))
         return apply_if_finite(optimizer, tf.constant(1.0), [gradient], [weight])
 
@@ -49,11 +53,12 @@ def four_steps(precision):
         (finite, *others) = strategy.experimental_local_results(step(tf.constant(where)))
         assert all(bool(other) == bool(finite) for other in others)
         row = [float(weight.numpy()[0, 0]), int(optimizer.iterations.numpy())]
-        if precision == "mixed_float16":
-            row += [int(optimizer.inner_optimizer.iterations.numpy()), float(optimizer.dynamic_scale.numpy())]
-        else:
+        if precision == "float32":
             row.append(bool(finite))
+        else:
+            row += [int(optimizer.inner_optimizer.iterations.numpy()), float(optimizer.dynamic_scale.numpy())]
         yield row
 
 
-print(json.dumps({precision: list(four_steps(precision)) for precision in ("float32", "mixed_float16")}))
+KINDS = ("float32", "mixed_float16", "mixed_float16, scaled by Keras")
+print(json.dumps({kind: list(four_steps(kind)) for kind in KINDS}))

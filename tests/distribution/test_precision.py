@@ -46,6 +46,14 @@ def test_all_replicas_skip_the_step_that_overflows_in_one(states):
     ]  # fmt: skip
 
 
+def test_all_replicas_skip_it_also_where_keras_scales_the_loss(states):
+    """As above, but that steps which are skipped do not count."""
+    scale = 2.0**15
+    assert states["mixed_float16, scaled by Keras"] == [
+        [0.5, 1, 1, scale], [0.5, 1, 1, scale / 2], [0.5, 1, 1, scale / 4], [0.0, 2, 2, scale / 4]
+    ]  # fmt: skip
+
+
 def test_no_replica_makes_an_update_that_is_not_finite_in_one(states):
     """Weight, steps, whether the step was finite: the weight is left alone, and the step counts."""
     assert states["float32"] == [[0.5, 1, True], [0.5, 2, False], [0.5, 3, False], [0.0, 4, True]]

@@ -228,7 +228,7 @@ def test_what_has_diverged_is_not_run_again(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command.execution, "execute", lambda trials, *_: ran.extend(trials))
     monkeypatch.setattr(results, "write", lambda study, trials, text, stem, _: stem.with_suffix(".md").write_text(""))
     monkeypatch.setattr(command, "words", ["temperature"])
-    assert command._run(STUDIES["temperature"], lambda: trials, [], tmp_path / "temperature") == 3
+    assert command._run(STUDIES["temperature"], lambda: trials, [], tmp_path / "temperature") == 5
     assert ran == [trials[0], trials[2], trials[3]]
     out = capsys.readouterr().out
     for folder in (trials[1].folder, trials[4].folder / "evaluation" / "supervised-0.01-seed0"):

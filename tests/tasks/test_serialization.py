@@ -9,7 +9,6 @@ from simclr_tf.augment import GaussianNoise, RandomFlip, RandomResizedCrop, TwoV
 from simclr_tf.networks import projection_head, resnet
 from simclr_tf.objectives import Objective, nt_xent
 from simclr_tf.optimizers import LARS
-from simclr_tf.optimizers.loss_scale import LossScale
 from simclr_tf.tasks.simclr import SimCLR
 
 BATCH = 8
@@ -133,8 +132,6 @@ def test_precision_loss_scale_and_schedule_are_saved(precision, images, tmp_path
         model = make_model(optimizer=LARS(rate))
     finally:
         keras.config.set_dtype_policy("float32")
-    # Keras' own looks for overflow on each replica by itself.
-    assert isinstance(model.optimizer, LossScale) == (precision == "mixed_float16")
     check_continuation(model, images, tmp_path)
     loaded = saved_and_loaded(model, tmp_path)
     assert loaded.encoder.layers[0].compute_dtype == precision.removeprefix("mixed_")

@@ -91,8 +91,8 @@ def _fault(value: Any, field: dataclasses.Field) -> str | None:
         return f"be {'an' if kind is int else 'a'} {kind.__name__}"
     if rule["choices"]:
         return None if is_choice(str(value), rule["choices"]) else f"be one of {', '.join(rule['choices'])}"
-    if kind is float and not abs(value) <= sys.float_info.max:  # nor can an int be larger
-        return "be a finite number"
+    if kind is float and isinstance(value, (int, float)) and not abs(value) <= sys.float_info.max:
+        return "be a finite number"  # which an int that is too large for a float does not become
     if rule["low"] is not None and value < rule["low"]:
         return f"be at least {rule['low']}"
     if rule["above"] is not None and value <= rule["above"]:

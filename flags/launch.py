@@ -3,8 +3,8 @@
     python -m flags.launch --workers=2 -- train.py --flagfile=recipe:demo --strategy=multiworker
     simclr-launch --workers=2 -- simclr-train --flagfile=recipe:demo --strategy=multiworker
 
-Each worker is a process with a TF_CONFIG of its own, on free ports of the loopback device. The chief's output is shown as
-it is, that of the others behind `[worker 1]`. Signals are passed on. The exit code is the worst of those that ended by
+Each worker is a process with a TF_CONFIG of its own, reached by the loopback device on a free port (on which TensorFlow
+listens to all others, too: docs/security.md). The chief's output is shown as it is, that of the others behind `[worker 1]`. Signals are passed on. The exit code is the worst of those that ended by
 themselves.
 
     --workers=N    how many processes

@@ -4,8 +4,8 @@
     simclr-launch --workers=2 -- simclr-train --flagfile=recipe:demo --strategy=multiworker
 
 Each worker is a process with a TF_CONFIG of its own, reached by the loopback device on a free port (on which TensorFlow
-listens to all others, too: docs/security.md). The chief's output is shown as it is, that of the others behind `[worker 1]`. Signals are passed on. The exit code is the worst of those that ended by
-themselves.
+listens to all others, too: docs/security.md). The chief's output is shown as it is, that of the others behind
+`[worker 1]`. Signals are passed on. The exit code is the worst of those that ended by themselves.
 
     --workers=N    how many processes
     --grace=30     seconds that the others have when a worker has failed

@@ -123,7 +123,8 @@ def test_a_recipe_may_have_what_the_study_varies(planned):
     """Recipes are for all studies; every recipe names an encoder."""
     (settings,) = planned("depth_width", "--flagfile=recipe:demo", "--only=SimCLR,resnet34,0.5", "--seed=3", "--noblur")
     assert settings == {
-        "dataset": "patterns", "encoder": "resnet34", "width": 0.5, "batch_size": 128, "epochs": 6,
+        "dataset": "patterns", "encoder": "resnet34", "width": 0.5, "batch_size": 128, "epochs": 4,
+        "crop_area": 0.25, "temperature": 0.1, "learning_rate": 4.0,
         "warmup_epochs": 1.0, "checkpoint_epochs": 1, "blur": False, "seed": 3,
     }  # fmt: skip
 

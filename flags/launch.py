@@ -23,7 +23,7 @@ from . import FLAGS, run, words
 def main() -> None:
     """The command."""
     absl_flags.DEFINE_integer("workers", None, "How many processes.")
-    absl_flags.DEFINE_float("grace", launch.GRACE, "Seconds that the others have when a worker has failed.")
+    absl_flags.DEFINE_float("grace", launch.GRACE, "Seconds that the others have to end after a worker has failed.")
     run(_launch, __doc__, {}, positional=-1)
 
 

@@ -1,6 +1,6 @@
 """Imports TensorFlow without its startup messages, so that a user's first run shows the run and not the noise.
 
-Also with oneDNN's kernels, which it leaves off on CPUs without AVX-512, where they are twice as fast, too.
+It also turns on oneDNN's kernels, which TensorFlow leaves off on CPUs without AVX-512; a step is twice as fast there, too.
 
 The entry points import this module before anything that needs TensorFlow. Its C++ code writes some messages before its log
 level can be set, and some at the level of errors. So standard error is held back while they are written; afterwards, all

@@ -1,7 +1,7 @@
 """Augmentations of color, one at a time; `jitter.py` combines them.
 
-The strength s is the paper's (appendix A): factors are uniform in [max(0, 1 - 0.8 s), 1 + 0.8 s], hue rotations uniform
-in [-0.2 s, 0.2 s] turns of the color wheel.
+The strength s is the paper's (appendix A, PyTorch form): factors are uniform in [max(0, 1 - 0.8 s), 1 + 0.8 s], hue
+rotations uniform in [-0.2 s, 0.2 s] turns of the color wheel.
 """
 
 import tensorflow as tf

@@ -10,9 +10,11 @@ from simclr_tf.augment.base import Augmentation, Planes, between, check_number, 
 class RandomResizedCrop(Augmentation):
     """Cuts out a rectangle of random area and aspect ratio and resizes it.
 
-    Law "paper": the area is uniform in `area`, a fraction of the image's; the aspect ratio is log-uniform in `aspect`, as
-    in the paper's appendix A. If some aspect ratios do not fit into the image at that area, the range is limited to those
-    that fit (mean area 0.54 of a square image); torchvision draws again instead, which makes large areas rarer (0.49).
+    Law "paper": the area is uniform in `area`, a fraction of the image's, as in the paper's appendix A; the aspect
+    ratio is log-uniform in `aspect`, as in torchvision's RandomResizedCrop, which the appendix names. (Its words are
+    "a random aspect ratio [...] of the original aspect ratio"; neither torchvision nor the paper's code multiplies by
+    it.) If some aspect ratios do not fit into the image at that area, the range is limited to those that fit (mean
+    area 0.54 of a square image); torchvision draws again instead, which makes large areas rarer (0.49).
 
     Law "google": that of `tf.image.sample_distorted_bounding_box`, which the paper's code calls. The aspect ratio is
     uniform in `aspect`, and then the height is uniform among those that fit, so small areas are more frequent (0.43).

@@ -21,8 +21,8 @@ class RandomFlip(Augmentation):
 class RandomRotate90(Augmentation):
     """Rotates images by 90, 180 or 270 degrees, equally likely; those that are not square, by 180 degrees.
 
-    With the default probability, all four orientations are equally frequent. This is the rotation of the paper's study
-    (figure 4).
+    With the default probability, all four orientations are equally frequent. This is the rotation of the paper's
+    study (figure 4; with 0 degrees as in table 3).
     """
 
     uniforms = 1

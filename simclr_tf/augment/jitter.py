@@ -17,9 +17,10 @@ class ColorJitter(ColorAugmentation):
         hue:         rotated in HSV
 
     with f uniform in [max(0, 1 - 0.8 s), 1 + 0.8 s] and the rotation uniform in [-0.2 s, 0.2 s] turns; after each, x is
-    clipped to [0, 1]. All four are defined as in torchvision's ColorJitter. The paper's code (google-research/simclr,
-    data_util.py, "simclrv2") has the same brightness and hue, but the contrast and saturation of `tf.image`: contrast
-    keeps the mean of each channel instead of the mean luma, saturation multiplies S of HSV by f.
+    clipped to [0, 1]. All four are defined as in torchvision's ColorJitter, which the paper's appendix A has in its
+    PyTorch form; brightness is added, up to 0.8 s, in its TensorFlow form. The code (google-research/simclr,
+    data_util.py) multiplies brightness in "simclrv2", its default, and has the same hue, but the contrast and saturation
+    of `tf.image`: contrast keeps the mean of each channel instead of the mean luma, saturation multiplies S of HSV by f.
 
     Args:
         strength: Strength s within [0, 2.5]; 0 leaves images unchanged.

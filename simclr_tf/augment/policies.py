@@ -43,7 +43,7 @@ PRESETS: dict[str, tuple[str, ...]] = {
     "autoaugment": ("crop", "flip", "autoaugment"),
     "color_only": ("jitter", "gray"),
     "crop_only": ("crop",),
-    "simclr": ("crop", "flip", "jitter", "gray"),  # appendix A, for CIFAR-10
+    "simclr": ("crop", "flip", "jitter", "gray"),  # appendix B.9, for CIFAR-10
     "simclr_blur": ("crop", "flip", "jitter", "gray", "blur"),  # appendix A, for ImageNet
     "supervised": ("shift", "flip"),  # the standard for classifiers on CIFAR-10 (He et al., 2016)
 }

@@ -101,7 +101,7 @@ class Trained(Mode):
 
     batch_size: int = setting(256, "Images a step; all of them where there are fewer.", low=2)
     epochs: int | None = setting(
-        None, "Passes over the images; when not given, 60 for 1 % of the labels, 30 for more, at least 1000 steps.",
+        None, "Passes over the images; if not given, 60 for up to 1 % of the labels, else 30, or more to make 1000 steps.",
         low=1,
     )  # fmt: skip
     seed: int = setting(0, "Seed of the choice of images and of the training.", low=0, high=2**31 - 1)
@@ -110,7 +110,7 @@ class Trained(Mode):
 
 @dataclasses.dataclass(frozen=True)
 class Finetune(Judged, Trained):
-    """Settings of `finetune`; the defaults are the paper's (appendix B.5)."""
+    """Settings of `finetune`: the paper's (appendix B.5), but for the batch and the least number of steps."""
 
     summary: ClassVar[str] = "All layers trained on a part of the labels, from the pretrained encoder."
 
@@ -182,7 +182,7 @@ class Report(Reads):
 class Invariance(Judged):
     """Settings of `invariance`."""
 
-    summary: ClassVar[str] = "What h keeps and g(h) loses: classifiers that tell color, rotation, noise and edges."
+    summary: ClassVar[str] = "What h keeps and g(h) loses: classifiers that detect color, rotation, noise and edges."
     both_ends: ClassVar[bool] = True
 
 

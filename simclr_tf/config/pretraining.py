@@ -1,6 +1,7 @@
 """The settings of a pretraining run: the one home of every default.
 
-The defaults are the paper's CIFAR-10 recipe (Chen et al., 2020, appendix B.9). The command-line flags of the same names
+The defaults are the paper's CIFAR-10 recipe (Chen et al., 2020, appendix B.9); of the rates and temperatures that it tries,
+1.0 and 0.5. It names no number of epochs. The command-line flags of the same names
 are made from the fields.
 """
 
@@ -185,7 +186,7 @@ class Optimization(Section):
     )
     momentum: float = setting(0.9, "Momentum of lars and sgd.", low=0, high=0.9999)
     warmup_epochs: float = setting(
-        10.0, "Epochs of linear warm-up, before a cosine decay; a tenth of a run of no more epochs.", low=0
+        10.0, "Epochs of linear warm-up, before a cosine decay; a tenth of the run if it is no longer than that.", low=0
     )
 
     def __post_init__(self) -> None:
@@ -279,12 +280,12 @@ class Output(Section):
         choices=("skip", "stop"),
     )  # fmt: skip
     max_bad_files: str = setting(
-        "0.1%", "Images that may turn out to be damaged in the middle of a run, each replaced by the next: a number, or a "
-        "part of all images, like 0.1% (rounded up). Each worker counts its own, from its start on.",
+        "0.1%", "How many images may turn out to be damaged during a run, each replaced by the next: a number, or a share "
+        "of all images, like 0.1% (rounded up). Each worker counts its own from its start.",
     )  # fmt: skip
     profile: bool = setting(False, "Trace ten steps for TensorBoard, and print where their time went.")
     monitor_every: int | None = setting(
-        None, "Measure the representations every this many epochs: kNN, if there are labels, rank, alignment, uniformity.",
+        None, "Measure rank, alignment, uniformity and, where there are labels, kNN accuracy every this many epochs.",
         low=1,
     )  # fmt: skip
     on_collapse: str = setting(

@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from simclr_tf import encoders, files
 from simclr_tf.augment import GaussianNoise, RandomGrayscale, SobelFilter, TwoViews
 from simclr_tf.config import Config, Invariance
-from simclr_tf.data.pipeline import naming_lost_images, ordered_batches
+from simclr_tf.data.pipeline import ordered_batches
 from simclr_tf.data.source import Split
 from simclr_tf.evaluation.features import represent
 from simclr_tf.evaluation.probing import open_data
@@ -100,12 +100,11 @@ def transformed(model: keras.Model, split: Split, kinds, seed: int) -> tuple[np.
     parts = [part for part, _ in kinds]
     labels = np.random.default_rng(seed).choice(len(kinds), len(split), p=parts)
     features = []
-    with naming_lost_images():
-        for step, images in enumerate(ordered_batches(split, BATCH)):
-            chosen = labels[step * BATCH : step * BATCH + len(images)]
-            own = step + 2**20 * seed  # noise is a function of it: test images must not have that of training images
-            made = tf.stack([make(images, own) for _, make in kinds])  # (kinds, B, H, W, C)
-            features.append(represent(model, tf.gather_nd(made, np.stack([chosen, np.arange(len(chosen))], axis=1))))
+    for step, images in enumerate(ordered_batches(split, BATCH)):
+        chosen = labels[step * BATCH : step * BATCH + len(images)]
+        own = step + 2**20 * seed  # noise is a function of it: test images must not have that of training images
+        made = tf.stack([make(images, own) for _, make in kinds])  # (kinds, B, H, W, C)
+        features.append(represent(model, tf.gather_nd(made, np.stack([chosen, np.arange(len(chosen))], axis=1))))
     return np.concatenate([h.numpy() for h in features]), labels
 
 

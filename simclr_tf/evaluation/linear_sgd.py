@@ -1,4 +1,4 @@
-"""The linear probe of the paper's CIFAR-10 results: a linear layer trained by SGD on augmented images."""
+"""The paper's linear evaluation (appendix B.6): a linear layer trained by SGD on augmented images."""
 
 import itertools
 from pathlib import Path
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from simclr_tf.augment import TwoViews, policy
 from simclr_tf.config import Config, LinearSgd
-from simclr_tf.data.pipeline import naming_lost_images, ordered_batches, training_batches
+from simclr_tf.data.pipeline import ordered_batches, training_batches
 from simclr_tf.data.source import Split
 from simclr_tf.evaluation.features import represent
 from simclr_tf.evaluation.probe import Result, judge
@@ -33,10 +33,11 @@ class SgdProbe:
     """Test accuracy of a linear classifier on a frozen encoder, trained by SGD on crops and flips.
 
     Minimizes the mean cross-entropy of softmax(W h + b) over random crops and flips of the training images, h being the
-    encoder's output in inference mode, by SGD with Nesterov momentum, a cosine decay of the rate and an L2 penalty on W:
-    the procedure of the paper's appendices B.5 and B.6 at rate x batch / 256. Rate and penalty are those of `RATES` and
-    `DECAYS` with the highest accuracy on the validation split, on images as they are. The classifier is then trained
-    again on the training and validation splits together, and the test split is used once.
+    encoder's output in inference mode, by SGD with Nesterov momentum at rate x batch / 256, as in the paper's appendices
+    B.5 and B.6; these have no penalty and do not say that the rate decays. Here it decays along a cosine, with an L2
+    penalty on W. Rate and penalty are those of `RATES` and `DECAYS` with the highest accuracy on the validation split, on
+    images as they are. The classifier is then trained again on the training and validation splits together, and the test
+    split is used once.
 
     No features are kept: each epoch computes those of new crops.
 
@@ -104,15 +105,13 @@ class SgdProbe:
 
         cuts = views.cuts(1) if split.larger else None
         batches = iter(training_batches(split, batch, self.seed, labels=True, cuts=cuts))
-        with naming_lost_images():
-            for number in progress(range(steps * self.epochs), doing, steps * self.epochs):
-                learn(*next(batches), tf.constant(number, tf.int64))
+        for number in progress(range(steps * self.epochs), doing, steps * self.epochs):
+            learn(*next(batches), tf.constant(number, tf.int64))
         return weights, biases
 
 
 def _scores(encoder: keras.Model, layers: tuple[tf.Variable, tf.Variable], split: Split) -> np.ndarray:
     """Logits (K, N, classes) of the images as they are."""
     weights, biases = layers
-    with naming_lost_images():
-        parts = [tf.matmul(represent(encoder, images), weights) + biases for images in ordered_batches(split, 256)]
+    parts = [tf.matmul(represent(encoder, images), weights) + biases for images in ordered_batches(split, 256)]
     return tf.concat(parts, axis=1).numpy()

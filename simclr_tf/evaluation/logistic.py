@@ -75,8 +75,8 @@ def fit(features: Features) -> Classifier:
     random.
 
     This is how the paper judges transfer (appendix B.8: L-BFGS, the L2 strength tuned on a validation split; it mentions
-    no standardization). For CIFAR-10 itself it trains the classifier by SGD on augmented images (appendix B.6), so its
-    numbers may differ a little from those of this probe. Standardization lets one grid of C serve representations of
+    no standardization). Its linear evaluation trains the classifier by SGD on augmented images instead (appendix B.6), so
+    its numbers may differ a little from those of this probe. Standardization lets one grid of C serve representations of
     any scale, raw pixels included.
 
     Args:

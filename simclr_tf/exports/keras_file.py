@@ -1,4 +1,4 @@
-"""A .keras file of stock layers: to go on with in Keras."""
+"""A .keras file of stock layers: to continue with in Keras."""
 
 import tempfile
 from pathlib import Path

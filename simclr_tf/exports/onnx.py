@@ -1,4 +1,4 @@
-"""An ONNX file: for onnxruntime and what else reads ONNX."""
+"""An ONNX file: for onnxruntime and other readers of ONNX."""
 
 import json
 from pathlib import Path

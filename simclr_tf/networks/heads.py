@@ -52,7 +52,8 @@ def projection_head(
         dtype: Keras dtype policy of the layers.
         layers: Number of hidden layers of "nonlinear".
         width: Units of each hidden layer; D by default.
-        batch_norm: Whether hidden layers have a batch norm; without it they have biases.
+        batch_norm: Whether hidden layers have a batch norm, as in SimCLR's code but not in the paper's equation; without it
+            they have biases.
         last_batch_norm: Whether a batch norm without offset follows the last matrix, as in SimCLR's code
             (tf2/model.py, `ProjectionHead`) but not in the paper's equation; "none" ignores it.
 

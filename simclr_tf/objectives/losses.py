@@ -92,9 +92,9 @@ def mine_semi_hard(scores: Scores, margin: float) -> Scores:
     Negatives above s+ tend to make a triplet loss collapse, those below s+ - margin are learned already (Schroff et al.,
     2015, section 3.2). If an anchor is left without negatives, a mean or a sum over them is 0.
 
-    The paper also calls them "closest in distance" without a number; here all within the margin count. The paper mines
-    among the negatives of one view only (appendix B.10), here among those of both views. The margin is in units of
-    similarity, before the temperature.
+    The paper also calls them "closest in distance" without a number; here all within the margin count. For the
+    logistic and the margin loss, the paper takes the negatives of one view only (appendix B.10), here those of both views
+    count. The margin is in units of similarity, before the temperature.
     """
     positive = scores.positive[:, tf.newaxis]
     near = (scores.candidates < positive) & (scores.candidates > positive - margin)

@@ -17,7 +17,7 @@ SCALINGS = {
 
 
 def peak_learning_rate(settings: Optimization, batch_size: int) -> float:
-    """The learning rate after warm-up (paper, section 2.2 and appendix B.1).
+    """The learning rate after warm-up (paper, section 2.3 and appendix B.1).
 
     Args:
         settings: Base rate, and the rule by which it grows with the batch.

@@ -44,8 +44,7 @@ def apply_if_finite(
         scale = optimizer.dynamic_scale if optimizer.built else optimizer.initial_scale  # as Keras scales the loss
         blamed = tf.convert_to_tensor(scale) >= 1
         known = [tf.where(blamed, tf.zeros_like(gradient), gradient) for gradient in known]
-    total = tf.add_n([tf.cast(magnitude, tf.float32) for magnitude in (tf.abs(loss), *map(tf.nn.l2_loss, known))])
-    finite = tf.equal(all_sum(tf.cast(tf.logical_not(tf.math.is_finite(total)), tf.float32)), 0.0)
+    finite = _finite_everywhere([tf.abs(loss), *map(tf.nn.l2_loss, known)])
     if scaled:
         if not isinstance(optimizer, LossScale):
             gradients = _overflowing_everywhere(gradients)
@@ -63,10 +62,15 @@ def _overflowing_everywhere(gradients: Sequence[tf.Tensor | None]) -> list[tf.Te
 
     Keras' own loss scale, which `compile` puts around an optimizer in float16, looks at the first replica's alone.
     """
-    total = tf.add_n([tf.cast(tf.nn.l2_loss(gradient), tf.float32) for gradient in gradients if gradient is not None])
-    overflowed = all_sum(tf.cast(tf.logical_not(tf.math.is_finite(total)), tf.float32)) > 0.0
+    finite = _finite_everywhere([tf.nn.l2_loss(gradient) for gradient in gradients if gradient is not None])
     nan = float("nan")
-    return [None if gradient is None else tf.where(overflowed, nan, gradient) for gradient in gradients]
+    return [None if gradient is None else tf.where(finite, gradient, nan) for gradient in gradients]
+
+
+def _finite_everywhere(magnitudes: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Bool (), the same on all replicas: whether the sum of the magnitudes (each 0 or more) is finite on each."""
+    total = tf.add_n([tf.cast(magnitude, tf.float32) for magnitude in magnitudes])
+    return tf.equal(all_sum(tf.cast(tf.logical_not(tf.math.is_finite(total)), tf.float32)), 0.0)
 
 
 def _apply_everywhere(strategy, optimizer, finite, gradients, variables) -> None:

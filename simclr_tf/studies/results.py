@@ -73,17 +73,17 @@ def write_markdown(study: Study, trials: Sequence[Trial], command: str, path: Pa
     # A guess is computed, and has no spread.
     guessed = {trial.labels for trial in trials if "guess" in trial.judgment.keys}
     noise = pooled(measures[measure] for labels, measures in summary.items() if labels not in guessed)
-    modes = ", ".join(dict.fromkeys(trial.judgment.mode for trial in trials))
+    modes = " and ".join(dict.fromkeys(trial.judgment.mode for trial in trials))
     lines = [
         f"# {study.title}", "", study.question, "", "```", command, "```", "",
-        f"{done} of {len(trials)} runs are done. Mean ± standard deviation over seeds. Top-1 is measured on the "
-        f"{'validation' if measure == 'validation_top1' else 'test'} images by: {modes}."
+        f"{done} of {len(trials)} runs are done. Mean ± standard deviation over seeds. Top-1 is measured by {modes} on the "
+        f"{'validation' if measure == 'validation_top1' else 'test'} images."
         + (f" Pooled over all cells, the standard deviation of top-1 is {noise:.1f} points." if noise else "")
         + (TUNED if any(trial.choice for trial in trials) else ""),
         "", *table(study, trials, summary), "",
     ]  # fmt: skip
     if any(trial.labels in study.paper for trial in trials):
-        lines += [f"Of the paper: {study.source}. Another data set, network and length: compare the order.", ""]
+        lines += [f"Paper: {study.source}. Its data set, network and length differ: compare the order.", ""]
     if study.published:
         headings, *rows = study.published
         ruler = ["---" if column < 2 else "---:" for column in range(len(headings))]

@@ -60,7 +60,7 @@ def markdown(columns: Mapping[str, str], rows: Iterable[harness.Result]) -> str:
 
 def main() -> None:
     """Writes both files."""
-    args = harness.arguments(__doc__, out="runs/bench", runs=5, turns=2, peer_python="")
+    args = harness.arguments(__doc__, shows=False, out="runs/bench", runs=5, turns=2, peer_python="")
     versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras")}
     tables = {
         "step": ({"network": "", **step.COLUMNS}, steps(args.peer_python, args.runs, args.turns)),
@@ -70,9 +70,9 @@ def main() -> None:
     machine = {"processor": processor(), "cores": len(os.sched_getaffinity(0)), **versions}
     out = Path(args.out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    files.write_json(out.with_suffix(".json"), {**machine, **{name: rows for name, (_, rows) in tables.items()}})
+    files.write_json(Path(f"{out}.json"), {**machine, **{name: rows for name, (_, rows) in tables.items()}})
     text = "\n\n".join(markdown(*table) for table in tables.values())
-    files.write_text(out.with_suffix(".md"), f"{json.dumps(machine)}\n\n{text}\n")
+    files.write_text(Path(f"{out}.md"), f"{json.dumps(machine)}\n\n{text}\n")
     print(text)
 
 

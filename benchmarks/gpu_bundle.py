@@ -206,10 +206,12 @@ def run(bundle: Path, steps: int, seconds: float, every: int) -> None:
                 print(json.dumps(row), flush=True)
                 rows.append(row)
                 step = row["step"]
-    temporary = path.with_name("state.tmp.npz")
+    # The log first: `logged` leaves out what is ahead of the state.
+    log, temporary = path.with_name("log.tmp.jsonl"), path.with_name("state.tmp.npz")
+    log.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    log.replace(out / "log.jsonl")
     np.savez(temporary, step=step, **{name: np.asarray(value) for name, value in zip(names, state, strict=True)})
     temporary.replace(path)
-    (out / "log.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     record = out / "device.json"
     before = json.loads(record.read_text())["seconds"] if record.exists() else 0.0
     took = round(before + time.monotonic() - start, 1)
@@ -358,7 +360,7 @@ def main() -> None:
     command, options, flags = "".join(words[:1]), words[1:cut], words[cut + 1 :]
     if command not in COMMANDS:
         options = words[:cut]  # such as --help
-    args = harness.arguments(__doc__, options, bundle="", steps=sys.maxsize, seconds=1e9, log_every=0)
+    args = harness.arguments(__doc__, options, shows=False, bundle="", steps=sys.maxsize, seconds=1e9, log_every=0)
     if command not in COMMANDS or not args.bundle:
         sys.exit(f"gpu_bundle: error: expected one of {', '.join(COMMANDS)} and --bundle=FOLDER. Received: {words}")
     bundle = Path(args.bundle)
@@ -366,6 +368,8 @@ def main() -> None:
         lower(bundle, config_of(flags))
     elif command == "run":
         run(bundle, args.steps, args.seconds, args.log_every)
+    elif not (bundle / "out" / "state.npz").exists():
+        sys.exit(f"gpu_bundle: error: expected a bundle that `gpu_bundle run` was run on. Received: --bundle={bundle}")
     else:
         {"compare": compare, "restore": restore}[command](bundle)
 

@@ -46,10 +46,14 @@ def peak_mib() -> float:
 
 def run(*command: object) -> Result:
     """The last line that a command prints, parsed as JSON; RuntimeError with its standard error if it fails."""
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    words = [str(word) for word in command]
+    done = subprocess.run(words, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(done.stderr.strip() or f"exit code {done.returncode}")
-    return json.loads(done.stdout.splitlines()[-1])
+    try:
+        return json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        raise RuntimeError(f"expected a line of JSON from {words}. Received: {done.stdout[-1000:]!r}") from None
 
 
 def own(function: Callable[..., Result], python: Sequence[str] = (sys.executable,), **settings: Any) -> Result:
@@ -78,13 +82,16 @@ def in_turns(measurements: Mapping[str, Callable[[], Result]], key: str, turns: 
     return {name: statistics.median(result[key] for result in found) for name, found in results.items()}
 
 
-def arguments(doc: str | None, argv: Sequence[str] | None = None, **defaults: Any) -> argparse.Namespace:
+def arguments(
+    doc: str | None, argv: Sequence[str] | None = None, shows: bool = True, **defaults: Any
+) -> argparse.Namespace:
     """Parses a command line, `sys.argv` if it is not given.
 
-    Each default is an option and sets its type: a list takes several values, False is a switch. `--json` is always there.
+    Each default is an option and sets its type: a list takes several values, False is a switch. A benchmark that `shows`
+    its results has `--json`, too.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, value in {**defaults, "json": False}.items():
+    for name, value in {**defaults, **({"json": False} if shows else {})}.items():
         if isinstance(value, bool):
             parser.add_argument(f"--{name}", action="store_true")
         else:

@@ -25,16 +25,14 @@ def measure(name: str, data_dir: str | None, size: int, batch_size: int, images:
     from simclr_tf.augment import make_views
     from simclr_tf.data.pipeline import training_batches
 
-    begin = time.perf_counter()
     train = data.load(name, data_dir, size).train
-    started = time.perf_counter() - begin
     batches = iter(training_batches(train, batch_size, seed=0, cuts=make_views().cuts()))
     next(batches), next(batches)
     count, start = 0, time.perf_counter()
     while count < images:
         next(batches)
         count += batch_size
-    return {"images_per_second": count / (time.perf_counter() - start), "start": started}
+    return {"images_per_second": count / (time.perf_counter() - start)}
 
 
 def main() -> None:
@@ -42,6 +40,8 @@ def main() -> None:
     args = harness.arguments(
         __doc__, folder="", records="", tfds="", size=224, batch_size=128, images=4096, turns=2, **harness.PEER
     )
+    if args.peer_script and not args.folder:
+        sys.exit("input: error: expected --folder with --peer_script, which reads files")
     settings = {"size": args.size, "batch_size": args.batch_size, "images": args.images}
     ways = {}
     if args.folder:

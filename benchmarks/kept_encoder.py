@@ -87,7 +87,7 @@ def unpack(path: Path) -> dict[str, np.ndarray]:
 
 def main() -> None:
     """Makes the run folder of a row."""
-    args = harness.arguments(__doc__, sys.argv[1:], row="", run_dir="")
+    args = harness.arguments(__doc__, sys.argv[1:], shows=False, row="", run_dir="")
     if not (Path(args.row) / "metrics.csv").exists() or not args.run_dir or Path(args.run_dir).exists():
         sys.exit(
             "kept_encoder: error: expected --row, a folder of the ledger, and --run_dir, a folder that is not there yet"

@@ -37,8 +37,13 @@ def train(run_dir: Path, words: list[str]) -> None:
     before = json.loads(path.read_text()) if path.exists() else {"seconds": 0.0, "words": words}
     if before.get("words", words) != words:
         sys.exit(f"ledger: error: {run_dir} was trained with other flags: take another --name")
+    mark = run_dir.with_name(f"{run_dir.name}.training")
+    if mark.exists():
+        sys.exit(f"ledger: error: {run_dir} is training, or was killed and its time is unknown: remove it and {mark}")
     if (run_dir / "encoder" / "saved_model.pb").exists():  # the last file of a run
         return
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
     start = time.perf_counter()
     command = [sys.executable, "train.py", *words, f"--run_dir={run_dir}", "--resume"]
     process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)  # which gets no signal but ours
@@ -51,6 +56,7 @@ def train(run_dir: Path, words: list[str]) -> None:
     if run_dir.exists():
         seconds = round(before["seconds"] + time.perf_counter() - start, 1)
         files.write_json(path, {"seconds": seconds, "hardware": cpu(), "words": words})
+    mark.unlink()
     if code:
         sys.exit(code)
 
@@ -75,6 +81,7 @@ def keep(run_dir: Path, folder: Path, words: list[str], data_dir: str) -> None:
     import numpy as np
 
     from simclr_tf import encoders
+    from simclr_tf.preflight import results_folder
     from simclr_tf.training import checkpoints
 
     saved = checkpoints.loaded(run_dir / "checkpoints")
@@ -94,12 +101,14 @@ def keep(run_dir: Path, folder: Path, words: list[str], data_dir: str) -> None:
         if kept_encoder.keep(temporary, saved.position, arrays, saved.meta):
             judged = run_dir / "kept"
             kept_encoder.make_run(temporary, judged)
+        data = Config.load(judged / "config.json").data
+        results = results_folder(judged, 0, (data.dataset, data_dir), data)
         for mode in MODES:
             subprocess.run(
                 [sys.executable, "evaluate.py", f"--run_dir={judged}", f"--mode={mode}", f"--data_dir={data_dir}"],
                 cwd=ROOT, check=True,
             )  # fmt: skip
-            record = json.loads((judged / "evaluation" / f"{mode}.json").read_text())
+            record = json.loads((results / f"{mode}.json").read_text())
             files.write_json(temporary / "evaluation" / f"{mode}.json", record | {"data_dir": None})
         record = json.loads((run_dir / "ledger.json").read_text())
         record.pop("words", None)  # they name the folder of the data
@@ -168,10 +177,14 @@ def table(kept: Path) -> str:
 def main() -> None:
     """Trains and judges the seeds, and writes the table."""
     cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
-    args = harness.arguments(__doc__, sys.argv[1:cut], name="", seeds=[0], data_dir="", bundle="")
+    args = harness.arguments(__doc__, sys.argv[1:cut], shows=False, name="", seeds=[0], data_dir="", bundle="")
     words = sys.argv[cut + 1 :]
-    if not args.name or not args.data_dir or any(word.startswith(NOT_OF_THE_RECIPE) for word in words):
+    if not args.name or not args.data_dir:
         sys.exit("ledger: error: expected --name, --data_dir and, after --, the flags of a recipe")
+    if own := [word for word in words if word.startswith(NOT_OF_THE_RECIPE)]:
+        sys.exit(
+            f"ledger: error: expected the flags of a recipe after --; folders and seeds go before. Received: {own}"
+        )
     require_alike(KEPT, args.name, command_of(words))
     if args.bundle:
         bundle = Path(args.bundle)

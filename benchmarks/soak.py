@@ -166,7 +166,10 @@ def mutations(count: int, rng: random.Random, work: Path) -> dict[str, Any]:
         else:
             changed[at : at + 512] = bytes(len(changed[at : at + 512]))
         good.path.write_bytes(changed)
-        found = checkpoints.newest(folder)
+        try:
+            found = checkpoints.newest(folder)
+        except ValueError:  # all are damaged
+            found = None
         if found is None:
             outcomes["no checkpoint"] += 1
         elif found.path != good.path:
@@ -262,8 +265,11 @@ def saving(count: int, rng: random.Random, work: Path) -> dict[str, Any]:
 
     callbacks.SaveCheckpoints.save, callbacks._write = timed(save, "waits"), timed(write, "writing")
     sys.argv = ["train.py", *flags, f"--run_dir={work / 'run'}"]
-    with contextlib.suppress(SystemExit):
+    try:
         train_main()
+    except SystemExit as done:
+        if done.code:
+            raise
     size = newest(work / "run").path.stat().st_size
     found = {f"{name}, median ms": round(float(np.median(values)), 1) for name, values in times.items()}
     longest = round(max(times["waits"]), 1)
@@ -292,7 +298,7 @@ def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name not in names:
         sys.exit(f"Expected one of {', '.join(names)}. Received: {name}")
-    args = harness.arguments(__doc__, sys.argv[2:], count=30, seed=0, minutes=60)
+    args = harness.arguments(__doc__, sys.argv[2:], shows=False, count=30, seed=0, minutes=60)
     start = time.monotonic()
     with working() as work:
         result = (

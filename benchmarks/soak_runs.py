@@ -12,6 +12,7 @@ import signal
 import struct
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -84,8 +85,11 @@ class Child:
             train_main()
         except SystemExit as error:
             code = int(error.code or 0)
+        except BaseException:  # the fork ends here, so nobody else would print it
+            traceback.print_exc()
         finally:
             sys.stdout.flush()
+            sys.stderr.flush()
             os._exit(code)
 
     def _count_steps(self) -> None:
@@ -194,6 +198,8 @@ def finish(running: Running) -> None:
     """Waits for the end of a training; RuntimeError with its log if that fails."""
     if code := wait(running):
         raise RuntimeError(f"exit code {code}: {running.log.read_text()[-2000:]}")
+    if code is None:
+        raise RuntimeError(f"not ended after 600 s: {running.log.read_text()[-2000:]}")
 
 
 def moment(running: Running, number: int, rng: random.Random) -> int | None:

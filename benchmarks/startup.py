@@ -55,6 +55,8 @@ def measure(flags: list[str]) -> harness.Result:
             train_main()
         except (KeyboardInterrupt, SystemExit):
             sys.stdout = sys.__stdout__
+    if "the first step is done" not in stages:
+        raise RuntimeError("the training ended before its first step")
     return stages
 
 

@@ -3,7 +3,7 @@
     python -m benchmarks.step --encoder=resnet50 --batch_size=32
     python -m benchmarks.step --width=0.25 --batch_size=256 --precision=bfloat16 --peer_python=.peer/bin/python
 
-All are started in turns, `--turns` times; each takes the median of `--runs` steps. The peer is
+All are started in turns, `--turns` times; each takes the median of `--runs` steps, of a convolution the best. The peer is
 `benchmarks/lightly_step.py`. Beside the step stand its parts, each timed alone: the views, the forward pass, the
 optimizer's update, and the convolutions as TensorFlow computes them (`benchmarks/kernels.py`).
 """

@@ -108,6 +108,8 @@ def main() -> None:
     args = harness.arguments(
         __doc__, jax_python="../xla/bin/python", encoder="resnet50", batch_size=128, image_size=224, chips=list(CHIPS)
     )
+    if unknown := set(args.chips) - set(CHIPS):
+        sys.exit(f"tpu_compile: error: expected --chips of {', '.join(CHIPS)}. Received: {', '.join(unknown)}")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for precision in PRECISIONS:

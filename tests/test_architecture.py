@@ -18,7 +18,8 @@ def imported(path):
     """Every name that a file imports, wherever in the file, as far as `import` statements tell."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and not node.level:
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: name the whole module, which the rules are about"
             found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
@@ -123,14 +124,13 @@ def test_no_circle():
     assert done == set(MODULES)
 
 
-def test_import_is_quick_and_without_tensorflow(run_python):
+def test_import_needs_nothing_that_takes_time(run_python):
     code = (
-        "import sys, time; start = time.perf_counter(); import simclr_tf; seconds = time.perf_counter() - start;"
-        "assert simclr_tf.__version__ and not {'tensorflow', 'keras', 'numpy'} & set(sys.modules); print(seconds)"
+        "import sys, simclr_tf;"
+        "assert simclr_tf.__version__ and not {'tensorflow', 'keras', 'numpy', 'scipy', 'PIL'} & set(sys.modules)"
     )
     result = run_python("-c", code)
     assert result.returncode == 0, result.stderr
-    assert float(result.stdout) < 0.2
 
 
 def test_public_names_are_there():

@@ -3,8 +3,6 @@
 import itertools
 import json
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -75,11 +73,10 @@ def test_metrics_are_means_over_the_steps_of_finished_epochs():
 
 @pytest.mark.skipif(not HAS_XLA, reason="no XLA for this CPU")
 @pytest.mark.slow
-def test_there_and_back(tmp_path):
+def test_there_and_back(tmp_path, run_python):
     bundle = tmp_path / "bundle"
     words = [*FLAGS, "--resolutions=16,16,24"]
-    command = [sys.executable, "-m", "benchmarks.gpu_bundle", "lower", f"--bundle={bundle}", "--", *words]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = run_python("-m", "benchmarks.gpu_bundle", "lower", f"--bundle={bundle}", "--", *words)
     assert done.returncode == 0, done.stderr
     steps = len(np.load(bundle / "images.npy")) // 32
     parts = json.loads((bundle / "bundle.json").read_text())["parts"]

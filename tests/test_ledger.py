@@ -56,7 +56,18 @@ def test_what_is_kept_of_a_row(folder):
     assert len(encoders) == (record["encoder_parameters"] < 4_000_000)
     assert all(encoder.stat().st_size < 4_000_000 for encoder in encoders)
     assert record["n_test"] == 10_000 and record["data_dir"] is None
-    assert f"{100 * record['top1']:.1f}" in KEPT.with_suffix(".md").read_text()
+
+
+def test_the_page_shows_what_is_kept():
+    assert f"<!-- table -->\n\n{ledger.table(KEPT)}\n<!-- end -->" in KEPT.with_suffix(".md").read_text()
+
+
+def test_a_row_whose_time_is_unknown_is_refused(tmp_path):
+    """As after a SIGKILL, which leaves the training behind."""
+    (tmp_path / "run-seed0.training").touch()
+    with pytest.raises(SystemExit, match="run-seed0 is training, or was killed and its time is unknown"):
+        ledger.train(tmp_path / "run-seed0", [])
+    assert not (tmp_path / "run-seed0").exists()
 
 
 def arrays_of(*shapes):

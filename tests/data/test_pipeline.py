@@ -101,13 +101,6 @@ def test_training_stream_is_endless_and_of_static_shape(split):
     assert options.autotune.enabled is False  # its thread would delay every validation
 
 
-def test_replicas_share_each_batch_out():
-    batches = training_batches(Split(ArrayImages(filled(range(8)))), 8, seed=0)
-    distributed = tf.distribute.MirroredStrategy(["CPU:0"]).experimental_distribute_dataset(batches)
-    batch = next(iter(distributed))
-    assert sorted(batch.numpy()[:, 0, 0, 0]) == list(range(8))
-
-
 def test_a_batch_larger_than_the_split_is_refused_with_both_numbers(split):
     with pytest.raises(ValueError, match="batch of 24 .* smaller `batch_size` .* Received: 23 images"):
         training_batches(split, 24, seed=0)

@@ -1,8 +1,5 @@
 """Sources, splits, holding out, and the arguments of `load`."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -186,10 +183,9 @@ def test_a_new_folder_may_be_named_to_download_into(tmp_path):
     data.check("cifar10", tmp_path / "new")
 
 
-def test_the_names_can_be_listed_without_tensorflow():
+def test_the_names_can_be_listed_without_tensorflow(run_python):
     code = "import sys, simclr_tf.data as data; print(len(data.DATASETS), 'tensorflow' in sys.modules)"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.split() == ["6", "False"]
+    assert run_python("-c", code).stdout.split() == ["6", "False"]
 
 
 def test_a_part_is_random_seeded_and_nested():

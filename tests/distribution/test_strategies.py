@@ -10,16 +10,11 @@ import tensorflow as tf
 
 from simclr_tf import distribution
 from simclr_tf.config import Hardware
-from simclr_tf.config.pretraining import STRATEGY_NAMES
 from simclr_tf.data.pipeline import ordered_batches
 from simclr_tf.data.source import ArrayImages, Split
-from simclr_tf.distribution.strategy import CONNECT_TIMEOUT, STRATEGIES
+from simclr_tf.distribution.strategy import CONNECT_TIMEOUT
 
 TPUClusterResolver = tf.distribute.cluster_resolver.TPUClusterResolver
-
-
-def test_names_are_those_of_the_setting():
-    assert set(STRATEGIES) == set(STRATEGY_NAMES)
 
 
 @pytest.mark.parametrize("tpu", ["local", "my-tpu"])

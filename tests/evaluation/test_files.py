@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -225,17 +224,19 @@ def test_labels_of_three_images_of_a_class_are_doubted(photos, tmp_path, monkeyp
         assert all(Path(row["image"]).exists() for row in csv.DictReader(file))
 
 
-def test_flags_that_are_missing_or_wrong_are_refused_in_one_line(tiny_run):
+def test_images_that_are_not_there_are_refused(tiny_run):
+    with pytest.raises(ValueError, match="not there"):
+        evaluate(tiny_run, "embed", images="nowhere")
+
+
+def test_flags_that_are_missing_or_wrong_are_refused_in_one_line(tiny_run, run_python):
     for words, message in (
         (["--mode=neighbors"], "error: --images is needed"),
         (
             ["--mode=embed", "--images=tests", "--dataset=patterns"],
             "name one of them. Received: --images=tests and --dat",
         ),
-        (["--mode=embed", "--images=nowhere"], "not there"),
         (["--mode=pseudo_label", "--images=tests", "--threshold=2"], "--threshold must be at most 1"),
     ):
-        done = subprocess.run(
-            [sys.executable, "evaluate.py", f"--run_dir={tiny_run}", *words], capture_output=True, text=True
-        )
+        done = run_python("evaluate.py", f"--run_dir={tiny_run}", *words)
         assert done.returncode == 1 and message in done.stderr and done.stderr.count("\n") == 1, done.stderr

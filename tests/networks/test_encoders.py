@@ -6,7 +6,6 @@ import keras
 import numpy as np
 import pytest
 
-from simclr_tf.config.pretraining import ENCODER_NAMES
 from simclr_tf.networks import ENCODERS, make_encoder, projection_head
 from simclr_tf.networks.normalization import SyncBatchNormalization
 from simclr_tf.networks.resnet import RESNETS
@@ -260,7 +259,3 @@ def test_a_module_of_the_users_that_raises_is_one_line(tmp_path, monkeypatch, te
 def test_impossible_settings(arguments):
     with pytest.raises(ValueError, match="Received: "):
         make_encoder(*arguments)
-
-
-def test_names_are_those_of_the_configuration():
-    assert sorted(ENCODER_NAMES) == sorted(ENCODERS)

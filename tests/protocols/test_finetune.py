@@ -18,6 +18,7 @@ from simclr_tf.data.splits import labeled_part
 from simclr_tf.evaluation import evaluate
 from simclr_tf.protocols.finetune import training_settings
 from simclr_tf.training.metrics import read_rows
+from tests.conftest import ROOT
 
 
 def split(counts):
@@ -126,7 +127,7 @@ def test_a_killed_training_goes_on_to_the_same_result(tiny_run, tmp_path, run_py
         (folder / "config.json").write_text(json.dumps(config))
         words = ["evaluate.py", f"--run_dir={folder}", "--mode=finetune", "--label_fraction=0.1", "--epochs=20"]
         if name == "killed":
-            process = subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL)
+            process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stdout=subprocess.DEVNULL)
             kept = folder / "evaluation" / "finetune-0.1-seed0" / "checkpoints"
             while not list(kept.glob("epoch-*.npz")):
                 assert process.poll() is None

@@ -125,11 +125,6 @@ def test_what_looks_at_validation_images_needs_a_mode_that_has_some(tmp_path, st
         plan(study, {}, tmp_path, mode="knn")
 
 
-def test_tuning_needs_validation_images(tmp_path):
-    with pytest.raises(ValueError, match="`mode=linear`.*Received: `mode=knn`"):
-        plan(LOSSES, {}, tmp_path, mode="knn")
-
-
 def test_tuned_multiples_follow_the_command_line(tmp_path):
     study = Study("title", "question", ("a",), tuned({("one",): {}}, learning_rate=(Times("learning_rate", 2), 1.0)))
     assert [t.settings["learning_rate"] for t in plan(study, {"learning_rate": 3.0}, tmp_path)] == [6.0, 1.0]

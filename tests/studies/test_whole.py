@@ -5,10 +5,13 @@ import fcntl
 import json
 import os
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 
+from simclr_tf.config import Config
+from simclr_tf.tasks.pretrain import pretrain
 from tests.conftest import ROOT
 
 FLAGS = ["--encoder=my_nets:tiny", "--batch_size=8", "--epochs=2", "--warmup_epochs=1", "--checkpoint_epochs=1",
@@ -20,9 +23,6 @@ from simclr_tf.networks.normalization import SyncBatchNormalization
 def tiny(image_shape):
     layers = [keras.layers.Conv2D(8, 3, 2), SyncBatchNormalization(), keras.layers.GlobalAveragePooling2D()]
     return keras.Sequential(layers)
-
-def maps(image_shape):
-    return keras.Sequential([keras.layers.Conv2D(8, 3, 2)])
 """
 
 
@@ -50,12 +50,20 @@ def run(place, run_python):
     return command
 
 
-def test_a_wrong_encoder_deletes_nothing(run, tmp_path):
+def maps(image_shape):
+    return keras.Sequential([keras.Input(image_shape), keras.layers.Conv2D(8, 3, 2)])
+
+
+def test_a_wrong_encoder_deletes_nothing(place, tmp_path):
     """Not even with --overwrite."""
     (tmp_path / "config.json").write_text(json.dumps({"training": {}, "hardware": {}, "output": {}}))
-    result = run("train.py", *FLAGS, "--encoder=my_nets:maps", f"--run_dir={tmp_path}", "--overwrite")
-    assert result.returncode == 1 and "vectors" in result.stderr and len(result.stderr.splitlines()) == 1
-    assert (tmp_path / "config.json").exists()
+    config = Config.of(
+        dataset="folder", data_dir=str(place / "photos"), image_size=16, batch_size=8, epochs=2,
+        encoder="tests.studies.test_whole:maps", run_dir=str(tmp_path), overwrite=True,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="vectors"):
+        pretrain(config)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import tensorflow as tf
 from simclr_tf.augment import TwoViews, simclr
 from simclr_tf.data.source import ArrayImages, Split
 from simclr_tf.inspect.geometry import effective_rank
+from simclr_tf.inspect.nearest import TEMPERATURE, vote
 from simclr_tf.networks import projection_head
 from simclr_tf.optimizers import LARS
 from simclr_tf.tasks.monitor import Monitor
@@ -53,7 +54,8 @@ def test_every_few_epochs_are_measured(model, tmp_path):
     assert [measures <= set(epoch) for epoch in logs] == [False, True, False, True]
     h = model.encoder(IMAGES.astype(np.float32) / 255).numpy()
     assert logs[-1]["rank"] == pytest.approx(effective_rank(h), rel=1e-4)
-    assert logs[-1]["knn"] == 1.0 or 0 < logs[-1]["knn"] < 1
+    votes = vote(h, h, LABELS, 2, ks=[20], temperature=TEMPERATURE)[20]
+    assert logs[-1]["knn"] == (votes.argmax(axis=1) == LABELS).mean()
     assert {"rank", "spread"} == set(json.loads((tmp_path / "monitor.json").read_text()))
 
 

@@ -11,6 +11,7 @@ from simclr_tf.augment import RandomFlip, RandomResizedCrop, TwoViews, make_view
 from simclr_tf.config import Config, Network
 from simclr_tf.encoders import build_encoder, load_encoder
 from simclr_tf.networks import projection_head
+from simclr_tf.tasks.pretrain import pretrain
 from simclr_tf.tasks.resolutions import Resolutions
 from simclr_tf.tasks.simclr import SimCLR
 
@@ -104,12 +105,16 @@ def test_a_run_rises_resumes_and_is_judged_at_full_size(run_python, tmp_path):
     assert wrong.returncode == 1 and "--resolutions must end with the side of the images" in wrong.stderr
 
 
-def test_views_without_a_crop_are_refused_before_anything_is_written(run_python, tmp_path):
-    flags = ["--dataset=patterns", "--encoder=resnet18", "--width=0.0625", "--batch_size=512", "--epochs=2"]
-    flags += ["--augmentations=jitter", "--resolutions=16,32", f"--run_dir={tmp_path / 'run'}"]
-    done = run_python("train.py", *flags)
-    assert done.returncode == 1 and not (tmp_path / "run").exists()
-    assert "resized by their crop: name one in --augmentations, or leave --resolutions out" in done.stderr
+def test_views_without_a_crop_are_refused_before_anything_is_written(tmp_path):
+    config = Config.of(
+        dataset="patterns", encoder="tests.tasks.test_resolutions:nested", batch_size=512, epochs=2,
+        augmentations="jitter", resolutions="16,32", run_dir=str(tmp_path / "run"),
+    )  # fmt: skip
+    with pytest.raises(
+        ValueError, match="resized by their crop: name one in `augmentations`, or leave `resolutions` out"
+    ):
+        pretrain(config)
+    assert not (tmp_path / "run").exists()
 
 
 def test_fit_trains_at_the_side_of_each_epoch():

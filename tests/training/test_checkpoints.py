@@ -1,7 +1,5 @@
 """Tests of checkpoints: bit-exact, whole or absent, and no silent misfit."""
 
-import subprocess
-import sys
 import textwrap
 
 import keras
@@ -199,7 +197,6 @@ MIRRORED = """
 """
 
 
-def test_mirrored_variables_round_trip_on_every_replica(tmp_path):
-    command = [sys.executable, "-c", textwrap.dedent(MIRRORED), str(tmp_path)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+def test_mirrored_variables_round_trip_on_every_replica(tmp_path, run_python):
+    result = run_python("-c", textwrap.dedent(MIRRORED), tmp_path)
     assert result.stdout.strip().endswith("same on 2 replicas"), result.stderr

@@ -133,16 +133,12 @@ def _model(config, image_shape):
     """The compiled model of the run, its optimizer built, at its initial weights."""
     import keras
 
-    from simclr_tf.optimizers import make_optimizer
-    from simclr_tf.tasks.pretrain import build_model
+    from simclr_tf.tasks.pretrain import compiled_model
     from simclr_tf.training.plan import make_plan
 
     keras.utils.set_random_seed(config.training.seed)
-    model = build_model(config, image_shape[1:])
     plan = make_plan(config.training, config.optimization, image_shape[0], 0, replicas=1)
-    variables, precision = model.trainable_variables, config.training.precision
-    model.compile(make_optimizer(config.optimization, plan.rate, variables, precision))
-    return model
+    return compiled_model(config, image_shape[1:], plan.rate)
 
 
 def _step(model):

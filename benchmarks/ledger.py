@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks import gpu_bundle, harness, kept_encoder
 from simclr_tf import files
 from simclr_tf.config import Config
-from simclr_tf.training import metrics
+from simclr_tf.training import metrics, run_folder
 from simclr_tf.training.signals import Interrupted, interruptible
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,7 +40,7 @@ def train(run_dir: Path, words: list[str]) -> None:
     mark = run_dir.with_name(f"{run_dir.name}.training")
     if mark.exists():
         sys.exit(f"ledger: error: {run_dir} is training, or was killed and its time is unknown: remove it and {mark}")
-    if (run_dir / "encoder" / "saved_model.pb").exists():  # the last file of a run
+    if run_folder.complete(run_dir) and (run_dir / "encoder" / "saved_model.pb").exists():  # the last file of a run
         return
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.touch()

@@ -25,13 +25,11 @@ def build(encoder: str, width: float, batch_size: int, precision: str) -> tuple[
     import tensorflow as tf
 
     from simclr_tf.config import Config
-    from simclr_tf.optimizers import make_optimizer
-    from simclr_tf.tasks.pretrain import build_model
+    from simclr_tf.tasks.pretrain import compiled_model
 
     policy = "float32" if precision == "float32" else f"mixed_{precision}"
     config = Config.of(encoder=encoder, width=width, batch_size=batch_size, precision=policy)
-    model = build_model(config, (32, 32, 3))
-    model.compile(make_optimizer(config.optimization, 0.1, model.trainable_variables, policy))
+    model = compiled_model(config, (32, 32, 3), 0.1)
     return model, tf.constant(np.random.default_rng(0).integers(0, 256, (batch_size, 32, 32, 3), dtype=np.uint8))
 
 

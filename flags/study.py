@@ -26,6 +26,8 @@ from simclr_tf.training.signals import interruptible
 
 from . import FLAGS, define, fields, given, pretraining_groups, run, words
 
+SEEDS = 10  # at most, of cells that `only` does not name, to look for in a folder
+
 
 @dataclasses.dataclass(frozen=True)
 class Options(Section):
@@ -79,6 +81,8 @@ def _study() -> None:
         data.check(name, place, data.size_for(name, source.image_size or 1), "targets", "targets")
     gpus, only = (re.findall("[^,]+", listed or "") for listed in (options.gpus, options.only))
     planned = partial(plan, study, settings, folder, options.seeds, options.mode, only)
+    seeds = max(options.seeds, SEEDS)
+    everything = partial(plan, study, settings, folder, seeds, options.mode) if only else list
     places = execution.environments(options.jobs, gpus)
     name = words[0] if options.report_dir else "results"
     name += f"-{options.mode}" if options.mode not in (None, "linear") else ""
@@ -87,7 +91,9 @@ def _study() -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     with interruptible("the same command goes on"):
         failed = (
-            estimate.forecast(planned(), _commands, places) if options.dry_run else _run(study, planned, places, stem)
+            estimate.forecast(planned(), _commands, places)
+            if options.dry_run
+            else _run(study, planned, everything, places, stem)
         )
     sys.exit(failed > 0)
 
@@ -113,9 +119,31 @@ def _commands(trial: Trial) -> dict[str, list[str]]:
     }
 
 
-def _run(study: Study, planned: Callable[[], list[Trial]], places: Sequence[execution.Environment], stem: Path) -> int:
-    """Runs what is left and reports after each trial; returns how many are not done."""
+def _with_finished(trials: list[Trial], everything: Callable[[], list[Trial]]) -> list[Trial]:
+    """The trials, and those beside them that `only` does not name but that were run before, in the order of the study."""
+    named = {(trial.folder, trial.labels) for trial in trials}
+    try:
+        found = [t for t in everything() if (t.folder, t.labels) in named or t.state() == "done"]
+    except ValueError:  # other cells do not take these settings, or were run with others
+        return trials
+    return found or trials
+
+
+def _run(
+    study: Study, planned: Callable[[], list[Trial]], everything: Callable[[], list[Trial]],
+    places: Sequence[execution.Environment], stem: Path,
+) -> int:  # fmt: skip
+    """Runs what is left and reports after each trial; returns how many are not done.
+
+    Args:
+        study: The study.
+        planned: Returns the trials to run.
+        everything: Returns all trials of the study, where those to run are a part of them, else none.
+        places: Environments of the processes that run at the same time.
+        stem: Path of the report, without an ending.
+    """
     trials = planned()
+    shown = _with_finished(trials, everything)
     folder, command = trials[0].folder.parent, f"simclr-study {shlex.join(sys.argv[1:])}"
     if not files.claim(folder):
         raise ValueError(
@@ -131,7 +159,7 @@ def _run(study: Study, planned: Callable[[], list[Trial]], places: Sequence[exec
         outcome = f"failed: {error}; {trial.log}" if error else f"top-1 {trial.measures()['top1']:.1f} %"
         print(f"[{done()}/{len(trials)}] {trial}: {outcome}", flush=True)
         if not error:
-            results.write(study, trials, command, stem, folder / "tensorboard")
+            results.write(study, shown, command, stem, folder / "tensorboard")
 
     print(f"{words[0]}: {done()} of {len(trials)} runs are done in {folder}", flush=True)
     for trial in trials:
@@ -142,7 +170,7 @@ def _run(study: Study, planned: Callable[[], list[Trial]], places: Sequence[exec
     before = {(trial.folder, trial.labels) for trial in trials}  # some of them in vain
     trials = planned()
     execution.execute([t for t in trials if (t.folder, t.labels) not in before], _commands, places, report)
-    results.write(study, trials, command, stem, folder / "tensorboard")
+    results.write(study, _with_finished(trials, everything), command, stem, folder / "tensorboard")
     print(stem.with_suffix(".md").read_text(), *(stem.with_suffix(end) for end in (".csv", ".md", ".png")), sep="\n")
     return len(trials) - done()
 

@@ -58,13 +58,16 @@ def build_head(network: Network, representation_dim: int, precision: str = "floa
     )  # fmt: skip
 
 
-def load_encoder(folder: str | Path, layer: int = 0, precision: str | None = None) -> keras.Model:
+def load_encoder(
+    folder: str | Path, layer: int = 0, precision: str | None = None, saved: checkpoints.Checkpoint | None = None
+) -> keras.Model:
     """The pretrained encoder of a run, from its newest checkpoint.
 
     Args:
         folder: Folder of the run.
         layer: 0 for h, or k for the k-th layer of the projection head as in `networks.up_to`.
         precision: Keras dtype policy to compute in; that of the run by default.
+        saved: Checkpoint of the run to take instead of its newest, for two models of one moment.
 
     Returns:
         A model of float32 images in [0, 1], (B, H, W, C), to float32 (B, D).
@@ -72,21 +75,22 @@ def load_encoder(folder: str | Path, layer: int = 0, precision: str | None = Non
     Raises:
         ValueError: If the folder holds no run or no checkpoint, or the head has no such layer.
     """
-    encoder, saved = _encoder_of(Path(folder), layer, precision=precision)
-    return _restored(encoder, saved)
+    saved = saved or checkpoints.loaded(Path(folder) / "checkpoints")
+    return _restored(_encoder_of(Path(folder), layer, saved, precision), saved)
 
 
-def load_head(folder: str | Path, representation_dim: int) -> keras.Model:
+def load_head(folder: str | Path, representation_dim: int, saved: checkpoints.Checkpoint | None = None) -> keras.Model:
     """The pretrained projection head of a run, from its newest checkpoint: h, float32 (B, D), to z.
 
     Args:
         folder: Folder of the run.
         representation_dim: D.
+        saved: As in `load_encoder`.
 
     Raises:
         ValueError: If the folder holds no run or no checkpoint.
     """
-    config, saved = _run_of(Path(folder))
+    config, saved = Config.load(Path(folder) / "config.json"), saved or checkpoints.loaded(Path(folder) / "checkpoints")
     head = build_head(config.network, representation_dim, config.training.precision)
     return _restored(head, saved)
 
@@ -105,7 +109,7 @@ def random_encoder(folder: str | Path, layer: int = 0, seed: int | None = None) 
     """
     training = Config.load(Path(folder) / "config.json").training
     keras.utils.set_random_seed(training.seed if seed is None else seed)
-    return _encoder_of(Path(folder), layer)[0]
+    return _encoder_of(Path(folder), layer, checkpoints.loaded(Path(folder) / "checkpoints"))
 
 
 def export_run(folder: str | Path) -> Path:
@@ -128,10 +132,6 @@ def weights_digest(model: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def _run_of(folder: Path) -> tuple[Config, checkpoints.Checkpoint]:
-    return Config.load(folder / "config.json"), checkpoints.loaded(folder / "checkpoints")
-
-
 def _restored(model: keras.Model, saved: checkpoints.Checkpoint) -> keras.Model:
     """The model with its part of a checkpoint."""
     paths = {weight.path for weight in model.weights}
@@ -139,11 +139,11 @@ def _restored(model: keras.Model, saved: checkpoints.Checkpoint) -> keras.Model:
     return model
 
 
-def _encoder_of(folder: Path, layer: int, precision: str | None = None) -> tuple[keras.Model, checkpoints.Checkpoint]:
-    config, saved = _run_of(folder)
+def _encoder_of(folder: Path, layer: int, saved: checkpoints.Checkpoint, precision: str | None = None) -> keras.Model:
+    config = Config.load(folder / "config.json")
     precision = precision or config.training.precision
     encoder = build_encoder(config.network, tuple(saved.meta["image_shape"]), precision)
     if layer:
         head = build_head(config.network, encoder.output_shape[-1], precision)
         encoder = keras.Model(encoder.input, up_to(head, layer)(encoder.output), name=f"{encoder.name}_{head.name}")
-    return encoder, saved
+    return encoder

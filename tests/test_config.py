@@ -133,6 +133,21 @@ def test_a_home_folder_is_expanded(monkeypatch):
     assert mode_settings("knn", {"data_dir": "~/y"}).data_dir == "/home/someone/y"
 
 
+def test_folders_of_data_are_absolute(monkeypatch, tmp_path):
+    """A run is evaluated from other places, where a relative one would name something else."""
+    monkeypatch.chdir(tmp_path)
+    data = Config.of(data_dir="photos", judge_dataset="folder", judge_data_dir="../labeled").data
+    assert data.data_dir == str(tmp_path / "photos") and data.judge_data_dir == str(tmp_path.parent / "labeled")
+    assert Config.of(data_dir="gs://bucket/photos").data.data_dir == "gs://bucket/photos"
+
+
+@pytest.mark.parametrize("name", ["run_dir", "data_dir"])
+def test_a_path_of_no_letters_is_refused(name):
+    """Such as that of a variable of the shell that is not set."""
+    with pytest.raises(ValueError, match=f"`{name}` must name a file or folder, or be left out. Received: $"):
+        Config.of(**{name: ""})
+
+
 def test_a_setting_of_the_wrong_type_is_named_with_its_file(tmp_path):
     path = tmp_path / "config.json"
     values = Config().to_dict()

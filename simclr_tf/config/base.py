@@ -89,6 +89,8 @@ def _fault(value: Any, field: dataclasses.Field) -> str | None:
     legal = (int, float) if kind is float else kind
     if not isinstance(value, legal) or (isinstance(value, bool) and kind is not bool):
         return f"be {'an' if kind is int else 'a'} {kind.__name__}"
+    if rule["path"] and not value:
+        return "name a file or folder, or be left out"  # as of a variable of the shell that is not set
     if rule["choices"]:
         return None if is_choice(str(value), rule["choices"]) else f"be one of {', '.join(rule['choices'])}"
     if kind is float and isinstance(value, (int, float)) and not abs(value) <= sys.float_info.max:

@@ -8,6 +8,7 @@ are made from the fields.
 import dataclasses
 import json
 import math
+import os
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -63,8 +64,12 @@ class Data(Section):
     judge_data_dir: str | None = setting(None, "Folder of that data.", path=True)
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a folder of data that is not named."""
+        """Makes folders absolute, as a run is evaluated elsewhere; raises ValueError for one that is not named."""
         super().__post_init__()
+        for name in PLACES_OF_DATA:
+            folder = getattr(self, name)
+            if folder and "://" not in folder:
+                object.__setattr__(self, name, os.path.abspath(folder))
         if self.judge_data_dir and not self.judge_dataset:
             raise ValueError("`judge_data_dir` goes with `judge_dataset`. Received: `judge_data_dir` alone")
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from simclr_tf.config import Data
 from simclr_tf.data.source import Split
 
 TEST_FRACTION = 0.2
@@ -35,6 +36,25 @@ def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
     for label, count in zip(classes, _held_counts(sizes, fraction, _random(seed)), strict=True):
         held[rng.permutation(np.flatnonzero(labels == label))[:count]] = True
     return split.take(np.flatnonzero(~held)), split.take(np.flatnonzero(held))
+
+
+def learned_from(split: Split, settings: Data, seed: int) -> tuple[Split, Split | None]:
+    """The images that a run with these settings learns from, and those that it holds out for the validation loss, if any.
+
+    Args:
+        split: Training images of the data set.
+        settings: `validation_fraction` and `train_fraction`.
+        seed: Seed of the run.
+
+    Raises:
+        ValueError: If the images can only be streamed.
+    """
+    validation = None
+    if settings.validation_fraction:
+        split, validation = hold_out(split, settings.validation_fraction, seed)
+    if settings.train_fraction < 1:
+        split = part_of(split, settings.train_fraction, seed)
+    return split, validation
 
 
 def hold_out_test(split: Split) -> tuple[Split, Split]:

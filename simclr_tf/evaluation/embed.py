@@ -44,7 +44,7 @@ def run(run_dir: Path, config: Config, settings: Embed) -> Path:
         total, parts = len(paths), _of_files(encoder, paths, settings.max_bad_files)
     else:
         columns, kind, data = ("split", "label"), "dataset_embeddings", data_source(settings, config.data)
-        dataset = open_data(*data, config, lambda: size)
+        dataset = open_data(*data, config, lambda: size, run_dir)
         total, parts = len(dataset.train) + len(dataset.test or ()), _of_data(encoder, dataset)
     folder = results_folder(run_dir, settings.layer, data, config.data)
     out = Path(settings.out or folder / f"{kind}.{settings.format}")

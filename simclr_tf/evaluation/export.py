@@ -154,6 +154,12 @@ def _trained(run_dir: Path, config: Config) -> str:
     return f"{saved.epoch} of {epochs} epochs" + (f" and {step} step{'s' * (step > 1)}" if step else "")
 
 
+def _classes(run_dir: Path) -> int:
+    """How many classes the training of a protocol has learned; 0 of a run, which sees no labels."""
+    saved = checkpoints.newest(run_dir / "checkpoints")
+    return saved.meta.get("classes", 0) if saved else 0
+
+
 def _card(
     run_dir: Path, config: Config, trained: str, encoder: keras.Model, classifier: LinearClassifier | None,
     judged: dict[str, Any], written: dict[str, str], measured: dict[str, str],
@@ -166,7 +172,7 @@ def _card(
     settings = config.replace("data", data_dir=None, judge_data_dir=None).to_dict()
     del settings["output"], settings["hardware"]
     return environment.from_string(CARD.read_text()).render(
-        name=run_dir.resolve().name, config=config, trained=trained,
+        name=run_dir.resolve().name, config=config, trained=trained, classes=_classes(run_dir),
         settings=json.dumps(settings, indent=2),
         shape=encoder.input_shape[1:], side=round((encoder.input_shape[1] or 0) / CENTER),
         dimensions=encoder.output_shape[-1], parameters=encoder.count_params(),

@@ -1,5 +1,6 @@
 """Frozen features of a split or of image files, and the digest of the encoder that made them."""
 
+import contextlib
 import functools
 import math
 import sys
@@ -93,10 +94,11 @@ def extract_once(encoder: keras.Model, split: Split, folder: Path) -> np.ndarray
         if kept.shape == (len(split), encoder.output_shape[-1]) and kept.dtype == np.float32:
             return kept
     features = extract(encoder, split)
-    with replacing(path) as file:
-        np.save(file, features)
-    for other in set(folder.glob("*.npy")) - set(folder.glob(f"{weights}-*.npy")):
-        other.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # a full disk, or another's run: they serve without being kept
+        with replacing(path) as file:
+            np.save(file, features)
+        for other in set(folder.glob("*.npy")) - set(folder.glob(f"{weights}-*.npy")):
+            other.unlink(missing_ok=True)
     return features
 
 

@@ -6,6 +6,7 @@ import importlib.util
 import io
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from simclr_tf.evaluation.probing import open_data
 from simclr_tf.inspect.curves import loss_figure
 from simclr_tf.inspect.geometry import Geometry, unit, verdict
 from simclr_tf.inspect.nearest import nearest
+from simclr_tf.training import checkpoints
 
 BATCH = 256
 SHOWN = 8  # rows of a sheet
@@ -46,7 +48,8 @@ def run(run_dir: Path, config: Config, settings: Report) -> dict[str, Any]:
         ValueError: If the data does not fit the encoder.
     """
     data_dir = settings.data_dir or config.data.data_dir
-    dataset = open_data(config.data.dataset, data_dir, config, lambda: encoders.load_encoder(run_dir).input_shape[1])
+    trained_now = partial(encoders.load_encoder, saved=checkpoints.loaded(run_dir / "checkpoints"))
+    dataset = open_data(config.data.dataset, data_dir, config, lambda: trained_now(run_dir).input_shape[1], run_dir)
     split = dataset.test or dataset.train
     chosen = np.random.default_rng(0).permutation(len(split))[: settings.sample]
     rows, pixels = readable(split, np.sort(chosen))
@@ -54,7 +57,7 @@ def run(run_dir: Path, config: Config, settings: Report) -> dict[str, Any]:
     views = make_views(**dataclasses.asdict(config.augmentation), seed=config.training.seed)
     cuts, temperature = views.cuts() if images.larger else None, config.objective.temperature
     layers = (0, config.network.last_layer)
-    loaded = [[load(run_dir, layer) for layer in layers] for load in (encoders.load_encoder, encoders.random_encoder)]
+    loaded = [[load(run_dir, layer) for layer in layers] for load in (trained_now, encoders.random_encoder)]
     (trained, untrained), seen = _measure(loaded, images, views, cuts, temperature)
     plain = {"learning_rate": config.optimization.learning_rate, "temperature": config.objective.temperature,
              "epochs": config.training.epochs}  # fmt: skip

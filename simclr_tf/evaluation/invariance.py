@@ -23,6 +23,7 @@ from simclr_tf.data.source import Split
 from simclr_tf.evaluation.features import represent
 from simclr_tf.evaluation.probing import open_data
 from simclr_tf.preflight import data_source, results_folder
+from simclr_tf.training import checkpoints
 
 IMAGES = 10_000  # to learn from, at most
 FEWEST = 40  # of which a tenth stops the classifier, and has to hold all four rotations
@@ -69,9 +70,10 @@ def run(run_dir: Path, config: Config, settings: Invariance) -> dict[str, Any]:
     if config.network.projection == "none":
         raise ValueError("`mode=invariance` compares h with g(h). Received: a run with `projection=none`")
     name, data_dir = data_source(settings, config.data)
-    encoder = encoders.load_encoder(run_dir)
-    head = encoders.load_head(run_dir, encoder.output_shape[-1])
-    dataset = open_data(name, data_dir, config, lambda: encoder.input_shape[1])
+    saved = checkpoints.loaded(run_dir / "checkpoints")
+    encoder = encoders.load_encoder(run_dir, saved=saved)
+    head = encoders.load_head(run_dir, encoder.output_shape[-1], saved)
+    dataset = open_data(name, data_dir, config, lambda: encoder.input_shape[1], run_dir)
     everything = dataset.train.take(np.random.default_rng(0).permutation(len(dataset.train)))
     cut = len(everything) if dataset.test else len(everything) * 4 // 5
     train = everything.take(np.arange(min(cut, IMAGES)))

@@ -1,6 +1,6 @@
 """The story of a probe: find the data, load the encoder, hold out, extract, probe, compare, write, print."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,12 @@ import numpy as np
 from simclr_tf import data, encoders
 from simclr_tf.config import Config, Probe
 from simclr_tf.data.source import Dataset, Split
-from simclr_tf.data.splits import hold_out
+from simclr_tf.data.splits import hold_out, learned_from
 from simclr_tf.evaluation import report
 from simclr_tf.evaluation.features import extract, extract_once
 from simclr_tf.evaluation.probe import Features, Labeled, Result
 from simclr_tf.preflight import data_source, results_folder
+from simclr_tf.training import checkpoints
 
 VALIDATION_FRACTION = 0.1  # of the labeled images, where the pretraining held none out
 
@@ -30,7 +31,7 @@ def judge_run(
     """
     name, data_dir = data_source(settings, config.data)
     encoder = encoders.load_encoder(run_dir, settings.layer)
-    dataset = open_data(name, data_dir, config, lambda: encoder.input_shape[1])
+    dataset = open_data(name, data_dir, config, lambda: encoder.input_shape[1], run_dir)
     return judge_encoder(
         mode,
         probe,
@@ -47,13 +48,37 @@ def judge_run(
     )
 
 
-def open_data(name: str, data_dir: str | None, config: Config, side: Callable[[], int]) -> Dataset:
-    """The data set to judge on, its notes printed; where its images can be resized and the run's were not, to this side."""
+def open_data(
+    name: str, data_dir: str | None, config: Config, side: Callable[[], int], run_dir: Path | None = None
+) -> Dataset:
+    """The data set to judge on, its notes printed.
+
+    Args:
+        name: Name of the data set.
+        data_dir: Its folder.
+        config: Settings of the run.
+        side: Returns the side to resize images to, where they can be resized and the run's were not.
+        run_dir: Folder of the run, to note whether its own images have changed since it learned from them.
+    """
     size = (config.data.image_size or side()) if data.resizable(name) else None
     dataset = data.load(name, data_dir, size, config.training.seed)
-    for note in dataset.notes:
+    own = (name, data_dir) == (config.data.dataset, config.data.data_dir)
+    for note in [*dataset.notes, *(_changed(dataset, config, run_dir) if own and run_dir else ())]:
         print(f"note: {note}")
     return dataset
+
+
+def _changed(dataset: Dataset, config: Config, run_dir: Path) -> list[str]:
+    """A note if the run learned from other images than its settings now name."""
+    train, _ = learned_from(dataset.train, config.data, config.training.seed)
+    here = {"count": len(train), "fingerprint": train.images.fingerprint()}
+    before = checkpoints.loaded(run_dir / "checkpoints").meta.get("images", here)  # those of a GPU bundle do not say
+    if before == here:
+        return []
+    return [
+        f"the run learned from {before['count']} other images than the {here['count']} that are here now, so it may have "
+        "seen those to judge on"
+    ]
 
 
 def features_folder(run_dir: Path, layer: int) -> Path:
@@ -115,9 +140,8 @@ def judge_encoder(
         if on_images:
             train, validation, test = splits
             return probe(model, train, validation, dataset.train, test, len(class_names))
-        features_of = partial(extract_once, folder=keep_in) if keep_in and model is encoder else extract
-        learned, held, judged = (Labeled(features_of(model, split), labels_of(split, dataset.name)) for split in splits)
-        return probe(Features(learned, held, judged, len(class_names)))
+        read = partial(extract_once, folder=keep_in) if keep_in and model is encoder else extract
+        return probe(features_of(model, splits, dataset, read))
 
     before = encoders.weights_digest(encoder)
     result = judge(encoder)
@@ -184,6 +208,21 @@ def judged_splits(dataset: Dataset, validation_fraction: float, seed: int) -> tu
         names = [name for label, name in enumerate(dataset.class_names or ()) if label in unknown]
         raise ValueError(f"The test split has classes without a training image in {dataset.name}. Received: {names}")
     return *hold_out(dataset.train, validation_fraction or VALIDATION_FRACTION, seed), dataset.test
+
+
+def features_of(
+    encoder: keras.Model, splits: Sequence[Split], dataset: Dataset, read: Callable[..., np.ndarray] = extract
+) -> Features:
+    """What a probe learns from, is tuned on and is judged by.
+
+    Args:
+        encoder: Model of float32 images in [0, 1] to float32 (B, D).
+        splits: Training, validation and test images of the data set, as of `judged_splits`.
+        dataset: Data set.
+        read: Function of encoder and split to features, float32 (N, D).
+    """
+    train, validation, test = (Labeled(read(encoder, split), labels_of(split, dataset.name)) for split in splits)
+    return Features(train, validation, test, dataset.num_classes)
 
 
 def labels_of(split: Split, name: str) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from simclr_tf.data.source import EncodedImages, Split
 from simclr_tf.evaluation.features import extract_files, extract_once
 from simclr_tf.evaluation.logistic import fit
 from simclr_tf.evaluation.probe import Features, Labeled
-from simclr_tf.evaluation.probing import features_folder, judged_splits, labels_of, open_data
+from simclr_tf.evaluation.probing import features_folder, features_of, judged_splits, labels_of, open_data
 from simclr_tf.inspect.nearest import TEMPERATURE, vote
 from simclr_tf.preflight import data_source, results_folder
 from simclr_tf.progress import progress
@@ -47,15 +48,12 @@ def run(run_dir: Path, config: Config, settings: PseudoLabel) -> dict[str, Any]:
     paths = image_paths(settings.places)
     encoder = encoders.load_encoder(run_dir, settings.layer)
     size = encoder.input_shape[1]
-    dataset = open_data(name, data_dir, config, lambda: size)
+    dataset = open_data(name, data_dir, config, lambda: size, run_dir)
     splits = judged_splits(dataset, config.data.validation_fraction, config.training.seed)
     keep_in = features_folder(run_dir, settings.layer)
-    train, validation, test = (
-        Labeled(extract_once(encoder, split, keep_in), labels_of(split, name)) for split in splits
-    )
     class_names = dataset.class_names or ()
-    features = Features(train, validation, test, len(class_names))
-    probabilities = METHODS[settings.by](features)
+    features = features_of(encoder, splits, dataset, partial(extract_once, folder=keep_in))
+    probabilities, test = METHODS[settings.by](features), features.test
 
     folder = results_folder(run_dir, settings.layer, (name, data_dir), config.data)
     labeled = _write_labels(encoder, probabilities, paths, size, settings, class_names, folder / "pseudo_labels.csv")

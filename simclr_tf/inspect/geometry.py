@@ -107,6 +107,13 @@ class Geometry:
     dimensions: int
     spread: float
 
+    def narrower_than(self, spread: float, rank: float) -> bool:
+        """Whether projections or representations have collapsed, against those of random weights.
+
+        These, too, project all images to nearly the same place: only what is narrower than that has collapsed.
+        """
+        return self.spread < 0.5 * spread or self.rank < 0.5 * rank
+
     @classmethod
     def of(cls, h: np.ndarray, first: np.ndarray, second: np.ndarray, temperature: float) -> "Geometry":
         """The numbers of representations h (N, D) of images, and of projections (N, P) of both of their views."""
@@ -147,8 +154,7 @@ def verdict(trained: Geometry, untrained: Geometry, settings: Mapping[str, objec
             f"Views are matched ({trained.accuracy:.0%}; random weights {untrained.accuracy:.0%}), projections are spread "
             f"(uniformity {trained.uniformity:.1f}), and h uses its dimensions ({rank})."
         )
-    # Random weights, too, project all images to nearly the same place: only what is narrower than that has collapsed.
-    if trained.spread < 0.5 * untrained.spread or trained.rank < 0.5 * untrained.rank:
+    if trained.narrower_than(untrained.spread, untrained.rank):
         return "collapsed", (
             f"The projections are all alike (spread {trained.spread:.2f} of 1, {rank}): lower "
             f"`learning_rate={settings['learning_rate']:g}` or warm up longer, and look at plots/views.png."

@@ -60,7 +60,7 @@ def train_and_judge(
     """
     strategy = start(config, settings)
     name, data_dir = data_source(settings, config.data)
-    dataset = open_data(name, data_dir, config, lambda: load(0).input_shape[1])
+    dataset = open_data(name, data_dir, config, lambda: load(0).input_shape[1], run_dir)
     train, validation, test = judged_splits(dataset, config.data.validation_fraction, config.training.seed)
     part = labeled_part(train, settings.label_fraction, settings.seed)
     counts = np.unique(labels_of(part, name), return_counts=True)[1]

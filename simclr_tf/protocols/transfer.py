@@ -13,10 +13,9 @@ from rich.table import Table
 from simclr_tf import encoders, files
 from simclr_tf.config import Config, Finetune, Transfer, split_target
 from simclr_tf.data.source import Dataset, Split
-from simclr_tf.evaluation.features import extract
 from simclr_tf.evaluation.logistic import linear_probe
-from simclr_tf.evaluation.probe import Features, Labeled, Result, judge
-from simclr_tf.evaluation.probing import judged_splits, labels_of, open_data
+from simclr_tf.evaluation.probe import Result, judge
+from simclr_tf.evaluation.probing import features_of, judged_splits, labels_of, open_data
 from simclr_tf.preflight import name_of, results_folder
 from simclr_tf.protocols.finetune import logits, start, training_settings
 from simclr_tf.tasks.classify import classify
@@ -33,8 +32,9 @@ def run(run_dir: Path, config: Config, settings: Transfer) -> dict[str, Any] | N
     where they were.
 
     Returns:
-        The record, also written to `transfer.json`: for each target, `linear` and `finetune`, each with the plain values
-        of a `Result`; other targets of the same encoder stay in it. None on workers other than the chief.
+        The record, also written to `transfer.json`: for each target `seed`, `batch_size`, `linear` and `finetune`, the
+        latter two with the plain values of a `Result`; other targets of the same encoder stay in it. None on workers
+        other than the chief.
 
     Raises:
         ValueError: If a target is unknown, or its images do not fit the encoder or have no labels.
@@ -49,14 +49,16 @@ def run(run_dir: Path, config: Config, settings: Transfer) -> dict[str, Any] | N
         name, data_dir = split_target(target)
         dataset = open_data(name, data_dir, config, lambda: encoder.input_shape[1])
         splits = judged_splits(dataset, 0, settings.seed)
-        train, validation, test = (Labeled(extract(encoder, split), labels_of(split, target)) for split in splits)
-        linear = linear_probe(Features(train, validation, test, dataset.num_classes))
+        linear = linear_probe(features_of(encoder, splits, dataset))
         place = folder / name_of(name, data_dir)
         tuned = _finetuned(run_dir, config, settings, strategy, dataset, splits, place, digest)
         if tuned is None:
             chief = False
             continue
-        record["targets"][target] = {"linear": linear.to_dict(), "finetune": tuned.to_dict()}
+        record["targets"][target] = {
+            "seed": settings.seed, "batch_size": settings.batch_size, "linear": linear.to_dict(),
+            "finetune": tuned.to_dict(),
+        }  # fmt: skip
         print(f"{target}: linear {linear.top1:.1%}, fine-tuned {tuned.top1:.1%}", flush=True)
     if not chief:
         return None

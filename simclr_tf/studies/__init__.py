@@ -106,7 +106,8 @@ STUDIES = {
         title="Fewer images", axes=("images",),
         question="Parts of the training images, with as many steps for each. The probe learns on all labels. The paper "
         "does not make this comparison.",
-        cells={(part,): {"train_fraction": part, "epochs": Times("epochs", 1 / part)} for part in (0.1, 0.25, 0.5, 1.0)},
+        cells={(part,): {"train_fraction": part, "epochs": Times("epochs", 1 / part),
+                         "warmup_epochs": Times("warmup_epochs", 1 / part)} for part in (0.1, 0.25, 0.5, 1.0)},
     ),
     "depth_width": Study(
         title="Depth and width of the ResNet", axes=("training", "encoder", "width"), figure="parameters",

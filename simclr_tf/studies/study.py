@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from simclr_tf.config import MODES, Config, Finetune, Judged
 from simclr_tf.preflight import data_source, results_folder
+from simclr_tf.training import run_folder
 from simclr_tf.training.metrics import read_rows
-from simclr_tf.training.run_folder import DIVERGED
 
 Labels = tuple[Any, ...]  # a cell's place on each axis
 Settings = Mapping[str, Any]  # values by name
@@ -166,19 +166,23 @@ class Trial:
 
     def state(self) -> str:
         """`done`, `trained`, `begun` or `to do`."""
-        if self.record.exists():
+        # A run that was interrupted may have been judged or exported by hand meanwhile.
+        complete = run_folder.complete(self.folder)
+        if complete and self.record.exists():
             record = json.loads(self.record.read_text())
             with contextlib.suppress(KeyError):  # such as a transfer to other targets
                 reduce(getitem, self.judgment.keys, record)
                 return "done"
-        if (self.folder / "encoder" / "saved_model.pb").exists():  # the last file of a training run
+        if complete and (self.folder / "encoder" / "saved_model.pb").exists():  # the last file of a training run
             return "trained"
         return "begun" if (self.folder / "config.json").exists() else "to do"
 
     @property
     def diverged(self) -> Path | None:
         """The folder of the training, of the run or of its judgment, that has diverged or collapsed, as it would again."""
-        return next((folder for folder in (self.folder, self.record.parent) if (folder / DIVERGED).exists()), None)
+        return next(
+            (folder for folder in (self.folder, self.record.parent) if (folder / run_folder.DIVERGED).exists()), None
+        )
 
     @property
     def judged_as(self) -> str:

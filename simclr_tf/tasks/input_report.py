@@ -14,8 +14,7 @@ from simclr_tf.config import Config
 from simclr_tf.data.damaged import tolerating
 from simclr_tf.data.pipeline import naming_lost_images, training_batches
 from simclr_tf.data.source import EncodedImages, Split
-from simclr_tf.optimizers import make_optimizer
-from simclr_tf.tasks.pretrain import build_model, images_of, require_parts
+from simclr_tf.tasks.pretrain import compiled_model, images_of, require_parts
 from simclr_tf.training import engine
 from simclr_tf.training.plan import make_plan
 
@@ -52,9 +51,7 @@ def _report(config: Config, seconds: float) -> str:
     _, train, _ = images_of(config)
     plan = make_plan(training, config.optimization, len(train), 0, strategy.num_replicas_in_sync)
     with strategy.scope():
-        model = build_model(config, train.image_shape)
-        optimizer = make_optimizer(config.optimization, plan.rate, model.trainable_variables, training.precision)
-        model.compile(optimizer, jit_compile=engine.whole_step_compiled(strategy))
+        model = compiled_model(config, train.image_shape, plan.rate, engine.whole_step_compiled(strategy))
     smallest = min(training.sides, default=None)  # where a step is quickest, and the input must be
     if smallest:
         model.views.resize(smallest)

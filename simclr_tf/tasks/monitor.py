@@ -83,7 +83,7 @@ class Monitor(keras.callbacks.Callback):
         if self._bank.labels is not None and self._watched.labels is not None:
             logs["knn"] = self._knn(h, self._watched.labels, self._bank.labels)
         first = json.loads(self._first.read_text())
-        if found.accuracy < 0.05 and (found.spread < 0.5 * first["spread"] or found.rank < 0.5 * first["rank"]):
+        if found.accuracy < 0.05 and found.narrower_than(**first):
             message = (
                 f"The projections have collapsed to nearly one (spread {found.spread:.3f}, rank {found.rank:.1f} of "
                 f"{found.dimensions}) at the end of epoch {epoch + 1}. Lower `learning_rate` or raise `warmup_epochs`"

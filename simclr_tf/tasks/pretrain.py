@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ from simclr_tf.augment import TwoViews, make_views
 from simclr_tf.config import Config, Training
 from simclr_tf.data.pipeline import Cuts, naming_lost_images, read_batch
 from simclr_tf.data.source import Dataset, Split, readable
-from simclr_tf.data.splits import hold_out, part_of
+from simclr_tf.data.splits import learned_from
 from simclr_tf.inspect import curves
 from simclr_tf.inspect.summary import summary
 from simclr_tf.networks.normalization import keras_norm
@@ -80,10 +81,7 @@ def pretrain(config: Config) -> Path:
     every = config.output.monitor_every
     run = engine.Run(config, strategy, train, validation, MEASURES | (monitor.MEASURES if every else {}))
     with run.building():
-        model = build_model(config, train.image_shape)
-        variables, precision = model.trainable_variables, config.training.precision
-        optimizer = make_optimizer(config.optimization, run.plan.rate, variables, precision)
-        model.compile(optimizer, jit_compile=run.whole_step_compiled)
+        model = compiled_model(config, train.image_shape, run.plan.rate, run.whole_step_compiled)
         if sides:
             model.views.resize(sides[-1])  # refuses views that cannot be resized, before anything is written
         if config.training.init_from and not (run.plan.first_epoch or run.plan.first_step):
@@ -166,12 +164,7 @@ def images_of(config: Config) -> tuple[Dataset, Split, Split | None]:
     """
     settings, seed = config.data, config.training.seed
     dataset = data.load(settings.dataset, settings.data_dir, settings.image_size, seed)
-    train, validation = dataset.train, None
-    if settings.validation_fraction:
-        train, validation = hold_out(train, settings.validation_fraction, seed)
-    if settings.train_fraction < 1:
-        train = part_of(train, settings.train_fraction, seed)
-    return dataset, train, validation
+    return dataset, *learned_from(dataset.train, settings, seed)
 
 
 def build_model(config: Config, image_shape: tuple[int, int, int]) -> SimCLR:
@@ -188,6 +181,23 @@ def build_model(config: Config, image_shape: tuple[int, int, int]) -> SimCLR:
             f"is skipped. Received: Keras' BatchNormalization, {name}"
         )
     return SimCLR(encoder, head, views, objective, config.training.accumulate)
+
+
+def compiled_model(
+    config: Config, image_shape: tuple[int, int, int], rate: Any, whole_step_compiled: bool | str = "auto"
+) -> SimCLR:
+    """The model of the settings with its optimizer, built.
+
+    Args:
+        config: Settings of the run, its precision decided.
+        image_shape: Shape of an image, (H, W, C).
+        rate: Learning rate or schedule, as `make_optimizer` takes it.
+        whole_step_compiled: `jit_compile` of `keras.Model.compile`.
+    """
+    model = build_model(config, image_shape)
+    optimizer = make_optimizer(config.optimization, rate, model.trainable_variables, config.training.precision)
+    model.compile(optimizer, jit_compile=whole_step_compiled)
+    return model
 
 
 @naming_lost_images()

@@ -45,7 +45,9 @@ class SaveCheckpoints(keras.callbacks.Callback):
         self._writing: Future | None = None
 
     def on_train_batch_end(self, batch, logs=None):
-        """Saves every few steps or minutes, and where the run ends within an epoch."""
+        """Saves every few steps or minutes, and where the run ends within an epoch; raises what writing has raised."""
+        if self._writing and self._writing.done():
+            self._wait()
         self.position = Position(self.position.epoch, self.position.step + 1)
         if self.position.step == self._steps:  # kept now, because validation uses the means for its own
             logs = {name: scalar(value) for name, value in (logs or {}).items()}
@@ -88,8 +90,13 @@ class SaveCheckpoints(keras.callbacks.Callback):
         self._saved, self._clock = self.position, time.monotonic()
 
     def finish(self) -> None:
-        """Saves what has been learned since, and waits until it is written."""
-        if self.position != self._saved:
+        """Saves what has been learned since, and waits until it is written; once more if the last time failed."""
+        try:
+            self._wait()
+            current = self.position == self._saved
+        except OSError:
+            current = False
+        if not current:
             self.save()
         self._wait()
 

@@ -19,8 +19,9 @@ class EpochLog(keras.callbacks.Callback):
     Put it before callbacks that save: it ends a run whose loss is no longer finite, and what comes after it in the
     list then does not see that epoch. Under several workers, give it to the first one only.
 
-    `images_per_second` leaves out validation and the first step of the process, which traces and compiles; it is
-    empty where that step is all there was. `learning_rate` is that of the epoch's last update.
+    `images_per_second` leaves out validation and the first step of an epoch, which traces and compiles in the first one
+    and where views change their size; it is empty where that step is all that the process did. `learning_rate` is that
+    of the epoch's last update.
 
     Args:
         run_dir: Folder of the run.
@@ -117,28 +118,33 @@ class EpochLog(keras.callbacks.Callback):
 
 
 class _StepClock:
-    """Measures steps a second, excluding the very first step and whatever follows an epoch's last step."""
+    """Measures steps a second, excluding what follows an epoch's last step, and its first one, which may compile.
+
+    An epoch of a single step is measured if it is not the very first.
+    """
 
     def __init__(self) -> None:
-        self._warm = False
         self._steps = 0
-        self._begin = self._end = 0.0
+        self._begin = self._first = self._end = 0.0
+        self._warm = False
 
     def start(self) -> None:
-        self._steps = 0
-        self._begin = self._end = time.perf_counter()
+        self._warm, self._steps = self._warm or self._steps > 0, 0
+        self._begin = time.perf_counter()
 
     def tick(self) -> None:
         self._end = time.perf_counter()
-        if self._warm:
-            self._steps += 1
-        else:
-            self._warm = True
-            self._begin = self._end
+        self._steps += 1
+        if self._steps == 1:
+            self._first = self._end
 
     def steps_per_second(self) -> float | None:
-        seconds = self._end - self._begin
-        return self._steps / seconds if self._steps and seconds > 0 else None
+        steps, seconds = self._steps, self._end - self._begin
+        if steps > 1:
+            steps, seconds = steps - 1, self._end - self._first
+        elif not self._warm:
+            return None
+        return steps / seconds if steps and seconds > 0 else None
 
 
 def scalar(value: Any) -> float:

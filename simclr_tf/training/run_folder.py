@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from simclr_tf import files
-from simclr_tf.config import PLACES
+from simclr_tf.config import PLACES, Config
+from simclr_tf.training import metrics
 
 PREVIEW = ("views.png", "operators.png", "histograms.png")  # what `--preview` draws, also where a run will be
 DIVERGED = "divergence.json"  # what a run leaves behind whose loss or gradient is no longer finite
@@ -30,7 +31,7 @@ def open_run_dir(path: str | None, name: str, overwrite: bool, resume: bool) -> 
         path: Folder of the run; None for a new `runs/<YYYYmmdd-HHMMSS>-<name>`.
         name: Name of the run in that of the default folder.
         overwrite: Whether to empty a folder that holds a run.
-        resume: Whether to open a folder that holds a run and leave it as it is.
+        resume: Whether to open a folder that holds a run, or nothing yet, and leave it as it is.
 
     Raises:
         ValueError: If `check` refuses the folder, or another process is training in it.
@@ -66,6 +67,11 @@ def check(folder: Path, overwrite: bool, resume: bool) -> None:
             "`overwrite` deletes only the folder of a run, and this one has no config.json of a run; delete it "
             f"yourself or name another folder. Received: {folder}"
         )
+    if resume and not _holds_run(folder) and any(map(_is_foreign, children)):
+        raise ValueError(
+            "`resume` continues the folder of a run, and this one has other files and no config.json of a run: name "
+            f"another folder. Received: {folder}"
+        )
     if children and not overwrite and not resume:
         raise ValueError(
             "`run_dir` is not empty; continue it with `resume`, replace it with `overwrite` or name another folder. "
@@ -81,6 +87,11 @@ def require(folder: Path) -> None:
 
 def _children(folder: Path) -> list[Path]:
     return [child for child in folder.iterdir() if child.name != files.LOCK] if folder.exists() else []
+
+
+def _is_foreign(child: Path) -> bool:
+    """Whether it may be somebody's work: not what file systems, or files half written, leave in a folder."""
+    return not child.name.startswith(".") and child.name != "lost+found"
 
 
 def _new_run_dir(name: str) -> Path:
@@ -101,6 +112,15 @@ def _empty(folder: Path) -> None:
             shutil.rmtree(child)
         else:
             child.unlink()
+
+
+def complete(folder: Path) -> bool:
+    """Whether the training in a folder has come to its end: the last epoch, or `max_steps`."""
+    rows = metrics.read_rows(folder / "metrics.csv") if (folder / "metrics.csv").exists() else []
+    if not rows:
+        return False
+    training, epoch, step = Config.load(folder / "config.json").training, rows[-1]["epoch"], rows[-1]["step"] or 0
+    return epoch == training.epochs or bool(training.max_steps and step >= training.max_steps)
 
 
 def _holds_run(folder: Path) -> bool:

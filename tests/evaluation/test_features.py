@@ -121,6 +121,12 @@ def test_features_are_extracted_once_for_each_encoder_and_images(encoder, images
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_features_that_cannot_be_kept_serve_all_the_same(encoder, images, tmp_path):
+    (tmp_path / "features").write_text("a file where the folder should be")
+    split = Split(ArrayImages(images))
+    np.testing.assert_array_equal(extract_once(encoder, split, tmp_path / "features"), extract(encoder, split))
+
+
 def test_a_changed_file_is_another_image(encoder, tmp_path):
     path = tmp_path / "1.png"
     Image.new("RGB", (8, 8)).save(path)

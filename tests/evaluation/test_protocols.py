@@ -7,8 +7,9 @@ import shutil
 
 import pytest
 
-from simclr_tf.config import MODES, Data, Export, Linear
+from simclr_tf.config import MODES, Config, Data, Export, Linear
 from simclr_tf.evaluation import PROTOCOLS, evaluate
+from simclr_tf.evaluation.probing import open_data
 from simclr_tf.preflight import check_evaluation, data_source, name_of, results_folder
 
 
@@ -102,6 +103,18 @@ def test_modes_that_look_at_the_images_of_the_run_find_them_where_they_are_now(o
             check_evaluation(run, mode, settings)
         check_evaluation(run, mode, settings | {"data_dir": str(tmp_path)})
     check_evaluation(run, "export", {})  # which looks at none
+
+
+def test_images_that_are_others_than_the_run_learned_from_are_noted(tiny_run, capsys):
+    config = Config.load(tiny_run / "config.json")
+    open_data("patterns", None, config, lambda: 32, tiny_run)
+    assert capsys.readouterr().out == ""
+    fewer = config.replace("data", train_fraction=0.5)
+    open_data("patterns", None, fewer, lambda: 32, tiny_run)
+    assert re.fullmatch(
+        "note: the run learned from 4500 other images than the 2250 .* seen those to judge on\n",
+        capsys.readouterr().out,
+    )
 
 
 def test_a_format_that_is_compared_with_nothing_takes_no_images():

@@ -95,6 +95,9 @@ def test_whole(mode, tiny_run, capsys, monkeypatch):
     assert f"{mode} on patterns" in printed and ("fine-tuned encoder" in printed) == (mode == "finetune")
     with pytest.raises(ValueError, match="holds a training with `epochs=2`.*Received: `epochs=3`"):
         evaluate(tiny_run, mode, **settings | {"epochs": 3})
+    evaluate(folder, "export")
+    card = (folder / "MODEL_CARD.md").read_text()
+    assert "trained with labels of 10 classes" in card and "Trained for 2 epochs" in card and "no label" not in card
     # The pretraining went on in the meantime: the result of another encoder must not pass for that of this one.
     load = encoders.load_encoder if mode == "finetune" else encoders.random_encoder
 

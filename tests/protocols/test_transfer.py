@@ -31,6 +31,7 @@ def test_linear_and_finetuned_on_each_target(tiny_run, photos, monkeypatch, caps
     folder = tiny_run / "evaluation"
     assert json.loads((folder / "transfer.json").read_text()) == record
     row = record["targets"][target]
+    assert (row["seed"], row["batch_size"]) == (0, 12)
     assert row["linear"]["top1"] == 1 and row["linear"]["n_train"] == 40 and row["finetune"]["n_train"] == 40
     tried = row["finetune"]["hyper_parameters"]["validation_top1"]
     assert set(tried) == {"0.01", "0.1"}

@@ -31,7 +31,12 @@ def finish():
         (trial.folder / "config.json").write_text(json.dumps(dataclasses.asdict(config)))
         columns = (*metrics.FIRST, *MEASURES, *metrics.LAST)
         row = dict.fromkeys(columns, 1.0)
-        row |= {"epoch": 1, "step": 4, "contrastive_accuracy": accuracy, "contrastive_entropy": entropy}
+        row |= {
+            "epoch": config.training.epochs,
+            "step": 4,
+            "contrastive_accuracy": accuracy,
+            "contrastive_entropy": entropy,
+        }
         metrics.write_rows(trial.folder / "metrics.csv", columns, [row])
 
     return write

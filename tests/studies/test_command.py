@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 from absl import flags as absl_flags
@@ -220,6 +221,20 @@ def test_a_study_whose_runs_all_fail(tmp_path, run_python):
     assert "No run of the study is done" in result.stderr and len(result.stderr.splitlines()) == 1
 
 
+def test_finished_cells_that_are_not_named_stay_in_the_report(tmp_path, finish):
+    study = STUDIES["temperature"]
+    whole = partial(plan, study, {"epochs": 20}, tmp_path, seeds=10)
+    of_both_seeds = [trial for trial in whole() if trial.labels == ("yes", "0.5") and trial.settings["seed"] < 2]
+    for trial in of_both_seeds:
+        finish(trial)
+    named = plan(study, {"epochs": 20}, tmp_path, only=["yes", "0.1"])
+    assert command._with_finished(named, whole) == [*named, *of_both_seeds]
+    assert command._with_finished(named, list) == named
+    # Those of other settings are not of the same report.
+    other = partial(plan, study, {"epochs": 30}, tmp_path, seeds=10)
+    assert command._with_finished(named, other) == named
+
+
 def test_what_has_diverged_is_not_run_again(tmp_path, monkeypatch, capsys):
     trials = plan(STUDIES["temperature"], {}, tmp_path)[:3] + plan(STUDIES["label_fraction"], {}, tmp_path)[:2]
     for folder in (trials[1].folder, trials[4].record.parent):  # of a pretraining, and of a training on labels
@@ -229,7 +244,7 @@ def test_what_has_diverged_is_not_run_again(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command.execution, "execute", lambda trials, *_: ran.extend(trials))
     monkeypatch.setattr(results, "write", lambda study, trials, text, stem, _: stem.with_suffix(".md").write_text(""))
     monkeypatch.setattr(command, "words", ["temperature"])
-    assert command._run(STUDIES["temperature"], lambda: trials, [], tmp_path / "temperature") == 5
+    assert command._run(STUDIES["temperature"], lambda: trials, list, [], tmp_path / "temperature") == 5
     assert ran == [trials[0], trials[2], trials[3]]
     out = capsys.readouterr().out
     for folder in (trials[1].folder, trials[4].folder / "evaluation" / "supervised-0.01-seed0"):

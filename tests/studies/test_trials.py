@@ -38,11 +38,27 @@ def test_states(tmp_path, finish):
     assert trial.state() == "begun"
     (trial.folder / "encoder").mkdir()
     (trial.folder / "encoder" / "saved_model.pb").write_text("")
+    assert trial.state() == "begun"  # exported by hand, after an interruption
+    finish(trial)
+    trial.record.unlink()
     assert trial.state() == "trained"
     trial = plan(TEMPERATURE, {}, tmp_path / "other")[0]
     finish(trial)
     assert trial.state() == "done"
     assert trial.measures()["top1"] == 50 and trial.measures()["contrastive_accuracy"] == 25
+
+
+def test_a_half_trained_run_that_was_judged_by_hand_is_not_done(tmp_path, finish):
+    trial = plan(TEMPERATURE, {"epochs": 20}, tmp_path)[0]
+    finish(trial)
+    metrics = trial.folder / "metrics.csv"
+    whole = metrics.read_text()
+    metrics.write_text(whole.replace("20", "19", 1))
+    assert trial.state() == "begun"
+    metrics.unlink()
+    assert trial.state() == "begun"
+    metrics.write_text(whole)
+    assert trial.state() == "done"
 
 
 def test_measures_say_what_it_took_and_may_lack_top5(tmp_path, finish):

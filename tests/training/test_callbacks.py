@@ -1,6 +1,7 @@
 """What is saved when, by a thread, and what befalls it."""
 
 import threading
+from concurrent.futures import wait
 from types import SimpleNamespace
 
 import keras
@@ -124,6 +125,34 @@ def test_what_befalls_the_thread_ends_the_run(tmp_path, model, monkeypatch):
     save.on_train_batch_end(0, {"loss": 1.0})
     with pytest.raises(OSError, match="No space left"):
         save.on_train_batch_end(1, {"loss": 1.0})
+
+
+def test_a_failed_checkpoint_is_reported_at_the_next_step(tmp_path, model, monkeypatch):
+    """Not when the next one is due, which may be hours later."""
+    monkeypatch.setattr(callbacks, "_write", lambda *args: (_ for _ in ()).throw(OSError(28, "No space left")))
+    save = saver(tmp_path, model, save_every="2steps")
+    save.on_train_batch_end(0, {"loss": 1.0})
+    save.on_train_batch_end(1, {"loss": 1.0})
+    wait([save._writing])
+    with pytest.raises(OSError, match="No space left"):
+        save.on_train_batch_end(2, {"loss": 1.0})
+
+
+def test_what_could_not_be_written_is_tried_again_at_the_end(tmp_path, model, monkeypatch):
+    """As when a signal comes after a disk was full for a moment."""
+    write, tries = callbacks._write, []
+
+    def at_first_full(*args):
+        tries.append(args)
+        if len(tries) == 1:
+            raise OSError(28, "No space left")
+        write(*args)
+
+    monkeypatch.setattr(callbacks, "_write", at_first_full)
+    save = saver(tmp_path, model, save_every="1step")
+    save.on_train_batch_end(0, {"loss": 1.0})
+    save.finish()
+    assert checkpoints.newest(tmp_path / "checkpoints").position == (0, 1) and len(tries) == 2
 
 
 def test_a_poisoned_checkpoint_is_not_written(tmp_path, model):

@@ -63,11 +63,13 @@ def test_row_has_exactly_the_columns_at_full_precision(tmp_path, clock):
     assert (tmp_path / "metrics.csv").read_text() == (f"{HEADER}\n1,3,0.30000000000000004,4.9012,0.123,5.91,0.2,16.0\n")
 
 
-def test_rate_excludes_the_first_step_of_the_process_and_validation(tmp_path, clock):
+def test_rate_excludes_the_first_step_of_each_epoch_and_validation(tmp_path, clock):
     log = make_log(tmp_path)
     run_epoch(log, 0, LOGS, clock, step_seconds=(60.0, 2.0, 2.0))
     run_epoch(log, 1, LOGS, clock, step_seconds=(1.0, 1.0, 1.0))
-    assert [row["images_per_second"] for row in rows(tmp_path)] == [4.0, 8.0]
+    run_epoch(log, 2, LOGS, clock, step_seconds=(20.0, 1.0, 1.0))  # views of another size, compiled anew
+    run_epoch(log, 3, LOGS, clock, step_seconds=(2.0,))
+    assert [row["images_per_second"] for row in rows(tmp_path)] == [4.0, 8.0, 8.0, 4.0]
 
 
 def test_rate_is_empty_when_only_the_first_step_ran(tmp_path, clock):

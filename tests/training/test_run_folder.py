@@ -9,7 +9,8 @@ import subprocess
 import pytest
 
 from simclr_tf import files
-from simclr_tf.training import run_folder
+from simclr_tf.config import Config
+from simclr_tf.training import metrics, run_folder
 from simclr_tf.training.run_folder import open_run_dir
 
 RUN = json.dumps({"training": {}, "hardware": {}, "output": {}})
@@ -90,6 +91,26 @@ def test_overwrite_never_deletes_what_is_no_run(tmp_path, config):
     with pytest.raises(ValueError, match=f"no config.json of a run.*Received: {tmp_path}$"):
         open_run_dir(str(tmp_path), "x", overwrite=True, resume=False)
     assert (tmp_path / "thesis.tex").exists()
+
+
+def test_resume_does_not_begin_a_run_among_other_files(tmp_path):
+    """`overwrite` would take the folder for that of a run, and delete them."""
+    (tmp_path / ".config.json.tmp").touch()  # of a run that was killed as it began
+    assert open_run_dir(str(tmp_path), "x", overwrite=False, resume=True) == tmp_path
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(ValueError, match=f"no config.json of a run: name another folder. Received: {tmp_path}$"):
+        open_run_dir(str(tmp_path), "x", overwrite=False, resume=True)
+
+
+@pytest.mark.parametrize("epochs, max_steps, done", [(3, None, True), (4, None, False), (4, 12, True), (4, 13, False)])
+def test_a_run_is_complete_after_its_last_epoch_or_step(tmp_path, epochs, max_steps, done):
+    assert not run_folder.complete(tmp_path)
+    settings = Config.of(epochs=epochs, max_steps=max_steps, warmup_epochs=1).to_dict()
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    assert not run_folder.complete(tmp_path)
+    columns = (*metrics.FIRST, *metrics.LAST)
+    metrics.write_rows(tmp_path / "metrics.csv", columns, [dict.fromkeys(columns) | {"epoch": 3, "step": 12}])
+    assert run_folder.complete(tmp_path) == done
 
 
 @pytest.mark.parametrize("overwrite, resume", [(False, False), (True, False), (False, True)])

@@ -91,6 +91,7 @@ class Result:
         interval: Wilson's interval of top1 at 95 % (Wilson, 1927): how far another sample of as many test images could
             move it.
         per_class: Accuracy on the test images of each class; None for a class without any.
+        mean_per_class: Their mean, which the paper reports for data sets of unequal classes (appendix B.8.1).
         n_train: Number of images that the probe learned from.
         n_test: Number of test images.
         hyper_parameters: Plain values that the probe fixed or chose.
@@ -101,6 +102,7 @@ class Result:
     top5: float | None
     interval: list[float]
     per_class: list[float | None]
+    mean_per_class: float
     n_train: int
     n_test: int
     hyper_parameters: dict[str, Any]
@@ -123,6 +125,7 @@ def judge(scores: np.ndarray, labels: np.ndarray, n_train: int, hyper_parameters
         top5=float(hits.any(axis=1).mean()) if scores.shape[1] > TOP else None,
         interval=[float(low), float(high)],
         per_class=[float(found.mean()) if len(found) else None for found in of_class],
+        mean_per_class=float(np.mean([found.mean() for found in of_class if len(found)])),
         n_train=n_train,
         n_test=len(labels),
         hyper_parameters=hyper_parameters,

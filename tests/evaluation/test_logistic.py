@@ -122,7 +122,14 @@ def test_interval_is_wilsons():
     p = np.linspace(0, 1, 100_001)
     within = p[np.abs(p - 0.75) <= 1.96 * np.sqrt(p * (1 - p) / 400)]
     np.testing.assert_allclose(result.interval, [within.min(), within.max()], atol=1e-4)
-    assert result.per_class == [0.75, None]
+    assert result.per_class == [0.75, None] and result.mean_per_class == 0.75
+
+
+def test_the_mean_over_classes_counts_each_once():
+    result = judge(
+        np.eye(3)[np.zeros(4, int)], np.array([0, 0, 0, 1]), 3, {}
+    )  # always the first class; none of the third
+    assert result.top1 == 0.75 and result.per_class == [1.0, 0.0, None] and result.mean_per_class == 0.5
 
 
 def test_twelve_right_ones_of_twelve_are_no_certainty():

@@ -17,7 +17,7 @@ from tests.evaluation.channels import split
 
 PROBES = {"knn": knn_probe, "linear": linear_probe}
 
-ROW = {"top1", "top5", "interval", "per_class", "n_train", "n_test", "hyper_parameters"}
+ROW = {"top1", "top5", "interval", "per_class", "mean_per_class", "n_train", "n_test", "hyper_parameters"}
 
 
 @pytest.fixture

@@ -50,6 +50,8 @@ def check_evaluation(run_dir: str | Path, mode: str, settings: dict[str, Any]) -
     chosen = mode_settings(mode, settings)
     config = Config.load(Path(run_dir) / "config.json")
     checkpoints.require(Path(run_dir) / "checkpoints")
+    if chosen.checkpoint != "newest":
+        checkpoints.position_of(Path(run_dir) / "checkpoints", chosen.checkpoint)
     read, side = [], config.data.image_size
     if isinstance(chosen, Transfer):
         read = [split_target(target) for target in chosen.each]

@@ -18,10 +18,18 @@ class Mode(Section):
     layer: int = setting(
         0, "Layer to evaluate or export: 0 for h, k for the k-th layer of the projection head, the last being z.", low=0
     )
+    checkpoint: str = setting(
+        "newest", "Checkpoint of the run to take: newest, best (of the lowest validation loss), or a number of epochs."
+    )
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a layer where there is no choice."""
+        """Raises ValueError for a layer where there is no choice, or for what names no checkpoint."""
+        object.__setattr__(self, "checkpoint", str(self.checkpoint))
         super().__post_init__()
+        if self.checkpoint not in ("best", "newest") and not (self.checkpoint.isdecimal() and int(self.checkpoint)):
+            raise ValueError(
+                f"`checkpoint` must be newest, best or a number of epochs. Received: `checkpoint={self.checkpoint}`"
+            )
         if self.both_ends and self.layer:
             raise ValueError(f"This mode looks at h and at the projection: leave `layer` out. Received: {self.layer}")
 
@@ -133,6 +141,15 @@ class Supervised(Finetune):
 
     learning_rate: float = setting(0.1, "Learning rate for a batch of 256; scales with the batch.", above=0)
     weight_decay: float = setting(1e-4, "Weight decay.", low=0)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a checkpoint, of which it takes nothing."""
+        super().__post_init__()
+        if self.checkpoint != "newest":
+            raise ValueError(
+                "`mode=supervised` begins at random weights: leave `checkpoint` out. "
+                f"Received: `checkpoint={self.checkpoint}`"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

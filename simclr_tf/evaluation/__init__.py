@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from simclr_tf import preflight
+from simclr_tf.training import run_folder
 
 # Functions of (run_dir, config, settings), their modules imported when they are used.
 PROTOCOLS = {
@@ -37,7 +38,8 @@ def evaluate(run_dir: str | Path, mode: str = "linear", **settings: Any) -> Any:
 
     Returns:
         What the protocol returns: the record of a probe, which is also written to `<mode>.json` below
-        `RUN_DIR/evaluation`, or the path of an export.
+        `RUN_DIR/evaluation`, or the path of an export. With another `checkpoint` than the newest, `RUN_DIR/at/epoch-N`
+        takes the place of `RUN_DIR`.
 
     Raises:
         ValueError: If the mode has no such setting, the folder no checkpoint, or the data does not fit the encoder.
@@ -47,5 +49,6 @@ def evaluate(run_dir: str | Path, mode: str = "linear", **settings: Any) -> Any:
     run = getattr(importlib.import_module(module), function)
     from simclr_tf.data.pipeline import naming_lost_images  # imports TensorFlow, as most modes do
 
+    folder = Path(run_dir) if chosen.checkpoint == "newest" else run_folder.at(Path(run_dir), chosen.checkpoint)
     with naming_lost_images():
-        return run(Path(run_dir), config, chosen)
+        return run(folder, config, chosen)

@@ -133,6 +133,26 @@ def loaded(folder: Path) -> Checkpoint:
     return cast(Checkpoint, newest(folder))
 
 
+def position_of(folder: Path, which: str) -> Position:
+    """The position of a checkpoint: `newest`, `best`, or a number of epochs; raises ValueError if it is not there."""
+    saved = loaded(folder) if which in ("best", "newest") else None
+    if saved and which == "newest":
+        return saved.position
+    if saved and not saved.meta.get("best"):
+        raise ValueError(
+            "The best checkpoint is that of the lowest validation loss, and the run has none: `validation_fraction` of a "
+            f"run holds images out for it. Received: `checkpoint=best`, {folder.parent}"
+        )
+    position = Position(saved.meta["best"][1] if saved else int(which))
+    if position not in (there := listed(folder)):
+        epochs = ", ".join(str(each.epoch) for each in reversed(there) if not each.step) or "none"
+        raise ValueError(
+            f"`checkpoint` must be one that the run has kept, after so many epochs: {epochs} (`keep_checkpoints` of a run "
+            f"says how many to keep). Received: `checkpoint={which}`"
+        )
+    return position
+
+
 def listed(folder: Path) -> dict[Position, Path]:
     """Positions and their files, newest first."""
     matches = [(match, path) for path in folder.glob("epoch-*.npz") if (match := _NAME.fullmatch(path.name))]

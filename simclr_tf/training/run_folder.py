@@ -15,7 +15,7 @@ from typing import Any
 
 from simclr_tf import files
 from simclr_tf.config import PLACES, Config
-from simclr_tf.training import metrics
+from simclr_tf.training import checkpoints, metrics
 
 PREVIEW = ("views.png", "operators.png", "histograms.png")  # what `--preview` draws, also where a run will be
 DIVERGED = "divergence.json"  # what a run leaves behind whose loss or gradient is no longer finite
@@ -121,6 +121,35 @@ def complete(folder: Path) -> bool:
         return False
     training, epoch, step = Config.load(folder / "config.json").training, rows[-1]["epoch"], rows[-1]["step"] or 0
     return epoch == training.epochs or bool(training.max_steps and step >= training.max_steps)
+
+
+def at(folder: Path, which: str) -> Path:
+    """Makes a folder, within that of a run, of the run as it was at a checkpoint, and returns it.
+
+    Whatever looks at runs can look at it, and leaves its results there.
+
+    Args:
+        folder: Folder of the run.
+        which: The checkpoint, as `checkpoints.position_of` takes it.
+
+    Raises:
+        ValueError: If the run does not have it.
+    """
+    position = checkpoints.position_of(folder / "checkpoints", which)
+    there = folder / "at" / Path(position.file_name).stem
+    (there / "checkpoints").mkdir(parents=True, exist_ok=True)
+    for name in ("config.json", "metrics.csv"):
+        if (folder / name).exists():
+            files.write_text(there / name, (folder / name).read_text())
+    saved = there / "checkpoints" / position.file_name
+    temporary = saved.with_name(f".{saved.name}-{os.getpid()}")
+    try:
+        temporary.hardlink_to(folder / "checkpoints" / position.file_name)
+    except OSError:  # a file system without links
+        shutil.copy(folder / "checkpoints" / position.file_name, temporary)
+    temporary.replace(saved)  # the run may have gone back to an earlier one, and written it anew
+    temporary.unlink(missing_ok=True)  # replacing a file by a link to itself does nothing
+    return there
 
 
 def _holds_run(folder: Path) -> bool:

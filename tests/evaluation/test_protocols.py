@@ -8,9 +8,12 @@ import shutil
 import pytest
 
 from simclr_tf.config import MODES, Config, Data, Export, Linear
+from simclr_tf.encoders import load_encoder, weights_digest
 from simclr_tf.evaluation import PROTOCOLS, evaluate
 from simclr_tf.evaluation.probing import open_data
 from simclr_tf.preflight import check_evaluation, data_source, name_of, results_folder
+from simclr_tf.training import checkpoints, run_folder
+from simclr_tf.training.checkpoints import Position
 
 
 def test_every_mode_has_a_protocol_that_runs_and_every_protocol_a_mode():
@@ -128,3 +131,58 @@ def test_a_target_that_is_not_there_is_refused_before_the_first(tiny_run, tmp_pa
         ValueError, match=f"`data_dir` must be a folder of images. Received: '{re.escape(str(missing))}'"
     ):
         check_evaluation(tiny_run, "transfer", {"targets": f"patterns,folder:{missing}"})
+
+
+@pytest.fixture
+def of_two_checkpoints(tiny_run, tmp_path):
+    """A copy of `tiny_run` with the states after one and two epochs, of which the first was the best."""
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run, ignore=shutil.ignore_patterns("evaluation", "features", "at"))
+    saved = checkpoints.loaded(run / "checkpoints")
+    for epoch in (1, 2):
+        changed = {name: array * (1 + epoch) for name, array in saved.variables.items()}
+        checkpoints.save(run / "checkpoints", Position(epoch), changed, saved.meta | {"best": [0.5, 1]}, kept=9)
+    return run
+
+
+def test_another_checkpoint_is_judged_in_a_folder_of_its_own(of_two_checkpoints):
+    run, digests = of_two_checkpoints, {}
+    for which in ("newest", "best", "1", "2"):
+        record = evaluate(run, "knn", checkpoint=which)
+        digests[which] = record["encoder_digest_before"]
+    assert digests["newest"] == digests["2"] != digests["best"] == digests["1"]
+    before = checkpoints.loaded(run / "at" / "epoch-00001" / "checkpoints")
+    assert digests["1"] == weights_digest(load_encoder(run, saved=before))
+    folders = {path.relative_to(run).parent.as_posix() for path in run.rglob("knn.json")}
+    assert folders == {"evaluation", "at/epoch-00001/evaluation", "at/epoch-00002/evaluation"}
+    assert not list(run.rglob(".epoch*"))
+
+
+def test_a_checkpoint_written_anew_takes_the_place_of_its_link(of_two_checkpoints):
+    run = of_two_checkpoints
+    there = run_folder.at(run, "1") / "checkpoints"
+    saved = checkpoints.loaded(there)
+    zeros = {name: 0 * array for name, array in saved.variables.items()}
+    checkpoints.save(run / "checkpoints", Position(1), zeros, saved.meta, kept=9)
+    assert run_folder.at(run, "1") / "checkpoints" == there
+    assert not any(array.any() for array in checkpoints.loaded(there).variables.values())
+
+
+@pytest.mark.parametrize(
+    ("mode", "which", "message"),
+    [
+        ("linear", "7", "after so many epochs: 1, 2 .* Received: `checkpoint=7`"),
+        ("linear", "0", "newest, best or a number of epochs. Received: `checkpoint=0`"),
+        ("linear", "last", "newest, best or a number of epochs. Received: `checkpoint=last`"),
+        ("supervised", "1", "begins at random weights: leave `checkpoint` out. Received: `checkpoint=1`"),
+    ],
+)
+def test_a_checkpoint_that_is_not_there_is_refused(of_two_checkpoints, mode, which, message):
+    with pytest.raises(ValueError, match=message):
+        check_evaluation(of_two_checkpoints, mode, {"checkpoint": which})
+    assert not (of_two_checkpoints / "at").exists()
+
+
+def test_the_best_of_no_validation_losses_is_refused(tiny_run):
+    with pytest.raises(ValueError, match="the run has none: `validation_fraction` .*Received: `checkpoint=best`"):
+        check_evaluation(tiny_run, "linear", {"checkpoint": "best"})

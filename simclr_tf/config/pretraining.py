@@ -68,7 +68,7 @@ class Data(Section):
         super().__post_init__()
         for name in PLACES_OF_DATA:
             folder = getattr(self, name)
-            if folder and "://" not in folder:
+            if folder and "://" not in folder and folder[0] != "~":  # which begins the home of a user who is unknown
                 object.__setattr__(self, name, os.path.abspath(folder))
         if self.judge_data_dir and not self.judge_dataset:
             raise ValueError("`judge_data_dir` goes with `judge_dataset`. Received: `judge_data_dir` alone")

@@ -40,7 +40,8 @@ def train(run_dir: Path, words: list[str]) -> None:
     mark = run_dir.with_name(f"{run_dir.name}.training")
     if mark.exists():
         sys.exit(f"ledger: error: {run_dir} is training, or was killed and its time is unknown: remove it and {mark}")
-    if run_folder.complete(run_dir) and (run_dir / "encoder" / "saved_model.pb").exists():  # the last file of a run
+    last = run_dir / "encoder" / "saved_model.pb"
+    if last.exists() and run_folder.complete(run_dir, before=last):
         return
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.touch()

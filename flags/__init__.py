@@ -70,16 +70,17 @@ def config_from_flags(values: flags.FlagValues = FLAGS) -> Config:
     Raises:
         ValueError: On illegal settings, or on a flag that would change a run half-way.
     """
-    changed = given([name for group in pretraining_groups().values() for name in group], values)
+    known = fields(*Config.sections().values())
+    changed = given(known, values)
     saved_path = Path(os.path.expanduser(changed.get("run_dir") or "")) / "config.json"
     if not (changed.get("resume") and changed.get("run_dir") and saved_path.exists()):
         return Config.of(**changed)
     saved = Config.load(saved_path)
     if changed.get("precision") == "auto":  # it was decided when the run began
         del changed["precision"]
-    known = fields(*Config.sections().values())
     for name, value in changed.items():
-        value = expanded(value, known[name])
+        # As a section keeps it, which makes the folders of data absolute.
+        value = Config.of(**{name: value}).value(name) if name == "data_dir" else expanded(value, known[name])
         if not is_place(name) and name != "max_steps" and value != saved.value(name):
             raise ValueError(
                 f"`resume` continues a run with `{name}={saved.value(name)}`, which must stay as it was; leave the flag "

@@ -24,7 +24,7 @@ from simclr_tf.studies import STUDIES, estimate, execution, transfer
 from simclr_tf.studies.study import Study, Times, Trial, Tuned, plan
 from simclr_tf.training.signals import interruptible
 
-from . import FLAGS, define, fields, given, pretraining_groups, run, words
+from . import FLAGS, as_flags, define, fields, given, pretraining_groups, run, words
 
 SEEDS = 10  # at most, of cells that `only` does not name, to look for in a folder
 
@@ -120,13 +120,16 @@ def _commands(trial: Trial) -> dict[str, list[str]]:
 
 
 def _with_finished(trials: list[Trial], everything: Callable[[], list[Trial]]) -> list[Trial]:
-    """The trials, and those beside them that `only` does not name but that were run before, in the order of the study."""
-    named = {(trial.folder, trial.labels) for trial in trials}
+    """The trials, and the finished ones of cells that `only` does not name, in the order of the study."""
+    named, cells = {(trial.folder, trial.labels) for trial in trials}, {trial.labels for trial in trials}
     try:
-        found = [t for t in everything() if (t.folder, t.labels) in named or t.state() == "done"]
-    except ValueError:  # other cells do not take these settings, or were run with others
+        whole = everything()
+    except ValueError as error:  # other cells do not take these settings, or were run with others
+        print(f"note     the report is of the cells named by --only alone: {as_flags(str(error))}", flush=True)
         return trials
-    return found or trials
+    return [
+        t for t in whole if (t.folder, t.labels) in named or t.labels not in cells and t.state() == "done"
+    ] or trials
 
 
 def _run(

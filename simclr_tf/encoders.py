@@ -75,8 +75,8 @@ def load_encoder(
     Raises:
         ValueError: If the folder holds no run or no checkpoint, or the head has no such layer.
     """
-    saved = saved or checkpoints.loaded(Path(folder) / "checkpoints")
-    return _restored(_encoder_of(Path(folder), layer, saved, precision), saved)
+    encoder, saved = _encoder_of(Path(folder), layer, saved, precision)
+    return _restored(encoder, saved)
 
 
 def load_head(folder: str | Path, representation_dim: int, saved: checkpoints.Checkpoint | None = None) -> keras.Model:
@@ -109,7 +109,7 @@ def random_encoder(folder: str | Path, layer: int = 0, seed: int | None = None) 
     """
     training = Config.load(Path(folder) / "config.json").training
     keras.utils.set_random_seed(training.seed if seed is None else seed)
-    return _encoder_of(Path(folder), layer, checkpoints.loaded(Path(folder) / "checkpoints"))
+    return _encoder_of(Path(folder), layer)[0]
 
 
 def export_run(folder: str | Path) -> Path:
@@ -139,11 +139,14 @@ def _restored(model: keras.Model, saved: checkpoints.Checkpoint) -> keras.Model:
     return model
 
 
-def _encoder_of(folder: Path, layer: int, saved: checkpoints.Checkpoint, precision: str | None = None) -> keras.Model:
+def _encoder_of(
+    folder: Path, layer: int, saved: checkpoints.Checkpoint | None = None, precision: str | None = None
+) -> tuple[keras.Model, checkpoints.Checkpoint]:
     config = Config.load(folder / "config.json")
+    saved = saved or checkpoints.loaded(folder / "checkpoints")
     precision = precision or config.training.precision
     encoder = build_encoder(config.network, tuple(saved.meta["image_shape"]), precision)
     if layer:
         head = build_head(config.network, encoder.output_shape[-1], precision)
         encoder = keras.Model(encoder.input, up_to(head, layer)(encoder.output), name=f"{encoder.name}_{head.name}")
-    return encoder
+    return encoder, saved

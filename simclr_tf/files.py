@@ -22,7 +22,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
     Until then it is `.<name>.<host>.<process id>.tmp` in the same folder, which is created. An OSError names `path`.
     """
-    temporary = _temporary(path)
+    temporary = temporary_for(path)
     with _naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -39,7 +39,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 @contextlib.contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
     """The path of a folder to create, which becomes `folder` at the end of the block, in place of the old one."""
-    temporary = _temporary(folder)
+    temporary = temporary_for(folder)
     old = temporary.with_suffix(".old")
     with _naming(folder):
         try:
@@ -113,7 +113,8 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def _temporary(path: Path) -> Path:
+def temporary_for(path: Path) -> Path:
+    """A path beside another one for what will take its place, its own for each process."""
     # The host, because the containers of a cluster may have the same process ids, and write into one shared folder.
     return path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
 

@@ -142,7 +142,7 @@ def test_folders_of_data_are_absolute(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["run_dir", "data_dir"])
-def test_a_path_of_no_letters_is_refused(name):
+def test_an_empty_path_is_refused(name):
     """Such as that of a variable of the shell that is not set."""
     with pytest.raises(ValueError, match=f"`{name}` must name a file or folder, or be left out. Received: $"):
         Config.of(**{name: ""})
@@ -189,6 +189,22 @@ def test_a_path_in_the_home_directory_is_the_same_when_resumed(tmp_path, monkeyp
     first = parsed(*given)
     (tmp_path / "config.json").write_text(json.dumps(first.to_dict()))
     assert parsed(*given) == first and capsys.readouterr().out == ""
+    monkeypatch.chdir(tmp_path)
+    again = parsed(*[word.replace("~/", "") for word in given])  # the same folder by its relative path
+    assert again == first and capsys.readouterr().out == ""
+
+
+def test_empty_paths_of_earlier_versions_mean_none(tmp_path):
+    values = Config().to_dict()
+    values["data"]["data_dir"] = values["output"]["run_dir"] = ""
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    assert Config.load(tmp_path / "config.json") == Config()
+
+
+def test_the_paths_are_the_settings_that_are_paths():
+    found = [field.name for kind in Config.sections().values() for field in dataclasses.fields(kind)
+             if field.metadata["path"]]  # fmt: skip
+    assert sorted(found) == sorted(names.PATHS)
 
 
 def test_a_flagfile_repeats_the_checkpoints_but_not_the_folder():

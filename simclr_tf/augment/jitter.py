@@ -5,8 +5,6 @@ import tensorflow as tf
 from simclr_tf.augment.base import Parameters, Planes, by_image
 from simclr_tf.augment.color import ColorAugmentation, adjust, color_factor, hue_turns, mean_luma, shift_hue
 
-OPERATIONS = ("brightness", "contrast", "saturation", "hue")
-
 
 class ColorJitter(ColorAugmentation):
     """Changes brightness, contrast, saturation and hue in an order drawn for each image (paper, appendix A).
@@ -34,7 +32,7 @@ class ColorJitter(ColorAugmentation):
     uniforms = 8
 
     def parameters(self, u, image_shape):
-        """Factors and `turns`, float32 (N,), and `place`, int32 (N, 4): the position of each of `OPERATIONS`."""
+        """Factors and `turns`, float32 (N,), and `place`, int32 (N, 4): of brightness, contrast, saturation, hue."""
         # The ranks of four uniform numbers are a uniform permutation; ties are broken by index.
         order = tf.transpose(u[4:8])
         mine, other = order[:, :, None], order[:, None, :]

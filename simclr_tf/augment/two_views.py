@@ -106,10 +106,15 @@ class TwoViews:
             None unless each of these views begins with a bilinear `RandomResizedCrop`, or the layers that they share do.
         """
         views = [self.shared] if self.shared else [self.layers, self.second][:number]
-        offsets = [len(self.layers) + len(self.second)] if self.shared else [0, len(self.layers)]
+        offsets = self._offsets[2:] if self.shared else self._offsets
         first = [view[0] for view in views if view]
         crops = [layer for layer in first if isinstance(layer, RandomResizedCrop) and layer.cuts_only]
         return Cuts(self.seed, tuple(zip(crops, offsets, strict=False))) if len(crops) == len(views) else None
+
+    @property
+    def _offsets(self) -> tuple[int, int, int]:
+        """Where the keys of each view's layers begin, and of those that they share: no two layers have the same key."""
+        return 0, len(self.layers), len(self.layers) + len(self.second)
 
     def __call__(self, images: tf.Tensor, step: tf.Tensor | int) -> tf.Tensor:
         """Two views of each image.
@@ -150,8 +155,7 @@ class TwoViews:
         count = images.shape[0] or tf.shape(images)[0]
         first = tf.cast(replica_id(), tf.int32) * count
         step, replicas = tf.cast(step, tf.int64), num_replicas()
-        # Keys are numbered through both views and the shared layers, so no two layers have the same key.
-        offsets = tf.constant([0, len(self.layers), len(self.layers) + len(self.second)])
+        offsets = tf.constant(self._offsets)
         if self._shared_steps:
             image = parts[0]
             for apply in self._shared_steps:

@@ -40,6 +40,7 @@ _INTERVAL = r"([1-9]\d*) ?(step|minute)s?"
 # Another folder of data must have the same fingerprint: of a folder of images, their names.
 PLACES = ("hardware", "output")
 PLACES_OF_DATA = ("data_dir", "judge_data_dir")
+PATHS = (*PLACES_OF_DATA, "init_from", "run_dir")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +65,10 @@ class Data(Section):
     judge_data_dir: str | None = setting(None, "Folder of that data.", path=True)
 
     def __post_init__(self) -> None:
-        """Makes folders absolute, as a run is evaluated elsewhere; raises ValueError for one that is not named."""
+        """Makes folders absolute, as a run is evaluated elsewhere; raises ValueError for one that is not named.
+
+        The pattern of `records:` stays as it is typed.
+        """
         super().__post_init__()
         for name in PLACES_OF_DATA:
             folder = getattr(self, name)
@@ -373,13 +377,25 @@ class Config:
             raise ValueError(
                 f"The configuration has settings that are unknown to this version. Received: {sorted(unknown)}"
             )
-        return cls(**{name: sections[name](**settings) for name, settings in values.items()})
+        # Runs of earlier versions may have empty paths, which meant none.
+        paths = {
+            field.name for kind in sections.values() for field in dataclasses.fields(kind) if field.metadata["path"]
+        }
+        return cls(
+            **{
+                section: sections[section](**{k: None if k in paths and v == "" else v for k, v in settings.items()})
+                for section, settings in values.items()
+            }
+        )
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Reads a `config.json`; raises ValueError, naming the file and the setting, if it is missing or is not one."""
         try:
-            return cls.from_dict(json.loads(Path(path).read_text()))
+            values = json.loads(Path(path).read_text())
+            # Runs of earlier versions may have empty paths, which meant none.
+            return cls.from_dict({section: {name: value or None if name in PATHS else value for name, value in each.items()}
+                                  for section, each in values.items()})  # fmt: skip
         except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"Expected the config.json of a run. Received: {path} ({error})") from error
 

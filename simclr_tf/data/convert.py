@@ -53,7 +53,8 @@ def convert(folder: str | Path, records: str | Path, shard_mib: int = 128, max_s
         What was left out, one sentence each.
 
     Raises:
-        ValueError: If the folder has no images, a file cannot be read, or `records` holds shards of something else.
+        ValueError: If a size is too small, the folder has no images, a file cannot be read, or `records` holds shards
+            of something else.
     """
     if shard_mib < 1 or (max_side is not None and max_side < 8):
         raise ValueError(f"A shard has at least 1 MiB, an image 8 pixels. Received: {shard_mib} MiB, {max_side} pixels")

@@ -9,7 +9,12 @@ from simclr_tf.data.source import EncodedImages, Split, lost
 
 
 def tolerating(split: Split, limit: Callable[[int], int]) -> "Damaged | None":
-    """What watches for damaged images of a split, if its images are decoded; `limit` says how many so many may have."""
+    """Watches for damaged images of a split; None where they are not encoded.
+
+    Args:
+        split: The images.
+        limit: Function from a number of images to how many of them may be damaged.
+    """
     images = split.images
     return Damaged(images, limit(len(images))) if isinstance(images, EncodedImages) else None
 

@@ -96,10 +96,6 @@ def whole(contents: tf.Tensor, orientation: tf.Tensor, size: int) -> tf.Tensor:
 
 def _decode(contents: tf.Tensor) -> tf.Tensor:
     """An encoded image, as stored, uint8 (H, W, 3); the first frame of a GIF, the upper eight of 16 bits."""
-    kind = tf.strings.substr(contents, 8, 4)
-
-    def other() -> tf.Tensor:
-        return tf.io.decode_image(contents, channels=3, expand_animations=False)
 
     def bmp() -> tf.Tensor:  # `decode_bmp` adds and drops no channels
         image = tf.io.decode_bmp(contents)
@@ -107,14 +103,14 @@ def _decode(contents: tf.Tensor) -> tf.Tensor:
             tf.shape(image)[2] == 1, lambda: tf.image.grayscale_to_rgb(image[..., :1]), lambda: image[..., :3]
         )
 
-    starts = tf.strings.substr(contents, 0, 2)
     image = tf.case(
         [
             (tf.io.is_jpeg(contents), lambda: tf.io.decode_jpeg(contents, channels=3, dct_method=_DCT)),
-            (tf.equal(starts, b"BM"), bmp),
-            (tf.equal(kind, b"WEBP"), lambda: tf.io.decode_webp(contents)[0][..., :3]),  # 3 channels would refuse alpha
+            (tf.equal(tf.strings.substr(contents, 0, 2), b"BM"), bmp),
+            # Asking for 3 channels would refuse alpha.
+            (tf.equal(tf.strings.substr(contents, 8, 4), b"WEBP"), lambda: tf.io.decode_webp(contents)[0][..., :3]),
         ],
-        default=other,
+        default=lambda: tf.io.decode_image(contents, channels=3, expand_animations=False),
     )
     return tf.ensure_shape(image, (None, None, 3))
 

@@ -36,8 +36,7 @@ class FileImages(EncodedImages):
         files: The N files.
         image_size: Side of the square images, in pixels.
         root: Folder relative to which the fingerprint names the files.
-        larger: Whether to cut views out of the original images; by default, if one of them has a shorter side that is
-            longer than `image_size`.
+        larger: As in `EncodedImages`.
 
     Attributes:
         paths: The files.
@@ -45,12 +44,10 @@ class FileImages(EncodedImages):
     """
 
     def __init__(self, files: Manifest, image_size: int, root: str | Path = "", larger: bool | None = None) -> None:
-        self.image_shape = image_size, image_size, 3
+        super().__init__(files.shapes, files.orientations, image_size, larger)
         self.paths, self.root, self._files = files.paths, root, files
-        self.larger = bool(files.shapes.min(axis=1).max(initial=0) > image_size) if larger is None else larger
         here = os.getcwd()  # the workers of a data service have their own
         self._encoded = on_cpu(np.array([os.fsencode(os.path.join(here, path)) for path in self.paths], object))
-        self.shapes, self.orientations = on_cpu(files.shapes), on_cpu(files.orientations)
 
     def __len__(self) -> int:
         """The number of images."""

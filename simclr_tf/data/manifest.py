@@ -73,17 +73,14 @@ def inspect(paths: Sequence[str], cache: Path | None = None) -> Manifest:
     """
     cache = cache if len(paths) >= WORTH_KEEPING else None
     warnings.filterwarnings("ignore", module=r"PIL\.")  # odd metadata and very large images, once for each file
-    stats = [_stat(path) for path in paths]
-    sizes, times = (
-        (np.array(column, np.int64) for column in zip(*stats, strict=True)) if stats else (np.zeros(0, np.int64),) * 2
-    )
+    sizes, times = np.array([_stat(path) for path in paths], np.int64).reshape(-1, 2).T.copy()
     shapes, orientations = np.zeros((len(paths), 2), np.int32), np.ones(len(paths), np.int32)
     faults: dict[str, str] = {}
     unknown = np.ones(len(paths), bool)
     if cache and (kept := _load(cache)):
         place, columns, reasons = kept
         at = np.array([place.get(path, -1) for path in paths], np.int64)
-        same = (at >= 0) & (columns["bytes"][at] == sizes) & (columns["times"][at] == times) if len(at) else unknown
+        same = (at >= 0) & (columns["bytes"][at] == sizes) & (columns["times"][at] == times)
         shapes[same], orientations[same] = columns["shapes"][at[same]], columns["orientations"][at[same]]
         faults = {path: reasons[path] for path, known in zip(paths, same, strict=True) if known and path in reasons}
         unknown = ~same

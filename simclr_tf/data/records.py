@@ -1,8 +1,9 @@
 """TFRecord shards of encoded images, each record of which can be read at any time.
 
-The shards are read through once, to find out where each record is, its label and its size, and the result is kept in the
-user's cache. From then on they can be read like a folder: any order, any share, exact resume. Images are numbered in the
-order of their file names, so the order of an epoch does not depend on how they are divided into shards.
+The shards are read through once, to find out where each record is, its label and its size, and the result is kept in
+the user's cache. From then on they can be read like a folder: any order, any share, exact resume. Images are numbered
+in the order of their file names, where the records have these, so the order of an epoch does not depend on how they are
+divided into shards.
 """
 
 import contextlib
@@ -89,18 +90,15 @@ class RecordImages(EncodedImages):
         index: Where the N images are.
         image_size: Side of the square images, in pixels.
         keys: Names of the features.
-        larger: Whether to cut views out of the original images; by default, if one of them has a shorter side that is
-            longer than `image_size`.
+        larger: As in `EncodedImages`.
     """
 
     def __init__(self, index: Index, image_size: int, keys: Keys, larger: bool | None = None) -> None:
-        self.image_shape = image_size, image_size, 3
+        super().__init__(index.shapes, index.orientations, image_size, larger)
         self._index, self._keys = index, keys
-        self.larger = bool(index.shapes.min(axis=1).max(initial=0) > image_size) if larger is None else larger
         here = os.getcwd()  # the workers of a data service have their own
         paths = [path if "://" in path else os.path.join(here, path) for path in index.paths]
         self._paths = on_cpu(np.array([os.fsencode(path) for path in paths], object))
-        self.shapes, self.orientations = on_cpu(index.shapes), on_cpu(index.orientations)
         self._columns = tuple(map(on_cpu, (index.shards, index.starts, index.lengths)))
         self._at_a_time = REMOTE if any("://" in path for path in index.paths) else CORES
 
@@ -155,7 +153,7 @@ def load_records(name: str, image_size: int) -> Dataset:
     """Reads the shards that a pattern names.
 
     If some files are called `train...`, they hold the training images, and those called `test...`, or else
-    `validation...`, hold the test images. The stored labels, which often begin with 1, are renumbered from 0 in the same
+    `val...`, hold the test images. The stored labels, which often begin with 1, are renumbered from 0 in the same
     order. Without test images, a fifth of every class is held out.
 
     Args:

@@ -60,7 +60,7 @@ def in_order(numbered: tf.data.Dataset, numbers: Callable[[], Iterator[int]]) ->
                     if left < 0 or size * len(waiting) > WAITING:
                         raise _lost(f"{len(waiting)} later ones in {PATIENCE - left:.0f} seconds")
                     try:
-                        found, batch = arriving.get(timeout=max(left, 0))
+                        found, batch = arriving.get(timeout=left)
                     except queue.Empty:
                         continue
                     if found is None:

@@ -98,15 +98,25 @@ class ArrayImages(Images):
 class EncodedImages(Images):
     """Images that are kept encoded, each decoded when it is read.
 
+    Args:
+        shapes: Height and width of each image as it is to be seen, int32 (N, 2).
+        orientations: EXIF orientation of each image, int32 (N,).
+        image_size: Side of the square images, in pixels.
+        larger: Whether to cut views out of the original images; by default, if one of them has a shorter side that is
+            longer than `image_size`.
+
     Attributes:
         larger: Whether views should be cut out of the original images, because these are larger than `image_shape`.
         shapes: Height and width of each image as it is to be seen, int32 (N, 2).
         orientations: EXIF orientation of each image, int32 (N,).
     """
 
-    larger: bool
-    shapes: tf.Tensor
-    orientations: tf.Tensor
+    def __init__(
+        self, shapes: np.ndarray, orientations: np.ndarray, image_size: int, larger: bool | None = None
+    ) -> None:
+        self.image_shape = image_size, image_size, 3
+        self.larger = bool(shapes.min(axis=1).max(initial=0) > image_size) if larger is None else larger
+        self.shapes, self.orientations = on_cpu(shapes), on_cpu(orientations)
 
     @property
     def decoders(self) -> int | None:

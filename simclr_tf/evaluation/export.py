@@ -22,7 +22,7 @@ from simclr_tf.exports.litert import run_litert, write_litert
 from simclr_tf.exports.onnx import write_onnx
 from simclr_tf.exports.saved_model import write_saved_model
 from simclr_tf.exports.served import LinearClassifier
-from simclr_tf.training import checkpoints
+from simclr_tf.training import checkpoints, run_folder
 
 EXAMPLES = 200  # images that the ranges of 8-bit integers are chosen by
 COMPARED = 500  # images that a converted file is compared on
@@ -51,11 +51,12 @@ def run(run_dir: Path, config: Config, settings: Export) -> list[Path]:
         if name in NEEDS and importlib.util.find_spec(NEEDS[name].replace("-", "_")) is None:
             pip = f"pip install {NEEDS[name]}"
             raise ValueError(f"`format={name}` needs {NEEDS[name]}: `{pip}`. Received: none installed")
-    trained = _trained(run_dir, config)
+    saved = checkpoints.loaded(run_dir / "checkpoints")
     # In float32, whatever the run computed in: where it is loaded, the hardware may not support a lower precision.
-    encoder = encoders.load_encoder(run_dir, settings.layer, precision="float32")
+    encoder = encoders.load_encoder(run_dir, settings.layer, "float32", saved)
+    digest = encoders.weights_digest(encoder)
     suffix = f"_layer{settings.layer}" if settings.layer else ""
-    classifier, record = _classifier(run_dir, suffix.removeprefix("_"), encoders.weights_digest(encoder))
+    classifier, record = _classifier(run_dir, suffix.removeprefix("_"), digest)
     images, measured = _some_of(config, settings.data_dir or config.data.data_dir), {}
     written = {name: f"encoder{suffix}{FORMATS[name][1]}" for name in settings.each}
     if settings.reads_data:
@@ -69,7 +70,7 @@ def run(run_dir: Path, config: Config, settings: Export) -> list[Path]:
         else:
             print(path, flush=True)
     card = run_dir / f"MODEL_CARD{suffix}.md"
-    files.write_text(card, _card(run_dir, config, trained, encoder, classifier, record, written, measured))
+    files.write_text(card, _card(run_dir, config, saved, encoder, digest, classifier, record, written, measured))
     print(card)
     return [*(run_dir / file for file in written.values()), card]
 
@@ -145,34 +146,27 @@ def agreement(encoder: keras.Model, classifier: LinearClassifier | None, path: P
     return words
 
 
-def _trained(run_dir: Path, config: Config) -> str:
-    """How long the newest checkpoint has been trained, in words."""
-    saved, epochs = checkpoints.newest(run_dir / "checkpoints"), config.training.epochs
-    if saved is None or saved.epoch == epochs:
+def _trained(saved: checkpoints.Checkpoint, epochs: int) -> str:
+    """How long a checkpoint has been trained, in words."""
+    if saved.epoch == epochs:
         return f"{epochs} epochs"
     step = saved.position.step
     return f"{saved.epoch} of {epochs} epochs" + (f" and {step} step{'s' * (step > 1)}" if step else "")
 
 
-def _classes(run_dir: Path) -> int:
-    """How many classes the training of a protocol has learned; 0 of a run, which sees no labels."""
-    saved = checkpoints.newest(run_dir / "checkpoints")
-    return saved.meta.get("classes", 0) if saved else 0
-
-
 def _card(
-    run_dir: Path, config: Config, trained: str, encoder: keras.Model, classifier: LinearClassifier | None,
-    judged: dict[str, Any], written: dict[str, str], measured: dict[str, str],
+    run_dir: Path, config: Config, saved: checkpoints.Checkpoint, encoder: keras.Model, digest: str,
+    classifier: LinearClassifier | None, judged: dict[str, Any], written: dict[str, str], measured: dict[str, str],
 ) -> str:  # fmt: skip
     """The text of MODEL_CARD.md; it reports measurements of these weights only."""
-    digest = encoders.weights_digest(encoder)
     paths = sorted((run_dir / "evaluation").rglob("*.json"))
     records = [json.loads(path.read_text()) for path in paths if path.stem in ("knn", "linear", "linear_sgd")]
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     settings = config.replace("data", data_dir=None, judge_data_dir=None).to_dict()
     del settings["output"], settings["hardware"]
     return environment.from_string(CARD.read_text()).render(
-        name=run_dir.resolve().name, config=config, trained=trained, classes=_classes(run_dir),
+        name=run_folder.title(run_dir), config=config, trained=_trained(saved, config.training.epochs),
+        classes=saved.meta.get("classes", 0),  # that a protocol's training has learned
         settings=json.dumps(settings, indent=2),
         shape=encoder.input_shape[1:], side=round((encoder.input_shape[1] or 0) / CENTER),
         dimensions=encoder.output_shape[-1], parameters=encoder.count_params(),

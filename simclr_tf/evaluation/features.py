@@ -94,7 +94,7 @@ def extract_once(encoder: keras.Model, split: Split, folder: Path) -> np.ndarray
         if kept.shape == (len(split), encoder.output_shape[-1]) and kept.dtype == np.float32:
             return kept
     features = extract(encoder, split)
-    with contextlib.suppress(OSError):  # a full disk, or another's run: they serve without being kept
+    with contextlib.suppress(OSError):  # on a full disk or in someone else's run, they serve without being kept
         with replacing(path) as file:
             np.save(file, features)
         for other in set(folder.glob("*.npy")) - set(folder.glob(f"{weights}-*.npy")):

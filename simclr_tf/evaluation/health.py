@@ -28,7 +28,7 @@ from simclr_tf.evaluation.probing import open_data
 from simclr_tf.inspect.curves import loss_figure
 from simclr_tf.inspect.geometry import Geometry, unit, verdict
 from simclr_tf.inspect.nearest import nearest
-from simclr_tf.training import checkpoints
+from simclr_tf.training import checkpoints, run_folder
 
 BATCH = 256
 SHOWN = 8  # rows of a sheet
@@ -131,7 +131,7 @@ def _page(
     settings = json.loads((run_dir / "config.json").read_text())
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(TEMPLATE.read_text())
     return template.render(
-        name=run_dir.resolve().name, record=record, pictures={k: v for k, v in pictures.items() if v},
+        name=run_folder.title(run_dir), record=record, pictures={k: v for k, v in pictures.items() if v},
         settings=settings, environment=environment,
     )  # fmt: skip
 

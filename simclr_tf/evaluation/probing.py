@@ -1,5 +1,6 @@
 """The story of a probe: find the data, load the encoder, hold out, extract, probe, compare, write, print."""
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -62,7 +63,8 @@ def open_data(
     """
     size = (config.data.image_size or side()) if data.resizable(name) else None
     dataset = data.load(name, data_dir, size, config.training.seed)
-    own = (name, data_dir) == (config.data.dataset, config.data.data_dir)
+    here, learned = (place and os.path.realpath(place) for place in (data_dir, config.data.data_dir))
+    own = (name, here) == (config.data.dataset, learned)
     for note in [*dataset.notes, *(_changed(dataset, config, run_dir) if own and run_dir else ())]:
         print(f"note: {note}")
     return dataset
@@ -70,9 +72,12 @@ def open_data(
 
 def _changed(dataset: Dataset, config: Config, run_dir: Path) -> list[str]:
     """A note if the run learned from other images than its settings now name."""
+    meta = checkpoints.loaded(run_dir / "checkpoints").meta
+    if "classes" in meta:  # a protocol's training, which learned from some of the labels
+        return []
     train, _ = learned_from(dataset.train, config.data, config.training.seed)
     here = {"count": len(train), "fingerprint": train.images.fingerprint()}
-    before = checkpoints.loaded(run_dir / "checkpoints").meta.get("images", here)  # those of a GPU bundle do not say
+    before = meta.get("images", here)  # a GPU bundle's does not say
     if before == here:
         return []
     return [

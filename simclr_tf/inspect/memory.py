@@ -11,7 +11,7 @@ from simclr_tf._compat import gpu_memory
 from simclr_tf.distribution import devices, num_workers
 from simclr_tf.networks.normalization import SyncBatchNormalization
 from simclr_tf.objectives.blocks import BLOCK
-from simclr_tf.training.engine import ADVICE
+from simclr_tf.training.engine import LESS_MEMORY
 
 VIEWS = 2
 HEADROOM = 0.9  # of a device's memory; the rest goes to fragments and workspaces
@@ -28,7 +28,9 @@ def memory_line(model: keras.Model, batch_size: int) -> str:
     total = sum(expected.values())
     parts = ", ".join(f"{name} {_amount(size)}" for name, size in expected.items())
     line = f"about {_amount(total)} a device: {parts}" + (f"; it has {_amount(has)}" if has else "")
-    return f"{line}, so this may not fit: raise `accumulate`, or {ADVICE}" if has and total > HEADROOM * has else line
+    return (
+        f"{line}, so this may not fit: raise `accumulate`, or {LESS_MEMORY}" if has and total > HEADROOM * has else line
+    )
 
 
 def expected_memory(model: keras.Model, batch_size: int) -> dict[str, int] | None:

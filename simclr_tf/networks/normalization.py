@@ -95,11 +95,10 @@ class SyncBatchNormalization(keras.layers.Layer):
 
     def get_config(self):
         """The constructor's arguments."""
-        initializer = keras.initializers.serialize(self.gamma_initializer)
         return super().get_config() | {
             "momentum": self.momentum,
             "epsilon": self.epsilon,
-            "gamma_initializer": initializer,
+            "gamma_initializer": keras.initializers.serialize(self.gamma_initializer),
             "center": self.center,
         }
 

@@ -4,6 +4,7 @@ To add one, write a function of R anchors and M candidates, add a row to `SIMILA
 `SIMILARITY_NAMES` in `config/pretraining.py`. It must be finite, with a finite gradient, for two equal projections.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -39,7 +40,7 @@ def dot(anchors: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
 def angular(anchors: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
     """1 - angle / pi, from 0 for opposite to 1 for equal directions, independent of the lengths."""
     cosine = dot(tf.math.l2_normalize(anchors, axis=1), tf.math.l2_normalize(candidates, axis=1))
-    return 1 - tf.math.acos(tf.clip_by_value(cosine, EDGE - 1, 1 - EDGE)) / 3.141592653589793
+    return 1 - tf.math.acos(tf.clip_by_value(cosine, EDGE - 1, 1 - EDGE)) / math.pi
 
 
 def negative_euclidean(anchors: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:

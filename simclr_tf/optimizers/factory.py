@@ -27,7 +27,13 @@ def peak_learning_rate(settings: Optimization, batch_size: int) -> float:
 
 
 def warmup_cosine(peak: float, warmup_steps: int, total_steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Linear warm-up from 0 to `peak`, then a cosine decay to 0 at `total_steps`, without restarts."""
+    """Linear warm-up from 0, then a cosine decay to 0, without restarts (paper, section 2.3).
+
+    Args:
+        peak: Learning rate after the warm-up.
+        warmup_steps: Steps of the warm-up; 0 for none.
+        total_steps: Steps of the whole run, warm-up included.
+    """
     if warmup_steps == 0:
         return keras.optimizers.schedules.CosineDecay(peak, total_steps)
     decay_steps = max(1, total_steps - warmup_steps)

@@ -166,16 +166,18 @@ class Trial:
 
     def state(self) -> str:
         """`done`, `trained`, `begun` or `to do`."""
-        # A run that was interrupted may have been judged or exported by hand meanwhile.
-        complete = run_folder.complete(self.folder)
-        if complete and self.record.exists():
+        if self._made(self.record):
             record = json.loads(self.record.read_text())
             with contextlib.suppress(KeyError):  # such as a transfer to other targets
                 reduce(getitem, self.judgment.keys, record)
                 return "done"
-        if complete and (self.folder / "encoder" / "saved_model.pb").exists():  # the last file of a training run
+        if self._made(self.folder / "encoder" / "saved_model.pb"):  # the last file of a training run
             return "trained"
         return "begun" if (self.folder / "config.json").exists() else "to do"
+
+    def _made(self, path: Path) -> bool:
+        """Whether a file is there and of the whole training; a part of it may have been judged or exported by hand."""
+        return path.exists() and run_folder.complete(self.folder, before=path)
 
     @property
     def diverged(self) -> Path | None:

@@ -77,15 +77,16 @@ class SaveCheckpoints(keras.callbacks.Callback):
         self._wait()
         run_folder.require(self._folder.parent)
         arrays = checkpoints.collect([*self.model.weights, *self.model.optimizer.variables])
-        step = self.position.epoch * self._steps + self.position.step
-        meta = {**self._meta, "step": step, "best": self._best}
-        if self.position.step == self._steps:
-            meta |= self._epoch
-        elif self.position.step:
-            meta["means"] = means.collect(self.model)
+        if self.position != self._saved:  # else again, as it was: validation uses the means for its own
+            step = self.position.epoch * self._steps + self.position.step
+            self._last = {**self._meta, "step": step, "best": self._best}
+            if self.position.step == self._steps:
+                self._last |= self._epoch
+            elif self.position.step:
+                self._last["means"] = means.collect(self.model)
         best = self._best and self._best[1]
         self._writing = self._thread.submit(
-            _write, self._folder, self.position, arrays, meta, self._settings.keep_checkpoints, best
+            _write, self._folder, self.position, arrays, self._last, self._settings.keep_checkpoints, best
         )
         self._saved, self._clock = self.position, time.monotonic()
 

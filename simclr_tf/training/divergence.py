@@ -103,7 +103,7 @@ class Divergence(keras.callbacks.Callback):
         advice = f"{ADVICE}; look at the images of the batch; compute with `precision=float32`."
         return {
             "step": step + 1, "epoch": self._epoch + 1, "loss": loss, "advice": advice.replace("`", ""),
-            "batch": None if indices is None else [int(index) for index in indices], "norms": norms,
+            "batch": None if indices is None else indices.tolist(), "norms": norms,
         }  # fmt: skip
 
 

@@ -36,7 +36,7 @@ from simclr_tf.training.plan import Plan, make_plan
 from simclr_tf.training.profile import Profile
 from simclr_tf.training.signals import Stop, stopping
 
-ADVICE = "take a smaller `batch_size` or `width`, `precision=mixed_bfloat16`, or more devices"
+LESS_MEMORY = "take a smaller `batch_size` or `width`, `precision=mixed_bfloat16`, or more devices"
 
 
 class _Settings(Protocol):
@@ -87,7 +87,7 @@ def naming_exhaustion(batch_size: int) -> Iterator[None]:
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:
-        raise ValueError(f"A device ran out of memory: {ADVICE}. Received: `batch_size={batch_size}`") from error
+        raise ValueError(f"A device ran out of memory: {LESS_MEMORY}. Received: `batch_size={batch_size}`") from error
 
 
 class Run:
@@ -119,8 +119,6 @@ class Run:
     ):  # fmt: skip
         self._settings, self._strategy, self._labels, self._advice = settings, strategy, labels, advice
         self._train, self._validation, self._measures = train, validation, measures
-        self._reading: dict[str, Any] = {}
-        self._validating: dict[str, Any] = {}
         self.chief = distribution.is_chief(strategy)
         self.folder = Path()
         output = settings.output
@@ -234,13 +232,14 @@ class Run:
             means.get(SKIPPED, [0.0])[0], cuts,
         )  # fmt: skip
         limit = self._settings.output.bad_files
-        self._reading = {"labels": self._labels, "cuts": cuts, "damaged": tolerating(self._train, limit),
+        self._reading: dict[str, Any] = {"labels": self._labels, "cuts": cuts, "damaged": tolerating(self._train, limit),
                          "data_service": self._settings.hardware.data_service}  # fmt: skip
-        self._validating = {"labels": self._labels, "cuts": validation_cuts}
+        self._validating: dict[str, Any] = {"labels": self._labels, "cuts": validation_cuts}
         if self._validation:
             self._validating["damaged"] = tolerating(self._validation, limit)
         # Callbacks that end an epoch early come before those that save, and the one that may end the process is last.
-        callbacks = [GoOn(means), *callbacks, diverged, *([self.log] if self.chief else []), ReleaseMemory()]
+        profiles = [Profile(self.folder)] if self.chief and self._settings.output.profile else []
+        callbacks = [*profiles, GoOn(means), *callbacks, diverged, *([self.log] if self.chief else []), ReleaseMemory()]
         if training.max_steps:
             callbacks.append(StopAfter(left))
         folder = self.folder if self.chief else self._settings.output.run_dir
@@ -250,13 +249,10 @@ class Run:
             else "see what the chief says"
         )
         with self._given_back(), stopping(self.chief) as stop, self._naming_failures(stop, advice):
-            profile = Profile(self.folder) if self.chief and self._settings.output.profile else None
-            if profile:
-                callbacks.insert(0, profile)
             if self.chief:
                 callbacks += [self._save, StopWhenAsked(stop, self._save, advice)]
             self._fit(model, callbacks)
-            if profile:
+            for profile in profiles:
                 profile.finish()
             if self.chief:
                 self._save.finish()
@@ -313,7 +309,7 @@ class Run:
     @property
     def _validation_steps(self) -> int | None:
         batch = self.plan.validation_batch
-        return self.plan.validation_images // batch if self._validation and batch else None
+        return self.plan.validation_images // batch if batch else None
 
     @contextlib.contextmanager
     def _given_back(self) -> Iterator[None]:

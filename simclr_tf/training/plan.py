@@ -31,8 +31,17 @@ def make_plan(
 
     A warm-up that is as long as the run or longer, as when a recipe is tried for an epoch, is cut to a tenth of it.
 
+    Args:
+        training: Batch size and epochs.
+        optimization: Learning rate, its scaling, and the epochs of the warm-up.
+        train_images: Number of images to learn from.
+        validation_images: Number of images for the validation loss; 0 for none.
+        replicas: Number of replicas that share a batch.
+        first_epoch: Epochs that are done already.
+        first_step: Steps of the next one that are.
+
     Raises:
-        ValueError: If the batch does not fit the images or the replicas.
+        ValueError: If the batch does not fit the images or the replicas, or an epoch has fewer steps than are done.
     """
     batch_size = training.batch_size
     if batch_size % replicas or batch_size < 2 * replicas:

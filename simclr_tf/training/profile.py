@@ -79,7 +79,8 @@ def in_words(events: Iterable[tuple[str, float]]) -> str:
     found: defaultdict[str, float] = defaultdict(float)
     for name, seconds in events:
         # Kernels are called `path:Kernel`; what has `::` in its name is a function of TensorFlow that calls them.
-        kernel = name.rpartition(":")[2]
+        # Gradients of weights may be convolutions like others, told by their scope (`networks/convolution.py`).
+        kernel = "weight_gradient" if "weight_gradient" in name else name.rpartition(":")[2]
         if re.fullmatch(r"[^:]+:\w+", name) or kernel == "ExecuteAsyncOnStream":
             found[next(kind for kind, pattern in KINDS.items() if re.search(pattern, kernel))] += seconds
     total = sum(found.values())

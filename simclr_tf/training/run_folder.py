@@ -18,6 +18,7 @@ from simclr_tf.config import PLACES, Config
 from simclr_tf.training import checkpoints, metrics
 
 PREVIEW = ("views.png", "operators.png", "histograms.png")  # what `--preview` draws, also where a run will be
+AT = "at"  # folder of the folders that `at` makes
 DIVERGED = "divergence.json"  # what a run leaves behind whose loss or gradient is no longer finite
 PACKAGES = ("tensorflow", "keras", "keras-cv", "numpy", "tensorboard")
 
@@ -58,16 +59,17 @@ def check(folder: Path, overwrite: bool, resume: bool) -> None:
         raise ValueError(f"`run_dir` must be a folder, but there is a file of that name. Received: {folder}")
     children = [child for child in _children(folder) if child.name not in PREVIEW]
     inner = next((child for child in children if _holds_run(child)), None)
-    if inner and (overwrite or resume and not _holds_run(folder)):
+    ours = _holds_run(folder)
+    if inner and (overwrite or resume and not ours):
         raise ValueError(
             f"`run_dir` must be the folder of one run, and there is another run in it, {inner.name}. Received: {folder}"
         )
-    if overwrite and children and not _holds_run(folder):
+    if overwrite and children and not ours:
         raise ValueError(
             "`overwrite` deletes only the folder of a run, and this one has no config.json of a run; delete it "
             f"yourself or name another folder. Received: {folder}"
         )
-    if resume and not _holds_run(folder) and any(map(_is_foreign, children)):
+    if resume and not ours and any(map(_is_foreign, children)):
         raise ValueError(
             "`resume` continues the folder of a run, and this one has other files and no config.json of a run: name "
             f"another folder. Received: {folder}"
@@ -87,6 +89,12 @@ def require(folder: Path) -> None:
 
 def _children(folder: Path) -> list[Path]:
     return [child for child in folder.iterdir() if child.name != files.LOCK] if folder.exists() else []
+
+
+def title(folder: Path) -> str:
+    """What to call a run in what is written about it: its folder's name, and the checkpoint's of one made by `at`."""
+    folder = folder.resolve()
+    return f"{folder.parent.parent.name}, {folder.name}" if folder.parent.name == AT else folder.name
 
 
 def _is_foreign(child: Path) -> bool:
@@ -114,10 +122,11 @@ def _empty(folder: Path) -> None:
             child.unlink()
 
 
-def complete(folder: Path) -> bool:
-    """Whether the training in a folder has come to its end: the last epoch, or `max_steps`."""
-    rows = metrics.read_rows(folder / "metrics.csv") if (folder / "metrics.csv").exists() else []
-    if not rows:
+def complete(folder: Path, before: Path) -> bool:
+    """Whether the training in a folder has come to its end, the last epoch or `max_steps`, before a file was written."""
+    log = folder / "metrics.csv"
+    rows = metrics.read_rows(log) if log.exists() else []
+    if not rows or log.stat().st_mtime_ns > before.stat().st_mtime_ns:
         return False
     training, epoch, step = Config.load(folder / "config.json").training, rows[-1]["epoch"], rows[-1]["step"] or 0
     return epoch == training.epochs or bool(training.max_steps and step >= training.max_steps)
@@ -136,13 +145,16 @@ def at(folder: Path, which: str) -> Path:
         ValueError: If the run does not have it.
     """
     position = checkpoints.position_of(folder / "checkpoints", which)
-    there = folder / "at" / Path(position.file_name).stem
+    there = folder / AT / Path(position.file_name).stem
     (there / "checkpoints").mkdir(parents=True, exist_ok=True)
-    for name in ("config.json", "metrics.csv"):
+    for name in ("config.json", "environment.json"):
         if (folder / name).exists():
             files.write_text(there / name, (folder / name).read_text())
+    rows = metrics.read_rows(folder / "metrics.csv") if (folder / "metrics.csv").exists() else []
+    if done := [row for row in rows if (row["epoch"] or 0) <= position.epoch]:
+        metrics.write_rows(there / "metrics.csv", list(done[0]), done)
     saved = there / "checkpoints" / position.file_name
-    temporary = saved.with_name(f".{saved.name}-{os.getpid()}")
+    temporary = files.temporary_for(saved)
     try:
         temporary.hardlink_to(folder / "checkpoints" / position.file_name)
     except OSError:  # a file system without links

@@ -12,7 +12,7 @@ from simclr_tf.encoders import load_encoder, weights_digest
 from simclr_tf.evaluation import PROTOCOLS, evaluate
 from simclr_tf.evaluation.probing import open_data
 from simclr_tf.preflight import check_evaluation, data_source, name_of, results_folder
-from simclr_tf.training import checkpoints, run_folder
+from simclr_tf.training import checkpoints, metrics, run_folder
 from simclr_tf.training.checkpoints import Position
 
 
@@ -156,6 +156,15 @@ def test_another_checkpoint_is_judged_in_a_folder_of_its_own(of_two_checkpoints)
     folders = {path.relative_to(run).parent.as_posix() for path in run.rglob("knn.json")}
     assert folders == {"evaluation", "at/epoch-00001/evaluation", "at/epoch-00002/evaluation"}
     assert not list(run.rglob(".epoch*"))
+    assert run_folder.title(run / "at" / "epoch-00001") == "run, epoch-00001" and run_folder.title(run) == "run"
+
+
+def test_the_folder_of_a_checkpoint_has_its_part_of_the_log(of_two_checkpoints):
+    columns = (*metrics.FIRST, *metrics.LAST)
+    rows = [dict.fromkeys(columns) | {"epoch": epoch, "step": 4 * epoch} for epoch in (1, 2)]
+    metrics.write_rows(of_two_checkpoints / "metrics.csv", columns, rows)
+    assert metrics.read_rows(run_folder.at(of_two_checkpoints, "1") / "metrics.csv") == rows[:1]
+    assert metrics.read_rows(run_folder.at(of_two_checkpoints, "newest") / "metrics.csv") == rows
 
 
 def test_a_checkpoint_written_anew_takes_the_place_of_its_link(of_two_checkpoints):

@@ -26,7 +26,6 @@ def finish():
         record |= {"linear": {"top1": top1}} | {
             kind: dict.fromkeys((*ASKED, *trial.labels), everywhere) for kind in ("questions", "targets")
         }
-        trial.record.write_text(json.dumps(record))
         config = Config.of(**trial.settings)
         (trial.folder / "config.json").write_text(json.dumps(dataclasses.asdict(config)))
         columns = (*metrics.FIRST, *MEASURES, *metrics.LAST)
@@ -38,5 +37,6 @@ def finish():
             "contrastive_entropy": entropy,
         }
         metrics.write_rows(trial.folder / "metrics.csv", columns, [row])
+        trial.record.write_text(json.dumps(record))  # after the training
 
     return write

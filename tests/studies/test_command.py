@@ -221,11 +221,12 @@ def test_a_study_whose_runs_all_fail(tmp_path, run_python):
     assert "No run of the study is done" in result.stderr and len(result.stderr.splitlines()) == 1
 
 
-def test_finished_cells_that_are_not_named_stay_in_the_report(tmp_path, finish):
+def test_finished_cells_that_are_not_named_stay_in_the_report(tmp_path, finish, capsys):
     study = STUDIES["temperature"]
     whole = partial(plan, study, {"epochs": 20}, tmp_path, seeds=10)
     of_both_seeds = [trial for trial in whole() if trial.labels == ("yes", "0.5") and trial.settings["seed"] < 2]
-    for trial in of_both_seeds:
+    more = [trial for trial in whole() if trial.labels == ("yes", "0.1") and trial.settings["seed"] == 2]
+    for trial in [*of_both_seeds, *more]:  # a further seed of the named cell is not of this report
         finish(trial)
     named = plan(study, {"epochs": 20}, tmp_path, only=["yes", "0.1"])
     assert command._with_finished(named, whole) == [*named, *of_both_seeds]
@@ -233,6 +234,7 @@ def test_finished_cells_that_are_not_named_stay_in_the_report(tmp_path, finish):
     # Those of other settings are not of the same report.
     other = partial(plan, study, {"epochs": 30}, tmp_path, seeds=10)
     assert command._with_finished(named, other) == named
+    assert "the report is of the cells named by --only alone" in capsys.readouterr().out
 
 
 def test_what_has_diverged_is_not_run_again(tmp_path, monkeypatch, capsys):

@@ -41,6 +41,8 @@ def test_states(tmp_path, finish):
     assert trial.state() == "begun"  # exported by hand, after an interruption
     finish(trial)
     trial.record.unlink()
+    assert trial.state() == "begun"  # the export is older than the end of the training
+    (trial.folder / "encoder" / "saved_model.pb").touch()
     assert trial.state() == "trained"
     trial = plan(TEMPERATURE, {}, tmp_path / "other")[0]
     finish(trial)
@@ -58,6 +60,8 @@ def test_a_half_trained_run_that_was_judged_by_hand_is_not_done(tmp_path, finish
     metrics.unlink()
     assert trial.state() == "begun"
     metrics.write_text(whole)
+    assert trial.state() == "begun"  # the record is of the half of the training that there was
+    trial.record.touch()
     assert trial.state() == "done"
 
 

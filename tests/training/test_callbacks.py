@@ -151,8 +151,10 @@ def test_what_could_not_be_written_is_tried_again_at_the_end(tmp_path, model, mo
     monkeypatch.setattr(callbacks, "_write", at_first_full)
     save = saver(tmp_path, model, save_every="1step")
     save.on_train_batch_end(0, {"loss": 1.0})
+    model.metrics[0].update_state(7.0)  # as the validation does, which uses the means for its own
     save.finish()
-    assert checkpoints.newest(tmp_path / "checkpoints").position == (0, 1) and len(tries) == 2
+    found = checkpoints.newest(tmp_path / "checkpoints")
+    assert found.position == (0, 1) and found.meta["means"] == {"loss": [0.0, 0.0]} and len(tries) == 2
 
 
 def test_a_poisoned_checkpoint_is_not_written(tmp_path, model):

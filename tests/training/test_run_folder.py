@@ -104,13 +104,15 @@ def test_resume_does_not_begin_a_run_among_other_files(tmp_path):
 
 @pytest.mark.parametrize("epochs, max_steps, done", [(3, None, True), (4, None, False), (4, 12, True), (4, 13, False)])
 def test_a_run_is_complete_after_its_last_epoch_or_step(tmp_path, epochs, max_steps, done):
-    assert not run_folder.complete(tmp_path)
+    (record := tmp_path / "linear.json").touch()
+    assert not run_folder.complete(tmp_path, record)
     settings = Config.of(epochs=epochs, max_steps=max_steps, warmup_epochs=1).to_dict()
     (tmp_path / "config.json").write_text(json.dumps(settings))
-    assert not run_folder.complete(tmp_path)
     columns = (*metrics.FIRST, *metrics.LAST)
     metrics.write_rows(tmp_path / "metrics.csv", columns, [dict.fromkeys(columns) | {"epoch": 3, "step": 12}])
-    assert run_folder.complete(tmp_path) == done
+    assert not run_folder.complete(tmp_path, record)  # which is older than the log
+    record.touch()
+    assert run_folder.complete(tmp_path, record) == done
 
 
 @pytest.mark.parametrize("overwrite, resume", [(False, False), (True, False), (False, True)])

@@ -377,16 +377,7 @@ class Config:
             raise ValueError(
                 f"The configuration has settings that are unknown to this version. Received: {sorted(unknown)}"
             )
-        # Runs of earlier versions may have empty paths, which meant none.
-        paths = {
-            field.name for kind in sections.values() for field in dataclasses.fields(kind) if field.metadata["path"]
-        }
-        return cls(
-            **{
-                section: sections[section](**{k: None if k in paths and v == "" else v for k, v in settings.items()})
-                for section, settings in values.items()
-            }
-        )
+        return cls(**{name: sections[name](**settings) for name, settings in values.items()})
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

@@ -187,7 +187,8 @@ def _help(doc: str, groups: Mapping[str, Group]) -> str:
             shown = f"--[no]{name}" if field_type(field) is bool else f"--{name}"
             text = as_flags(f"{values}{field.metadata['help']}{default}")
             parts.append(f"  {shown}\n{textwrap.indent(textwrap.fill(text, 100), '      ')}")
-    parts.append("Every command also takes --flagfile=PATH, --flagfile=recipe:NAME, and --verbosity=1 for tracebacks.")
+    recipe = ", --flagfile=recipe:NAME" if "training" in groups else ""
+    parts.append(f"This command also takes --flagfile=PATH{recipe}, and --verbosity=1 for tracebacks.")
     return "\n\n".join(parts)
 
 

@@ -67,7 +67,7 @@ def _study() -> None:
         if words[0] != "transfer":
             raise ValueError(f"`targets` has no effect on {words[0]}: leave it out. Received: {options.targets}")
         study = transfer(options.targets.split(","))
-    settings = given(name for group in pretraining_groups().values() for name in group)
+    settings = given(fields(*Config.sections().values()))
     for name, value in settings.items():
         if name in ("overwrite", "resume", "run_dir"):
             raise ValueError(f"A study decides where its runs go, in `runs_dir`. Received: `{name}={value}`")
@@ -77,7 +77,7 @@ def _study() -> None:
             raise ValueError(f"`{name}` is what this study sets: leave it out. Received: `{name}={value}`")
     source = Config.of(**settings).data
     data.check(source.dataset, source.data_dir, source.image_size)
-    for name, place in map(split_target, (options.targets or "").split(",") if options.targets else ()):
+    for name, place in map(split_target, options.targets.split(",") if options.targets else ()):
         data.check(name, place, data.size_for(name, source.image_size or 1), "targets", "targets")
     gpus, only = (re.findall("[^,]+", listed or "") for listed in (options.gpus, options.only))
     planned = partial(plan, study, settings, folder, options.seeds, options.mode, only)

@@ -112,14 +112,14 @@ def random_encoder(folder: str | Path, layer: int = 0, seed: int | None = None) 
     return _encoder_of(Path(folder), layer)[0]
 
 
-def export_run(folder: str | Path) -> Path:
-    """Writes the pretrained encoder of a run as a SavedModel, `encoder/` in its folder, and returns its path.
+def export_run(folder: str | Path) -> None:
+    """Writes the pretrained encoder of a run as a SavedModel, `encoder/` in its folder.
 
     It computes in float32, whatever the run used: where it is loaded, the hardware may not support a lower precision.
 
     Args and raises: as `load_encoder`.
     """
-    return write_saved_model(load_encoder(folder, precision="float32"), Path(folder) / "encoder")
+    write_saved_model(load_encoder(folder, precision="float32"), Path(folder) / "encoder")
 
 
 def weights_digest(model: keras.Model) -> str:

@@ -28,7 +28,12 @@ def check(config: Config) -> None:
                 "`data_service` needs the TPU's own host, since batches are put in order by Python there. "
                 f"Received: `tpu={config.hardware.tpu}`"
             )
-        _check_service(config.hardware.data_service, config.data.dataset)
+        if not data.resizable(config.data.dataset):
+            raise ValueError(
+                f"`data_service` decodes image files, and `dataset={config.data.dataset}` has none: leave it out. "
+                f"Received: `data_service={config.hardware.data_service}`"
+            )
+        check_dispatcher("data_service", config.hardware.data_service)
     _check_encoder(config.network.encoder)
     _check_effects(config)
     output = config.output
@@ -117,15 +122,6 @@ def _check_effects(config: Config) -> None:
         raise ValueError(f"`momentum` goes with lars and sgd. Received: `optimizer={optimization.optimizer}`")
     if output.overwrite and not output.run_dir:
         raise ValueError("`overwrite` needs `run_dir`, the folder to replace. Received: no `run_dir`")
-
-
-def _check_service(address: str, dataset: str) -> None:
-    if not data.resizable(dataset):
-        raise ValueError(
-            f"`data_service` decodes image files, and `dataset={dataset}` has none: leave it out. "
-            f"Received: `data_service={address}`"
-        )
-    check_dispatcher("data_service", address)
 
 
 def check_dispatcher(setting: str, address: str) -> None:

@@ -3,6 +3,7 @@
 import inspect
 
 import keras_cv
+import numpy as np
 import tensorflow as tf
 
 # The same bits on CPU and GPU and under XLA; the default generator differs between them.
@@ -137,6 +138,11 @@ def uniform(shape: list, key: tf.Tensor) -> tf.Tensor:
     bits = tf.random.stateless_uniform(shape, key, minval=None, maxval=None, dtype=tf.uint32, alg=GENERATOR)
     bits = tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32))
     return tf.cast(tf.cast(bits, tf.int32), tf.float32) / 2.0**24
+
+
+def to_bytes(images: tf.Tensor) -> np.ndarray:
+    """Float images in [0, 1] of any shape as uint8, rounded."""
+    return np.asarray(images * 255.0).round().astype(np.uint8)
 
 
 def to_float(images: tf.Tensor) -> tf.Tensor:

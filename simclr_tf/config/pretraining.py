@@ -252,7 +252,9 @@ class Hardware(Section):
     """Where it runs. Changes nothing but rounding, unless batch norm is over parts of a device's images (`accumulate`)."""
 
     strategy: str = setting(
-        "auto", "tf.distribute strategy; auto takes every GPU of this machine, or the CPU.", choices=STRATEGY_NAMES
+        "auto",
+        "tf.distribute strategy; auto takes every GPU of this machine, or the CPU; with TF_CONFIG, multiworker.",
+        choices=STRATEGY_NAMES,
     )
     tpu: str = setting("local", "TPU to use with `strategy=tpu`: local, a name, or grpc://host:port.")
     communication: str = setting(

@@ -38,11 +38,13 @@ def evaluate(run_dir: str | Path, mode: str = "linear", **settings: Any) -> Any:
 
     Returns:
         What the protocol returns: the record of a probe, which is also written to `<mode>.json` below
-        `RUN_DIR/evaluation`, or the path of an export. With another `checkpoint` than the newest, `RUN_DIR/at/epoch-N`
-        takes the place of `RUN_DIR`.
+        `RUN_DIR/evaluation`; the paths of an export; the path of what `embed` and `neighbors` write. With another
+        `checkpoint` than the newest, `RUN_DIR/at/epoch-N` takes the place of `RUN_DIR`.
 
     Raises:
         ValueError: If the mode has no such setting, the folder no checkpoint, or the data does not fit the encoder.
+        FloatingPointError: If the loss of a protocol that trains is no longer finite.
+        RuntimeError: If a probe changed the encoder.
     """
     config, chosen = preflight.check_evaluation(run_dir, mode, settings)
     module, function = PROTOCOLS[mode].split(":")

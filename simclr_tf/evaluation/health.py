@@ -20,7 +20,7 @@ from sklearn.manifold import TSNE
 
 from simclr_tf import encoders, figures, files
 from simclr_tf.augment import VALIDATION_STEP, TwoViews, make_views
-from simclr_tf.augment.base import to_float
+from simclr_tf.augment.base import to_bytes, to_float
 from simclr_tf.config import Config, Report
 from simclr_tf.data.pipeline import Cuts, ordered_batches, read_batch
 from simclr_tf.data.source import Split, readable
@@ -94,7 +94,7 @@ def _measure(
     for number, part in enumerate(ordered_batches(images, BATCH)):
         indices, step = np.arange(number * BATCH, number * BATCH + len(part)), VALIDATION_STEP - number
         both = views(read_batch(images, indices, step, cuts), step)  # (2B, H, W, C)
-        seen.append(np.stack(np.split((both.numpy() * 255).round().astype(np.uint8), 2)))
+        seen.append(np.stack(np.split(to_bytes(both), 2)))
         for (represent, project), (h, z) in zip(outputs, found, strict=True):
             h.append(represent(to_float(part)).numpy())
             z.append(np.stack(np.split(project(both).numpy(), 2)))

@@ -33,27 +33,19 @@ BATCH = 256
 Transform = Callable[[tf.Tensor, int], tf.Tensor]  # of uint8 images (B, H, W, C) and a step: float images
 
 
-def _layer(layer: keras.Layer) -> Transform:
-    return TwoViews([layer]).first
-
-
 def _turned(images: tf.Tensor, step: int, quarters: int = 0) -> tf.Tensor:
     return tf.image.rot90(tf.cast(images, tf.float32) / 255.0, quarters)
 
 
 def questions() -> dict[str, list[tuple[float, Transform]]]:
     """What to predict: the kinds of images, each with its part of all and how it is made."""
-    gray, noisy, sobel = map(_layer, (RandomGrayscale(1.0), GaussianNoise(), SobelFilter()))
+    gray, noisy, sobel = (TwoViews([layer]).first for layer in (RandomGrayscale(1.0), GaussianNoise(), SobelFilter()))
     return {
         "color or gray": [(0.8, _turned), (0.2, gray)],  # as often as the paper's augmentation does
         "rotation": [(0.25, partial(_turned, quarters=quarters)) for quarters in range(4)],
         "original or noisy": [(0.5, _turned), (0.5, noisy)],
         "original or Sobel filtered": [(0.5, _turned), (0.5, sobel)],
     }
-
-
-PAPER = {"color or gray": (99.3, 97.4), "rotation": (67.6, 25.6), "original or noisy": (99.5, 59.6),
-         "original or Sobel filtered": (96.6, 56.3)}  # fmt: skip
 
 
 def run(run_dir: Path, config: Config, settings: Invariance) -> dict[str, Any]:
@@ -111,7 +103,14 @@ def transformed(model: keras.Model, split: Split, kinds, seed: int) -> tuple[np.
 
 
 def accuracy(rows: np.ndarray, labels: np.ndarray, test_rows: np.ndarray, test_labels: np.ndarray) -> float:
-    """Test accuracy of a network with one hidden layer, as wide as the rows; early stopping uses a tenth of them."""
+    """Test accuracy of a network with one hidden layer, as wide as the rows; early stopping uses a tenth of them.
+
+    Args:
+        rows: Representations to learn from, float (N, D).
+        labels: Which kind each is, int (N,).
+        test_rows: Those to judge by, float (M, D).
+        test_labels: Which kind each of these is, int (M,).
+    """
     scaler = StandardScaler().fit(rows)
     model = MLPClassifier(
         (rows.shape[1],),
@@ -134,5 +133,5 @@ def _table(questions: dict[str, dict[str, float]]) -> Table:
         table.add_column(heading, justify="right" if number else "left")
     for question, row in questions.items():
         ours = [f"{100 * row[key]:.1f}" for key in ("guess", "h", "g(h)")]
-        table.add_row(question, *ours, *map(str, PAPER[question]))
+        table.add_row(question, *ours, *map(str, Invariance.paper[question][1:]))
     return table

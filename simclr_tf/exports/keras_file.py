@@ -9,8 +9,8 @@ from simclr_tf.exports.served import of_stock_layers
 from simclr_tf.files import replacing
 
 
-def write_keras(encoder: keras.Model, path: Path) -> Path:
-    """Writes a model of images in [0, 255], uint8 or float, to h; returns the path.
+def write_keras(encoder: keras.Model, path: Path) -> None:
+    """Writes a model of images in [0, 255], uint8 or float, to h.
 
     Args:
         encoder: Model of float32 images in [0, 1], (B, H, W, C), to float32 (B, D).
@@ -23,4 +23,3 @@ def write_keras(encoder: keras.Model, path: Path) -> Path:
         made = Path(folder) / "model.keras"  # Keras insists on the ending
         model.save(made)
         file.write(made.read_bytes())
-    return path

@@ -17,7 +17,7 @@ BATCH = 32  # images at once: the interpreter keeps all activations of a batch
 
 def write_litert(
     encoder: keras.Model, path: Path, classifier: LinearClassifier | None = None, examples: np.ndarray | None = None
-) -> Path:
+) -> None:
     """Writes a file with the signatures `embed` and, with a classifier, `classify`, of uint8 images of any number.
 
     Args:
@@ -25,9 +25,6 @@ def write_litert(
         path: File to write, `.tflite`.
         classifier: Classifier of its outputs, if there is one.
         examples: uint8 images (N, H, W, C), to choose the ranges of 8-bit integers by; float32 without them.
-
-    Returns:
-        The path.
     """
     if classifier and examples is not None:
         classifier = _coarse(classifier, encoder.predict(examples / np.float32(255), verbose=0))
@@ -50,7 +47,6 @@ def write_litert(
             content = converter.convert()
     with replacing(path) as file:
         file.write(content)
-    return path
 
 
 def _coarse(classifier: LinearClassifier, h: np.ndarray) -> LinearClassifier:

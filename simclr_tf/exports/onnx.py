@@ -13,7 +13,7 @@ from simclr_tf.files import replacing
 OPSET = 17
 
 
-def write_onnx(encoder: keras.Model, path: Path, classifier: LinearClassifier | None = None) -> Path:
+def write_onnx(encoder: keras.Model, path: Path, classifier: LinearClassifier | None = None) -> None:
     """Writes a graph of uint8 images (B, H, W, C) to `representation` and, with a classifier, `probability`.
 
     The names of the classes are in its metadata, `class_names`, as JSON.
@@ -22,9 +22,6 @@ def write_onnx(encoder: keras.Model, path: Path, classifier: LinearClassifier | 
         encoder: Model of float32 images in [0, 1] to h.
         path: File to write, `.onnx`.
         classifier: Classifier of its outputs, if there is one.
-
-    Returns:
-        The path.
     """
     import tf2onnx
 
@@ -38,4 +35,3 @@ def write_onnx(encoder: keras.Model, path: Path, classifier: LinearClassifier | 
         model.metadata_props.add(key="class_names", value=json.dumps(served.class_names))
     with replacing(path) as file:
         file.write(model.SerializeToString())
-    return path

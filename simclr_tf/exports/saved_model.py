@@ -28,7 +28,7 @@ class _Callable(Served):
         }
 
 
-def write_saved_model(encoder: keras.Model, folder: Path, classifier: LinearClassifier | None = None) -> Path:
+def write_saved_model(encoder: keras.Model, folder: Path, classifier: LinearClassifier | None = None) -> None:
     """Writes a SavedModel, whole or not at all.
 
     `tf.saved_model.load(folder)` gives an object to call with uint8 images or with floats in [0, 1]. Its signatures are
@@ -39,9 +39,6 @@ def write_saved_model(encoder: keras.Model, folder: Path, classifier: LinearClas
         encoder: Model of float32 images in [0, 1] to h, made outside of any strategy.
         folder: Folder to write; replaced if it exists.
         classifier: Classifier of its outputs, if there is one.
-
-    Returns:
-        The folder.
     """
     module = _Callable(encoder, classifier)
     kinds = {"serving_default": (module.embed, tf.float32)}
@@ -52,4 +49,3 @@ def write_saved_model(encoder: keras.Model, folder: Path, classifier: LinearClas
         signatures[name] = tf.function(function).get_concrete_function(module.spec(dtype))
     with replacing_folder(folder) as temporary:
         tf.saved_model.save(module, str(temporary), signatures=signatures)
-    return folder

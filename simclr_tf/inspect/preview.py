@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from simclr_tf import augment, data, figures
 from simclr_tf.augment import TwoViews, make_views
-from simclr_tf.augment.base import Augmentation, to_float
+from simclr_tf.augment.base import Augmentation, to_bytes, to_float
 from simclr_tf.config import Config
 from simclr_tf.data.pipeline import naming_lost_images, read_batch
 from simclr_tf.data.source import Dataset, Split, readable
@@ -84,7 +84,7 @@ def draw_views(views: TwoViews, images: Split, out: Path, scale: int) -> None:
     """Draws a few originals, and the pairs of views of each at two steps."""
     rows, cuts = [images.array()], views.cuts() if images.larger else None
     for step in range(2):
-        rows += np.split(_to_bytes(views(read_batch(images, np.arange(len(images)), step, cuts), step)), 2)
+        rows += np.split(to_bytes(views(read_batch(images, np.arange(len(images)), step, cuts), step)), 2)
     figures.image_grid(rows, ["image", "view 1", "view 2", "view 1, later", "view 2, later"], out, scale)
 
 
@@ -111,7 +111,7 @@ def operate(name: str, images: np.ndarray, strength: float) -> np.ndarray:
     else:
         drawn = layer.parameters(tf.fill([layer.uniforms, len(images)], draw), images.shape[1:])
         drawn["chosen"] = tf.fill([len(images)], True)
-    return _to_bytes(layer.augment_images(to_float(tf.constant(images)), drawn))
+    return to_bytes(layer.augment_images(to_float(tf.constant(images)), drawn))
 
 
 def draw_histograms(images: np.ndarray, cropped: TwoViews, distorted: TwoViews, out: Path) -> None:
@@ -126,7 +126,7 @@ def draw_histograms(images: np.ndarray, cropped: TwoViews, distorted: TwoViews, 
         row[0].axis("off")
         for axis, views in zip(row[1:], (cropped, distorted), strict=True):
             # Four crops: two views of two copies.
-            crops = _to_bytes(views(tf.constant(np.stack([image, image])), 1))
+            crops = to_bytes(views(tf.constant(np.stack([image, image])), 1))
             for color, crop in zip(figures.COLORS, crops, strict=False):
                 axis.hist(crop.reshape(-1), bins=32, range=(0, 255), histtype="step", color=color, linewidth=1.5)
             axis.set(xlim=(0, 255), xticks=[0, 128, 255], yticks=[])
@@ -137,7 +137,3 @@ def draw_histograms(images: np.ndarray, cropped: TwoViews, distorted: TwoViews, 
     for axis in axes[-1][1:]:
         axis.set_xlabel("pixel value", color=figures.INK)
     figures.save(figure, out)
-
-
-def _to_bytes(images: tf.Tensor) -> np.ndarray:
-    return np.asarray(images * 255.0).round().astype(np.uint8)

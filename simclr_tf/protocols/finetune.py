@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from simclr_tf import encoders
 from simclr_tf.config import Config, Finetune, Supervised, Trained
-from simclr_tf.data.pipeline import naming_lost_images, ordered_batches
+from simclr_tf.data.pipeline import ordered_batches
 from simclr_tf.data.source import Split
 from simclr_tf.data.splits import labeled_part
 from simclr_tf.distribution import is_chief
@@ -22,8 +22,7 @@ from simclr_tf.preflight import data_source, results_folder
 from simclr_tf.tasks.classify import classify
 from simclr_tf.training import engine
 
-EPOCHS = {0.01: 60, 0.1: 30}  # of the paper, for up to this part of the labels (appendix B.5)
-STEPS = 1000  # at least, where these would give less
+STEPS = 1000  # at least, where the paper's epochs would give less
 
 
 def run(run_dir: Path, config: Config, settings: Finetune) -> dict[str, Any] | None:
@@ -57,6 +56,7 @@ def train_and_judge(
 
     Raises:
         ValueError: If data, labels or settings do not fit.
+        FloatingPointError: If the loss is no longer finite.
     """
     strategy = start(config, settings)
     name, data_dir = data_source(settings, config.data)
@@ -93,9 +93,17 @@ def _on_devices(config: Config, settings: Trained) -> Config:
 
 
 def training_settings(config: Config, settings: Finetune, images: int, folder: Path, replicas: int = 1) -> Config:
-    """The settings of the training, made of those of the pretraining and of the protocol."""
+    """The settings of the training, made of those of the pretraining and of the protocol.
+
+    Args:
+        config: Settings of the pretraining.
+        settings: Settings of the protocol.
+        images: How many images are learned from.
+        folder: Folder of the training.
+        replicas: Replicas, of whose number the batch is a multiple.
+    """
     batch = min(settings.batch_size, images) // replicas * replicas or images
-    usual = next((epochs for part, epochs in EPOCHS.items() if settings.label_fraction <= part), EPOCHS[0.1])
+    usual = 60 if settings.label_fraction <= 0.01 else 30  # the paper's (appendix B.5)
     epochs = settings.epochs or max(usual, math.ceil(STEPS / (images // batch)))
     views = (
         {} if isinstance(settings, Supervised) else {"augmentations": "crop,flip", "blur": False, "asymmetric": False}
@@ -114,7 +122,6 @@ def training_settings(config: Config, settings: Finetune, images: int, folder: P
     )  # fmt: skip
 
 
-def logits(model: keras.Model, split: Split, batch_size: int = 256) -> np.ndarray:
+def logits(model: keras.Model, split: Split) -> np.ndarray:
     """Logits of every image of a split, float32 (N, classes)."""
-    with naming_lost_images():
-        return np.concatenate([model(images, training=False).numpy() for images in ordered_batches(split, batch_size)])
+    return np.concatenate([model(images, training=False).numpy() for images in ordered_batches(split, 256)])

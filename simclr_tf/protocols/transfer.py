@@ -28,8 +28,7 @@ def run(run_dir: Path, config: Config, settings: Transfer) -> dict[str, Any] | N
 
     The L2 strength of the linear probe and the learning rate of fine-tuning (of `RATES`) are chosen for each target on a
     tenth of its training images, and then all of these are learned from; no choice depends on the test images (appendix
-    B.8). The trainings are kept in `transfer/`, and go on
-    where they were.
+    B.8). The trainings are kept in `transfer/`, and go on where they were.
 
     Returns:
         The record, also written to `transfer.json`: for each target `seed`, `batch_size`, `linear` and `finetune`, the
@@ -38,13 +37,13 @@ def run(run_dir: Path, config: Config, settings: Transfer) -> dict[str, Any] | N
 
     Raises:
         ValueError: If a target is unknown, or its images do not fit the encoder or have no labels.
+        FloatingPointError: If the loss of a training is no longer finite.
     """
     strategy = start(config, settings)
     folder = results_folder(run_dir, settings.layer, config.data.judged_on, config.data) / "transfer"
     encoder = encoders.load_encoder(run_dir, settings.layer)
     path, digest = folder.with_suffix(".json"), encoders.weights_digest(encoder)
     record: dict[str, Any] = {"mode": "transfer", "encoder_digest": digest, "targets": {}}
-    chief = True
     for target in settings.each:
         name, data_dir = split_target(target)
         dataset = open_data(name, data_dir, config, lambda: encoder.input_shape[1])
@@ -52,15 +51,14 @@ def run(run_dir: Path, config: Config, settings: Transfer) -> dict[str, Any] | N
         linear = linear_probe(features_of(encoder, splits, dataset))
         place = folder / name_of(name, data_dir)
         tuned = _finetuned(run_dir, config, settings, strategy, dataset, splits, place, digest)
-        if tuned is None:
-            chief = False
+        if tuned is None:  # not the chief
             continue
         record["targets"][target] = {
             "seed": settings.seed, "batch_size": settings.batch_size, "linear": linear.to_dict(),
             "finetune": tuned.to_dict(),
         }  # fmt: skip
         print(f"{target}: linear {linear.top1:.1%}, fine-tuned {tuned.top1:.1%}", flush=True)
-    if not chief:
+    if not record["targets"]:
         return None
     if path.exists() and (kept := json.loads(path.read_text())).get("encoder_digest") == digest:
         record["targets"] = kept["targets"] | record["targets"]  # others, of the same encoder

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from simclr_tf.config import Transfer, split_target
+from simclr_tf.config import Invariance, Transfer, split_target
 from simclr_tf.studies.study import Judgment, Study, Times, grid, multiples, named, top1, tuned, values
 
 # Those of figure 5, and the flip, which the paper's crop includes; figure 4 rotates by 90, 180 or 270 degrees.
@@ -16,7 +16,7 @@ SIMCLR_OR_SUPERVISED = {("SimCLR",): Judgment("linear"), ("supervised",): Judgme
 NO_HIDDEN_LAYERS = {"projection_layers": 1, "projection_width": None, "projection_bn": True}
 
 # What `mode=invariance` asks, and the representations that it asks.
-ASKED = ("color or gray", "rotation", "original or noisy", "original or Sobel filtered")
+ASKED = tuple(Invariance.paper)
 
 
 def transfer(targets: Sequence[str] = ("cifar100",)) -> Study:
@@ -147,9 +147,8 @@ STUDIES = {
         judgments={(key, question): Judgment("invariance", keys=("questions", question, key))
                    for question in ASKED for key in ("guess", "h", "g(h)")},
         source="Table 3: ImageNet, ResNet-50",
-        paper={(key, question): (number,) for question, row in zip(ASKED, (
-            (80.0, 99.3, 97.4), (25.0, 67.6, 25.6), (50.0, 99.5, 59.6), (50.0, 96.6, 56.3)), strict=True)
-            for key, number in zip(("guess", "h", "g(h)"), row, strict=True)},
+        paper={(key, question): (number,) for question, row in Invariance.paper.items()
+               for key, number in zip(("guess", "h", "g(h)"), row, strict=True)},
     ),
     "label_fraction": Study(
         title="Few labels", axes=("method", "labels"), cells={(): {}},

@@ -268,17 +268,10 @@ def plan(
         )
     # Seed by seed, so that the whole grid is there as soon as possible.
     later = [
-        _trial(
-            folder,
-            trial.labels,
-            points[trial.labels][0],
-            {**trial.settings, "seed": base.training.seed + seed},
-            trial.judgment,
-            trial.choice,
-        )  # fmt: skip
-        for seed in range(1, seeds)
-        for trial in chosen(first, complete=True)
-    ]
+        _trial(folder, trial.labels, points[trial.labels][0], {**trial.settings, "seed": base.training.seed + seed},
+               trial.judgment, trial.choice)
+        for seed in range(1, seeds) for trial in chosen(first, complete=True)
+    ]  # fmt: skip
     return first + later
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from simclr_tf import data, distribution, encoders, figures, preflight
 from simclr_tf.augment import TwoViews, make_views
+from simclr_tf.augment.base import to_bytes
 from simclr_tf.config import Config, Training
 from simclr_tf.data.pipeline import Cuts, naming_lost_images, read_batch
 from simclr_tf.data.source import Dataset, Split, readable
@@ -91,7 +92,7 @@ def pretrain(config: Config) -> Path:
 
     folder, cuts = run.folder, model.views.cuts() if train.larger else None
     if cuts:
-        notes.append("views are cut out of the original images, which are larger than `image_size`".replace("`", ""))
+        notes.append("views are cut out of the original images, which are larger than image_size")
     elif train.larger:
         notes.append(
             "views are made of the center squares of the images, since the augmentations do not begin with crop"
@@ -207,7 +208,7 @@ def _show_views(views: TwoViews, train: Split, cuts: Cuts | None, log: EpochLog,
     if not len(shown):
         return
     views = TwoViews.from_config(views.get_config() | {"compiled": False})  # to compile them takes seconds
-    both = np.asarray(views(read_batch(train, shown, 0, cuts), 0) * 255.0).round().astype(np.uint8)
+    both = to_bytes(views(read_batch(train, shown, 0, cuts), 0))
     rows = [originals, *np.split(both, 2)]
     figures.image_grid(rows, ["image", "view 1", "view 2"], folder / "plots" / "views.png")
     log.write_images("views", figures.tile(rows), step=0)

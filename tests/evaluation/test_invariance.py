@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from simclr_tf import encoders
+from simclr_tf.config import Invariance
 from simclr_tf.data import patterns
 from simclr_tf.data.source import ArrayImages, Split
 from simclr_tf.evaluation import evaluate
-from simclr_tf.evaluation.invariance import PAPER, accuracy, questions, transformed
+from simclr_tf.evaluation.invariance import accuracy, questions, transformed
 
 KINDS = questions()  # once: each compiles its own transformations
 SPLIT = Split(ArrayImages(np.random.default_rng(0).integers(0, 256, (300, 8, 8, 3), np.uint8)))
@@ -22,12 +23,12 @@ def pixels():
 
 
 def test_kinds_have_their_parts_and_the_paper_its_rows():
-    assert set(KINDS) == set(PAPER)
+    assert set(KINDS) == set(Invariance.paper)
     for kinds in KINDS.values():
         assert sum(part for part, _ in kinds) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("question", sorted(PAPER))
+@pytest.mark.parametrize("question", sorted(Invariance.paper))
 def test_images_of_the_first_kind_are_as_they_were_and_the_others_changed(question, pixels):
     kinds = KINDS[question]
     rows, labels = transformed(pixels, SPLIT, kinds, seed=0)
@@ -70,7 +71,7 @@ def test_whole(tiny_run, monkeypatch, capsys):
     monkeypatch.setattr(patterns, "load_patterns", functools.partial(patterns.load_patterns, 200, 200))
     record = evaluate(tiny_run, "invariance")
     assert json.loads((tiny_run / "evaluation" / "invariance.json").read_text()) == record
-    assert set(record["questions"]) == set(PAPER)
+    assert set(record["questions"]) == set(Invariance.paper)
     assert all(0 <= row[name] <= 1 for row in record["questions"].values() for name in ("h", "g(h)", "guess"))
     assert [row["guess"] for row in record["questions"].values()] == [0.8, 0.25, 0.5, 0.5]
     assert "paper" in capsys.readouterr().out

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from absl import flags, logging
 
-from simclr_tf.config import Config, Section, as_word, field_type, is_place
+from simclr_tf.config import PLACES_OF_DATA, Config, Section, as_word, field_type, is_place
 from simclr_tf.config.base import expanded
 from simclr_tf.training.signals import Interrupted
 
@@ -80,7 +80,8 @@ def config_from_flags(values: flags.FlagValues = FLAGS) -> Config:
         del changed["precision"]
     for name, value in changed.items():
         # As a section keeps it, which makes the folders of data absolute.
-        value = Config.of(**{name: value}).value(name) if name == "data_dir" else expanded(value, known[name])
+        of_data = name in PLACES_OF_DATA
+        value = saved.replace("data", **{name: value}).value(name) if of_data else expanded(value, known[name])
         if not is_place(name) and name != "max_steps" and value != saved.value(name):
             raise ValueError(
                 f"`resume` continues a run with `{name}={saved.value(name)}`, which must stay as it was; leave the flag "

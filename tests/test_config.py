@@ -185,7 +185,8 @@ def test_the_data_may_lie_elsewhere_when_resumed(tmp_path, capsys):
 
 def test_a_path_in_the_home_directory_is_the_same_when_resumed(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HOME", str(tmp_path))
-    given = ("--dataset=folder", "--image_size=8", "--data_dir=~/photos", f"--run_dir={tmp_path}", "--resume")
+    given = ("--dataset=folder", "--image_size=8", "--data_dir=~/photos", "--judge_dataset=folder",
+             "--judge_data_dir=~/labeled", f"--run_dir={tmp_path}", "--resume")  # fmt: skip
     first = parsed(*given)
     (tmp_path / "config.json").write_text(json.dumps(first.to_dict()))
     assert parsed(*given) == first and capsys.readouterr().out == ""

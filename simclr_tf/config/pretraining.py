@@ -1,8 +1,7 @@
 """The settings of a pretraining run: the one home of every default.
 
-The defaults are the paper's CIFAR-10 recipe (Chen et al., 2020, appendix B.9); of the rates and temperatures that it tries,
-1.0 and 0.5. It names no number of epochs. The command-line flags of the same names
-are made from the fields.
+The defaults are the paper's CIFAR-10 recipe (Chen et al., 2020, appendix B.9); of the rates and temperatures that it
+tries, 1.0 and 0.5. It names no number of epochs. The command-line flags of the same names are made from the fields.
 """
 
 import dataclasses

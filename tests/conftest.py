@@ -43,6 +43,14 @@ def run_python():
 
 
 @pytest.fixture(scope="session")
+def without_tensorflow(tmp_path_factory) -> Path:
+    """A folder to put on PYTHONPATH, with which importing TensorFlow fails."""
+    folder = tmp_path_factory.mktemp("blocked")
+    (folder / "tensorflow.py").write_text("raise SystemExit('TensorFlow was imported')\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory, run_python) -> Path:
     """A copy of a run of one step on the patterns, which is made once for all of xdist's workers."""
     root = tmp_path_factory.getbasetemp()

@@ -8,14 +8,6 @@ import pytest
 from simclr_tf.config import MODES, Config
 
 
-@pytest.fixture(scope="module")
-def without_tensorflow(tmp_path_factory):
-    """A folder to put on PYTHONPATH, with which importing TensorFlow fails."""
-    folder = tmp_path_factory.mktemp("blocked")
-    (folder / "tensorflow.py").write_text("raise SystemExit('TensorFlow was imported')\n")
-    return folder
-
-
 def only_line(result):
     assert result.returncode == 1, result.stderr
     assert result.stdout == ""

@@ -19,14 +19,6 @@ from simclr_tf.studies.study import Judgment, Trial, plan
 from tests.conftest import ROOT
 
 
-@pytest.fixture(scope="module")
-def without_tensorflow(tmp_path_factory):
-    """A folder to put on PYTHONPATH, with which importing TensorFlow fails."""
-    folder = tmp_path_factory.mktemp("blocked")
-    (folder / "tensorflow.py").write_text("raise SystemExit('TensorFlow was imported')\n")
-    return folder
-
-
 @pytest.fixture
 def refused(run_python, without_tensorflow, tmp_path):
     """Runs a study that is to be refused and returns what it says."""

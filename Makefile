@@ -1,4 +1,4 @@
-# make demo        install, pretrain on the embedded images, evaluate and export: three to five minutes on two cores
+# make demo        install, pretrain on the embedded images, evaluate and export: two to five minutes on two cores
 # make test        install, then format, lint, types and tests
 # make check       format, lint and types alone: half a minute
 # make test-slow   the tests that take longer

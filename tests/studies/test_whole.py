@@ -123,7 +123,7 @@ def test_a_dry_run_measures_and_leaves_nothing(run, tmp_path):
 @pytest.mark.slow
 def test_a_dry_run_tells_what_would_fail(run, tmp_path):
     result = run("-m", "flags.study", "temperature", "--only=yes,0.1,0.5", f"--runs_dir={tmp_path}",
-                 "--dry_run", *FLAGS, "--encoder=my_nets:maps")  # fmt: skip
+                 "--dry_run", *FLAGS, "--encoder=tests.studies.test_whole:maps")  # fmt: skip
     assert result.returncode == 1
     lines = result.stdout.splitlines()
     assert sum(line.startswith("to do") and "vectors" in line and ".log" not in line for line in lines) == 2

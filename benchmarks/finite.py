@@ -20,9 +20,9 @@ def measure(encoder: str, width: float, batch_size: int, image_size: int, precis
     import tensorflow as tf
 
     from simclr_tf.config import Config
-    from simclr_tf.optimizers import apply_if_finite, make_optimizer
+    from simclr_tf.optimizers import apply_if_finite
     from simclr_tf.tasks import simclr
-    from simclr_tf.tasks.pretrain import build_model
+    from simclr_tf.tasks.pretrain import compiled_model
 
     shape = (image_size, image_size, 3)
     images = tf.constant(np.random.default_rng(0).integers(0, 256, (batch_size, *shape), dtype=np.uint8))
@@ -34,8 +34,7 @@ def measure(encoder: str, width: float, batch_size: int, image_size: int, precis
         return tf.constant(True)
 
     def stepper(update: Callable) -> Callable[[], float]:
-        model = build_model(config, shape)
-        model.compile(make_optimizer(config.optimization, 0.1, model.trainable_variables, precision))
+        model = compiled_model(config, shape, 0.1)
         simclr.apply_if_finite = update
         step = tf.function(model.train_step)
         for _ in range(2):  # trace it while `update` is in place, and warm up

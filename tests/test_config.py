@@ -202,12 +202,6 @@ def test_empty_paths_of_earlier_versions_mean_none(tmp_path):
     assert Config.load(tmp_path / "config.json") == Config()
 
 
-def test_the_paths_are_the_settings_that_are_paths():
-    found = [field.name for kind in Config.sections().values() for field in dataclasses.fields(kind)
-             if field.metadata["path"]]  # fmt: skip
-    assert sorted(found) == sorted(names.PATHS)
-
-
 def test_a_flagfile_repeats_the_checkpoints_but_not_the_folder():
     text = Config.of(run_dir="x", resume=True, checkpoint_epochs=3).flagfile()
     assert "--checkpoint_epochs=3\n" in text and "run_dir" not in text and "resume" not in text

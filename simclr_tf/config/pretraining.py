@@ -39,7 +39,6 @@ _INTERVAL = r"([1-9]\d*) ?(step|minute)s?"
 # Another folder of data must have the same fingerprint: of a folder of images, their names.
 PLACES = ("hardware", "output")
 PLACES_OF_DATA = ("data_dir", "judge_data_dir")
-PATHS = (*PLACES_OF_DATA, "init_from", "run_dir")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -386,7 +385,9 @@ class Config:
         try:
             values = json.loads(Path(path).read_text())
             # Runs of earlier versions may have empty paths, which meant none.
-            return cls.from_dict({section: {name: value or None if name in PATHS else value for name, value in each.items()}
+            paths = {field.name for kind in cls.sections().values() for field in dataclasses.fields(kind)
+                     if field.metadata["path"]}  # fmt: skip
+            return cls.from_dict({section: {name: value or None if name in paths else value for name, value in each.items()}
                                   for section, each in values.items()})  # fmt: skip
         except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"Expected the config.json of a run. Received: {path} ({error})") from error

@@ -52,7 +52,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
         if self.position.step == self._steps:  # kept now, because validation uses the means for its own
             logs = {name: scalar(value) for name, value in (logs or {}).items()}
             self._epoch = {"means": means.collect(self.model), "logs": logs}
-        number = self.position.epoch * self._steps + self.position.step
+        number = self.position.total_steps(self._steps)
         minutes = self._settings.save_minutes
         if (
             (self._settings.save_steps and number % self._settings.save_steps == 0)
@@ -78,7 +78,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
         run_folder.require(self._folder.parent)
         arrays = checkpoints.collect([*self.model.weights, *self.model.optimizer.variables])
         if self.position != self._saved:  # else again, as it was: validation uses the means for its own
-            step = self.position.epoch * self._steps + self.position.step
+            step = self.position.total_steps(self._steps)
             self._last = {**self._meta, "step": step, "best": self._best}
             if self.position.step == self._steps:
                 self._last |= self._epoch

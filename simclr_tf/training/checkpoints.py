@@ -37,6 +37,10 @@ class Position(NamedTuple):
     epoch: int
     step: int = 0
 
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Steps since the beginning of the run."""
+        return self.epoch * steps_per_epoch + self.step
+
     @property
     def file_name(self) -> str:
         """The name of the checkpoint of this position."""
@@ -134,10 +138,8 @@ def loaded(folder: Path) -> Checkpoint:
 
 
 def position_of(folder: Path, which: str) -> Position:
-    """The position of a checkpoint: `newest`, `best`, or a number of epochs; raises ValueError if it is not there."""
-    saved = loaded(folder) if which in ("best", "newest") else None
-    if saved and which == "newest":
-        return saved.position
+    """The position of a checkpoint: `best`, or a number of epochs; raises ValueError if it is not there."""
+    saved = loaded(folder) if which == "best" else None
     if saved and not saved.meta.get("best"):
         raise ValueError(
             "The best checkpoint is that of the lowest validation loss, and the run has none: `validation_fraction` of a "

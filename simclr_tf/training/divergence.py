@@ -70,8 +70,12 @@ class Divergence(keras.callbacks.Callback):
             self._end()
         self._epoch, self._step, self._skipped = epoch + 1, 0, 0
 
+    @property
+    def _done(self) -> int:
+        return Position(self._epoch, self._step).total_steps(self._steps)
+
     def _end(self) -> None:
-        where = f"step {self._epoch * self._steps + self._step} (epoch {self._epoch + 1})"
+        where = f"step {self._done} (epoch {self._epoch + 1})"
         report = ""
         if self._folder:
             files.write_json(self._folder / DIVERGED, self._report())
@@ -82,7 +86,7 @@ class Divergence(keras.callbacks.Callback):
         )
 
     def _report(self) -> dict[str, Any]:
-        step = self._epoch * self._steps + self._step - 1  # counted from 0
+        step = self._done - 1  # counted from 0
         norms: dict[str, dict[str, Any]] = {
             variable.path: {"weight": _norm(variable.numpy())} for variable in self.model.trainable_variables
         }

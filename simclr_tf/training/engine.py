@@ -194,7 +194,7 @@ class Run:
     @property
     def _done(self) -> int:
         """Steps done before this process."""
-        return self._position.epoch * self.plan.steps_per_epoch + self._position.step
+        return self._position.total_steps(self.plan.steps_per_epoch)
 
     def fit(
         self, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback] = (), cuts: Cuts | None = None,

@@ -164,7 +164,7 @@ def test_the_folder_of_a_checkpoint_has_its_part_of_the_log(of_two_checkpoints):
     rows = [dict.fromkeys(columns) | {"epoch": epoch, "step": 4 * epoch} for epoch in (1, 2)]
     metrics.write_rows(of_two_checkpoints / "metrics.csv", columns, rows)
     assert metrics.read_rows(run_folder.at(of_two_checkpoints, "1") / "metrics.csv") == rows[:1]
-    assert metrics.read_rows(run_folder.at(of_two_checkpoints, "newest") / "metrics.csv") == rows
+    assert metrics.read_rows(run_folder.at(of_two_checkpoints, "2") / "metrics.csv") == rows
 
 
 def test_a_checkpoint_written_anew_takes_the_place_of_its_link(of_two_checkpoints):

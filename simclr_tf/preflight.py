@@ -107,7 +107,8 @@ def name_of(dataset: str, data_dir: str | None) -> str:
 
 def _check_effects(config: Config) -> None:
     """Raises ValueError for a setting that would change nothing. Runs of earlier versions may have some, and are read."""
-    network, optimization, hardware, output = config.network, config.optimization, config.hardware, config.output
+    network, objective, optimization = config.network, config.objective, config.optimization
+    hardware, output = config.hardware, config.output
     if output.resume and (Path(output.run_dir or "") / "config.json").exists():
         return
     if hardware.tpu != "local" and hardware.strategy != "tpu":
@@ -116,6 +117,10 @@ def _check_effects(config: Config) -> None:
         )
     if hardware.communication != "auto" and hardware.strategy not in ("auto", "multiworker"):
         raise ValueError(f"`communication` goes with `strategy=multiworker`. Received: `strategy={hardware.strategy}`")
+    if hardware.logical_cpus > 1 and hardware.strategy not in ("auto", "mirrored"):
+        raise ValueError(f"`logical_cpus` goes with `strategy=mirrored`. Received: `strategy={hardware.strategy}`")
+    if objective.margin != 0.4 and objective.loss != "margin_triplet" and not objective.semi_hard:
+        raise ValueError(f"`margin` goes with `loss=margin_triplet` and `semi_hard`. Received: `loss={objective.loss}`")
     if network.projection == "none" and network.projection_dim != 128:
         raise ValueError("`projection_dim` needs a projection head. Received: `projection=none`")
     if optimization.momentum != 0.9 and optimization.optimizer not in ("lars", "sgd"):

@@ -219,6 +219,8 @@ def evaluated(folder):
         ({"optimizer": "adamw", "momentum": 0.8}, "`momentum` goes with lars and sgd"),
         ({"tpu": "mine"}, "`tpu` goes with `strategy=tpu`"),
         ({"communication": "ring", "strategy": "mirrored"}, "`communication` goes with `strategy=multiworker`"),
+        ({"logical_cpus": 2, "strategy": "single"}, "`logical_cpus` goes with `strategy=mirrored`"),
+        ({"margin": 0.8}, "`margin` goes with `loss=margin_triplet` and `semi_hard`"),
         ({"overwrite": True}, "`overwrite` needs `run_dir`"),
         ({"judge_dataset": "folder", "image_size": None}, "`judge_dataset=folder` needs `judge_data_dir`"),
     ],

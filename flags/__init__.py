@@ -32,6 +32,14 @@ DEFINERS: dict[type, Callable[..., Any]] = {
     bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string,
 }  # fmt: skip
 
+
+class _NumberOrNone(flags.IntegerParser):
+    """A whole number; an empty value takes away that of a flagfile."""
+
+    def parse(self, argument):
+        return None if argument == "" else super().parse(argument)
+
+
 words: list[str] = []  # those of the command line that are no flags
 
 
@@ -52,6 +60,8 @@ def define(group: Group, values: flags.FlagValues = FLAGS) -> None:
         text, choices = as_flags(field.metadata["help"]), field.metadata["choices"]
         if choices and not any(":" in choice for choice in choices):
             flags.DEFINE_enum(name, default, choices, text, flag_values=values)
+        elif field_type(field) is int and default is None:
+            flags.DEFINE(_NumberOrNone(), name, default, text, values, flags.ArgumentSerializer())
         else:
             DEFINERS[field_type(field)](name, default, text, flag_values=values)
 

@@ -78,7 +78,7 @@ def _study() -> None:
     source = Config.of(**settings).data
     data.check(source.dataset, source.data_dir, source.image_size)
     for name, place in map(split_target, options.targets.split(",") if options.targets else ()):
-        data.check(name, place, data.size_for(name, source.image_size or 1), "targets", "targets")
+        data.check(name, place, data.size_for(name, source.side), "targets", "targets")
     gpus, only = (re.findall("[^,]+", listed or "") for listed in (options.gpus, options.only))
     planned = partial(plan, study, settings, folder, options.seeds, options.mode, only)
     seeds = max(options.seeds, SEEDS)
@@ -172,8 +172,9 @@ def _run(
     # Tuning decides what the further seeds are run with.
     before = {(trial.folder, trial.labels) for trial in trials}  # some of them in vain
     trials = planned()
+    shown = _with_finished(trials, everything)  # for `report`
     execution.execute([t for t in trials if (t.folder, t.labels) not in before], _commands, places, report)
-    results.write(study, _with_finished(trials, everything), command, stem, folder / "tensorboard")
+    results.write(study, shown, command, stem, folder / "tensorboard")
     print(stem.with_suffix(".md").read_text(), *(stem.with_suffix(end) for end in (".csv", ".md", ".png")), sep="\n")
     return len(trials) - done()
 

@@ -11,6 +11,7 @@ An installed copy has the same command as `simclr-train`.
 from absl import flags as absl_flags
 
 from simclr_tf import preflight
+from simclr_tf.training.signals import interruptible
 
 from . import FLAGS, config_from_flags, define, import_tensorflow, pretraining_groups, run
 
@@ -50,7 +51,8 @@ def _train() -> None:
         return
     from simclr_tf.tasks.pretrain import pretrain
 
-    pretrain(config)
+    with interruptible("start it again, with `resume` if it has a `run_dir`"):  # while it trains, it says more
+        pretrain(config)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Figures are drawn on objects of their own, never through pyplot, whose global st
 not a library's to touch.
 """
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -20,10 +21,17 @@ INK, GRID = "#333333", "#DDDDDD"
 DPI = 100
 
 
+def png(figure: Figure, **options) -> bytes:
+    """A figure as PNG; without matplotlib's version in it, equal pictures are equal bytes."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", metadata={"Software": None}, **options)
+    return file.getvalue()
+
+
 def save(figure: Figure, out: Path, **options) -> None:
-    """Writes a figure as PNG; without matplotlib's version in it, equal pictures are equal files."""
+    """Writes a figure as a PNG file."""
     with replacing(out) as file:
-        figure.savefig(file, format="png", metadata={"Software": None}, **options)
+        file.write(png(figure, **options))
 
 
 def finish(

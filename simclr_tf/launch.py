@@ -139,3 +139,9 @@ def launch(command: Sequence[str], count: int, grace: float = GRACE) -> int:
         for worker in workers:
             if worker.poll() is None:
                 worker.kill()
+
+
+if __name__ == "__main__":
+    sys.exit(
+        "launch: error: the command is simclr-launch, or python -m flags.launch. Received: python -m simclr_tf.launch"
+    )

@@ -2,14 +2,32 @@
 
 import hashlib
 import importlib.util
+import os
 import re
 import socket
 from pathlib import Path
 from typing import Any
 
 from simclr_tf import data
-from simclr_tf.config import ADDRESS, Config, Data, Judged, Mode, Reads, Transfer, mode_settings, split_target
+from simclr_tf.config import (
+    ADDRESS,
+    Config,
+    Data,
+    Embed,
+    Export,
+    Files,
+    Judged,
+    Mode,
+    Neighbors,
+    Reads,
+    Transfer,
+    mode_settings,
+    split_target,
+)
 from simclr_tf.training import checkpoints, run_folder
+
+# Packages that formats of `embed` and `export` need.
+NEEDS = {"parquet": "pyarrow", "onnx": "tf2onnx", "litert": "ai-edge-litert", "litert_int8": "ai-edge-litert"}
 
 
 def check(config: Config) -> None:
@@ -36,6 +54,9 @@ def check(config: Config) -> None:
         check_dispatcher("data_service", config.hardware.data_service)
     _check_encoder(config.network.encoder)
     _check_effects(config)
+    weights = config.training.init_from
+    if weights and "://" not in weights and not os.path.exists(weights):
+        raise ValueError(f"`init_from` names weights that are not there. Received: {weights}")
     output = config.output
     if output.on_collapse == "stop" and not output.monitor_every:
         raise ValueError("`on_collapse=stop` needs `monitor_every`, which looks. Received: no `monitor_every`")
@@ -57,7 +78,8 @@ def check_evaluation(run_dir: str | Path, mode: str, settings: dict[str, Any]) -
     checkpoints.require(Path(run_dir) / "checkpoints")
     if chosen.checkpoint != "newest":
         checkpoints.position_of(Path(run_dir) / "checkpoints", chosen.checkpoint)
-    read, side = [], config.data.image_size
+    _check_mode(config, mode, chosen)
+    read, side = [], config.data.side
     if isinstance(chosen, Transfer):
         read = [split_target(target) for target in chosen.each]
     elif isinstance(chosen, Judged) and chosen.reads_data:
@@ -65,14 +87,30 @@ def check_evaluation(run_dir: str | Path, mode: str, settings: dict[str, Any]) -
     elif isinstance(chosen, Reads) and chosen.reads_data:
         read = [(config.data.dataset, chosen.data_dir or config.data.data_dir)]
     for name, data_dir in read:
-        if side not in (None, 32) and not data.resizable(name):
+        if side != 32 and not data.resizable(name):
             raise ValueError(
                 f"The encoder takes images of {side} x {side} pixels; those of {name} have 32 x 32 and are not resized. "
                 f"Received: {name}"
             )
-        # What a folder's images are resized to, the encoder will tell.
-        data.check(name, data_dir, data.size_for(name, side or 1))
+        data.check(name, data_dir, data.size_for(name, side))
     return config, chosen
+
+
+def _check_mode(config: Config, mode: str, chosen: Mode) -> None:
+    """Raises ValueError for a layer, a package or image files that are not there."""
+    if chosen.layer > (last := config.network.last_layer):
+        head = f"or one of the projection head's layers 1 to {last}" if last else "as the run has no projection head"
+        raise ValueError(f"`layer` must be 0, for h, {head}. Received: `layer={chosen.layer}`")
+    for name in chosen.format.split(",") if isinstance(chosen, Embed | Export) else ():
+        if name in NEEDS and importlib.util.find_spec(NEEDS[name].replace("-", "_")) is None:
+            raise ValueError(
+                f"`format={name}` needs {NEEDS[name]}: `pip install {NEEDS[name]}`. Received: none installed"
+            )
+    if isinstance(chosen, Files) and (chosen.images or chosen.images_needed):
+        searched = chosen.searched if isinstance(chosen, Neighbors) else []
+        for place in [*chosen.places, *searched]:
+            if not os.path.exists(place):
+                raise ValueError(f"Expected image files, or folders of them. Received: {place}, not there")
 
 
 def data_source(settings: Judged, pretrained_on: Data) -> tuple[str, str | None]:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from simclr_tf import evaluation
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "simclr_tf"
 
@@ -39,7 +41,7 @@ def within(room, names=MODULES):
 
 READERS = {f"simclr_tf.data.{reader}" for reader in ("cifar", "folder", "patterns", "records", "tensorflow_datasets")}
 WINGS = ("augment", "networks", "objectives", "optimizers")
-PROTOCOLS = ("export", "knn", "linear", "linear_sgd")
+PROTOCOLS = {place.partition(":")[0].removeprefix("simclr_tf.") for place in evaluation.PROTOCOLS.values()}
 
 # From a room, or a module, to what it must never import.
 FORBIDDEN = [
@@ -57,7 +59,7 @@ FORBIDDEN = [
     ("evaluation", "protocols"),
     ("tasks", "protocols"),
     ("tasks", "evaluation"),
-    *[(f"evaluation.{one}", f"evaluation.{other}") for one in PROTOCOLS for other in PROTOCOLS if one != other],
+    *[(one, other) for one in sorted(PROTOCOLS) for other in sorted(PROTOCOLS) if one != other],
     ("studies", "training.engine"),
     ("studies", "tasks"),
     ("distribution", "training"),

@@ -44,6 +44,8 @@ def only_line(result):
         (["train.py", "--flagfile=nonsense.cfg"], "nonsense.cfg"),
         (["train.py", "cifar10"], "Expected flags only"),
         (["train.py", "--preview", "--input_report"], "Only one of --preview and --input_report"),
+        (["train.py", "--dataset=patterns", "--init_from=nonsense"], "--init_from names weights that are not there"),
+        (["train.py", "--flagfile=recipe:cifar10_cpu", "--epochs=2"], "with --epochs=2"),
         (["train.py", "--data_dir=~nobody-of-that-name/cifar"], "Received: '~nobody-of-that-name/cifar'"),
         (["evaluate.py", "--mode=knn"], "--run_dir is needed"),
         (["evaluate.py", "--run_dir=nonsense", "--mode=knn"], "config.json of a run"),
@@ -97,4 +99,10 @@ def test_a_run_without_checkpoint_or_data_is_refused_before_tensorflow(run_pytho
     assert "no checkpoint yet" in only_line(run_python(*words, **environ))
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "epoch-00001.npz").touch()
-    assert "--dataset=folder needs --data_dir" in only_line(run_python(*words, "--dataset=folder", **environ))
+    for more, complaint in (
+        (["--mode=knn", "--dataset=folder"], "--dataset=folder needs --data_dir"),
+        (["--mode=knn", "--layer=3"], "--layer must be 0, for h, or one of the projection head's layers 1 to 2"),
+        (["--mode=embed", "--images=nonsense"], "Received: nonsense, not there"),
+        (["--mode=neighbors", f"--images={tmp_path}", "--among=nonsense"], "Received: nonsense, not there"),
+    ):
+        assert complaint in only_line(run_python(*words[:2], *more, **environ))

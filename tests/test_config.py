@@ -28,6 +28,16 @@ def test_every_field_has_a_flag_with_its_default():
     assert all(field.metadata["help"] for section in SECTIONS for field in dataclasses.fields(section))
 
 
+def test_an_empty_value_takes_away_what_a_flagfile_says():
+    recipe = ("--projection_width=1024", "--resolutions=16,32", "--max_steps=3")
+    with pytest.raises(ValueError, match="takes away that of a flagfile. Received: .*`projection_width=1024`"):
+        parsed(*recipe, "--projection=linear")
+    again = parsed(*recipe, "--projection=linear", "--projection_width=", "--resolutions=", "--max_steps=")
+    assert again == Config.of(projection="linear", resolutions="")
+    with pytest.raises(absl_flags.IllegalFlagValueError, match="max_steps=x"):
+        parsed("--max_steps=x")
+
+
 def test_flagfile_replays_the_config(tmp_path):
     config = parsed(
         "--batch_size=64", "--blur", "--temperature=0.1", "--dataset=folder", "--data_dir=x y", "--image_size=48"

@@ -5,6 +5,7 @@ from simclr_tf.config.evaluation import (
     MODES,
     Embed,
     Export,
+    Files,
     Finetune,
     Invariance,
     Judged,
@@ -40,8 +41,8 @@ from simclr_tf.config.pretraining import (
 )  # fmt: skip
 
 __all__ = [
-    "ADDRESS", "MODES", "PLACES", "PLACES_OF_DATA", "Config", "Data", "Embed", "Export", "Finetune", "Hardware",
-    "Invariance", "Judged", "Knn", "Linear", "LinearSgd", "Loss", "Mode", "Neighbors", "Network", "Optimization", "Output",
-    "Probe", "PseudoLabel", "Reads", "Report", "Section", "Supervised", "Trained", "Training", "Transfer", "Views",
-    "as_word", "field_type", "is_place", "mode_settings", "setting", "split_target",
+    "ADDRESS", "MODES", "PLACES", "PLACES_OF_DATA", "Config", "Data", "Embed", "Export", "Files", "Finetune",
+    "Hardware", "Invariance", "Judged", "Knn", "Linear", "LinearSgd", "Loss", "Mode", "Neighbors", "Network",
+    "Optimization", "Output", "Probe", "PseudoLabel", "Reads", "Report", "Section", "Supervised", "Trained", "Training",
+    "Transfer", "Views", "as_word", "field_type", "is_place", "mode_settings", "setting", "split_target",
 ]  # fmt: skip

@@ -76,6 +76,11 @@ class Data(Section):
             raise ValueError("`judge_data_dir` goes with `judge_dataset`. Received: `judge_data_dir` alone")
 
     @property
+    def side(self) -> int:
+        """Side of the images that the encoder takes, in pixels; data that needs no `image_size` has 32 x 32."""
+        return self.image_size or 32
+
+    @property
     def judged_on(self) -> tuple[str, str | None]:
         """Name and folder of the data to judge on."""
         return (self.judge_dataset, self.judge_data_dir) if self.judge_dataset else (self.dataset, self.data_dir)
@@ -152,8 +157,9 @@ class Network(Section):
         hidden = (self.projection_layers, self.projection_width, self.projection_bn)
         if self.projection != "nonlinear" and hidden != (1, None, True):
             raise ValueError(
-                "`projection_layers`, `projection_width` and `projection_bn` go with `projection=nonlinear`. "
-                f"Received: `projection={self.projection}`"
+                "`projection_layers`, `projection_width` and `projection_bn` go with `projection=nonlinear`; "
+                f"`projection_width=` takes away that of a flagfile. Received: `projection={self.projection}` "
+                f"`projection_layers={hidden[0]}` `projection_width={hidden[1]}` `projection_bn={hidden[2]}`"
             )
         if self.projection == "none" and self.projection_last_bn:
             raise ValueError("`projection_last_bn` needs a projection head. Received: `projection=none`")
@@ -235,8 +241,9 @@ class Training(Section):
         sides = (self.resolutions or "8").split(",")
         if not all(side.isdecimal() and int(side) >= 8 for side in sides) or len(sides) > self.epochs:
             raise ValueError(
-                "`resolutions` must be sides of 8 pixels or more, like 16,16,24,32, no more of them than epochs. "
-                f"Received: {self.resolutions}"
+                "`resolutions` must be sides of 8 pixels or more, like 16,16,24,32, no more of them than epochs; "
+                "`resolutions=` takes away those of a flagfile. "
+                f"Received: `resolutions={self.resolutions}` with `epochs={self.epochs}`"
             )
 
     @property

@@ -187,6 +187,9 @@ def main(words: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    if {"-h", "--help"} & set(sys.argv):
+        print(__doc__)
+        sys.exit()
     try:
         main(sys.argv[1:])
     except (ValueError, OSError) as error:

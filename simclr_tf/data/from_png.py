@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from simclr_tf.files import replacing_folder
+from simclr_tf.progress import progress
 
 
 def convert(png_folder: str | Path, data_dir: str | Path) -> Path:
@@ -48,7 +49,8 @@ def _records(split: Path, classes: list[str]) -> np.ndarray:
     if not paths:
         raise ValueError(f"Expected PNG files in class folders. Received: {split}, without any")
     with ThreadPoolExecutor() as workers:
-        return np.stack(list(workers.map(lambda pair: _record(*pair), paths)))
+        records = workers.map(lambda pair: _record(*pair), paths)
+        return np.stack(list(progress(records, f"reading {split.name}", len(paths))))
 
 
 def _record(label: int, path: Path) -> np.ndarray:
@@ -63,6 +65,9 @@ def _record(label: int, path: Path) -> np.ndarray:
 
 
 if __name__ == "__main__":
+    if {"-h", "--help"} & set(sys.argv):
+        print(__doc__)
+        sys.exit()
     if len(sys.argv) != 3:
         sys.exit(f"usage: python -m simclr_tf.data.from_png PNG_FOLDER DATA_DIR. Received: {' '.join(sys.argv[1:])}")
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from simclr_tf import preflight
-from simclr_tf.training import run_folder
+from simclr_tf.training import checkpoints, run_folder
 
 # Functions of (run_dir, config, settings), their modules imported when they are used.
 PROTOCOLS = {
@@ -52,5 +52,7 @@ def evaluate(run_dir: str | Path, mode: str = "linear", **settings: Any) -> Any:
     from simclr_tf.data.pipeline import naming_lost_images  # imports TensorFlow, as most modes do
 
     folder = Path(run_dir) if chosen.checkpoint == "newest" else run_folder.at(Path(run_dir), chosen.checkpoint)
+    for line in checkpoints.loaded(folder / "checkpoints").skipped:
+        print(f"note: {line}", flush=True)
     with naming_lost_images():
         return run(folder, config, chosen)

@@ -30,21 +30,21 @@ def run(run_dir: Path, config: Config, settings: Embed) -> Path:
     .parquet columns.
 
     Raises:
-        ValueError: If there is no image, more than `max_bad_files` are unreadable, or pyarrow is missing.
+        ValueError: If there is no image, or more than `max_bad_files` are unreadable.
     """
     if settings.out and (place := Path(settings.out)).exists() and not place.is_file():
         raise ValueError(
             f"`out` must be a file to write. Received: {place}, which is a {'folder' * place.is_dir() or 'device'}"
         )
     encoder = encoders.load_encoder(run_dir, settings.layer)
-    size, count = encoder.input_shape[1], 0
+    count = 0
     if settings.images:
         columns, kind, data = ("file", "folder"), "embeddings", config.data.judged_on
         paths = image_paths(settings.places)
         total, parts = len(paths), _of_files(encoder, paths, settings.max_bad_files)
     else:
         columns, kind, data = ("split", "label"), "dataset_embeddings", data_source(settings, config.data)
-        dataset = open_data(*data, config, lambda: size, run_dir)
+        dataset = open_data(*data, config, run_dir)
         total, parts = len(dataset.train) + len(dataset.test or ()), _of_data(encoder, dataset)
     folder = results_folder(run_dir, settings.layer, data, config.data)
     out = Path(settings.out or folder / f"{kind}.{settings.format}")
@@ -106,11 +106,9 @@ def _npz(file: IO[bytes], columns: Sequence[str], dimensions: int) -> Iterator[W
 
 @contextlib.contextmanager
 def _parquet(file: IO[bytes], columns: Sequence[str], dimensions: int) -> Iterator[Write]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise ValueError("`format=parquet` needs pyarrow: `pip install pyarrow`. Received: none installed") from error
+    import pyarrow
+    from pyarrow import parquet
+
     kind = pyarrow.list_(pyarrow.float32(), dimensions)
     schema = pyarrow.schema([*((column, pyarrow.string()) for column in columns), ("h", kind)])
     with parquet.ParquetWriter(file, schema) as writer:

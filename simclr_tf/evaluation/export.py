@@ -1,6 +1,5 @@
 """The encoder of a run, and the linear probe on it, in files for other programs, with a card that says what they are."""
 
-import importlib.util
 import json
 import re
 import zipfile
@@ -27,7 +26,6 @@ from simclr_tf.training import checkpoints, run_folder
 EXAMPLES = 200  # images that the ranges of 8-bit integers are chosen by
 COMPARED = 500  # images that a converted file is compared on
 CARD = Path(__file__).with_name("model_card.md")
-NEEDS = {"onnx": "tf2onnx", "litert": "ai-edge-litert", "litert_int8": "ai-edge-litert"}
 
 
 class Taken(NamedTuple):
@@ -41,22 +39,20 @@ class Taken(NamedTuple):
 def run(run_dir: Path, config: Config, settings: Export) -> list[Path]:
     """Writes each format into the run's folder, and MODEL_CARD.md; prints and returns their paths.
 
-    A linear probe that was trained on this encoder becomes the signature `classify`. A layer of the head makes files of
-    its own, `encoder_layer<k>`.
+    A linear probe that was trained on this encoder becomes the signature `classify`; without one, the classifier that
+    a protocol trained together with it. A layer of the head makes files of its own, `encoder_layer<k>`.
 
     Raises:
-        ValueError: If a package that a format needs is not installed, or the run has no checkpoint.
+        ValueError: If the run has no checkpoint.
     """
-    for name in settings.each:
-        if name in NEEDS and importlib.util.find_spec(NEEDS[name].replace("-", "_")) is None:
-            pip = f"pip install {NEEDS[name]}"
-            raise ValueError(f"`format={name}` needs {NEEDS[name]}: `{pip}`. Received: none installed")
     saved = checkpoints.loaded(run_dir / "checkpoints")
     # In float32, whatever the run computed in: where it is loaded, the hardware may not support a lower precision.
     encoder = encoders.load_encoder(run_dir, settings.layer, "float32", saved)
     digest = encoders.weights_digest(encoder)
     suffix = f"_layer{settings.layer}" if settings.layer else ""
-    classifier, record = _classifier(run_dir, suffix.removeprefix("_"), digest)
+    classifier, record = _probe(run_dir, suffix.removeprefix("_"), digest)
+    if classifier is None:
+        classifier, record = _fine_tuned(run_dir, saved, digest)
     images, measured = _some_of(config, settings.data_dir or config.data.data_dir), {}
     written = {name: f"encoder{suffix}{FORMATS[name][1]}" for name in settings.each}
     if settings.reads_data:
@@ -89,7 +85,7 @@ FORMATS: dict[str, tuple[Callable[[Taken, Path], Any], str]] = {
 }
 
 
-def _classifier(run_dir: Path, layer: str, digest: str) -> tuple[LinearClassifier | None, dict[str, Any]]:
+def _probe(run_dir: Path, layer: str, digest: str) -> tuple[LinearClassifier | None, dict[str, Any]]:
     """The newest linear probe on this encoder, that on the run's own data first; and the record of its judgment."""
     folder = run_dir / "evaluation" / layer
     others = (path for path in folder.glob("*/") if not re.fullmatch(r"layer\d+", path.name))
@@ -104,10 +100,23 @@ def _classifier(run_dir: Path, layer: str, digest: str) -> tuple[LinearClassifie
                     record = json.loads(path.with_name("linear.json").read_text())
                     arrays = {key: found[key] for key in ("mean", "scale", "weights", "bias")}
                     return LinearClassifier(**arrays, class_names=names), record
-        except (zipfile.BadZipFile, EOFError, KeyError) as error:
+        except (zipfile.BadZipFile, EOFError, KeyError, ValueError) as error:
             raise ValueError(
                 f"The classifier of a linear probe is damaged: delete it, or judge again. Received: {path}"
             ) from error
+    return None, {}
+
+
+def _fine_tuned(
+    run_dir: Path, saved: checkpoints.Checkpoint, digest: str
+) -> tuple[LinearClassifier | None, dict[str, Any]]:
+    """The classifier that a protocol trained together with this encoder, and the record of its judgment."""
+    for path in (run_dir / "finetune.json", run_dir / "supervised.json"):
+        record = json.loads(path.read_text()) if path.exists() else {}
+        if record.get("encoder_digest_after") == digest:
+            weights, bias = (saved.variables[f"logits/{name}"] for name in ("kernel", "bias"))
+            unchanged = np.zeros(len(weights), np.float32), np.ones(len(weights), np.float32)  # h, as it is
+            return LinearClassifier(*unchanged, weights, bias, record["class_names"]), record
     return None, {}
 
 
@@ -159,8 +168,9 @@ def _card(
     classifier: LinearClassifier | None, judged: dict[str, Any], written: dict[str, str], measured: dict[str, str],
 ) -> str:  # fmt: skip
     """The text of MODEL_CARD.md; it reports measurements of these weights only."""
-    paths = sorted((run_dir / "evaluation").rglob("*.json"))
-    records = [json.loads(path.read_text()) for path in paths if path.stem in ("knn", "linear", "linear_sgd")]
+    paths = [*run_dir.glob("*.json"), *sorted((run_dir / "evaluation").rglob("*.json"))]
+    records = [json.loads(path.read_text()) for path in paths
+               if path.stem in ("finetune", "knn", "linear", "linear_sgd", "supervised")]  # fmt: skip
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     settings = config.replace("data", data_dir=None, judge_data_dir=None).to_dict()
     del settings["output"], settings["hardware"]

@@ -5,6 +5,7 @@ import dataclasses
 import importlib.util
 import io
 import json
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,10 +25,11 @@ from simclr_tf.augment.base import to_bytes, to_float
 from simclr_tf.config import Config, Report
 from simclr_tf.data.pipeline import Cuts, ordered_batches, read_batch
 from simclr_tf.data.source import Split, readable
-from simclr_tf.evaluation.probing import open_data
+from simclr_tf.evaluation.probing import open_data, place
 from simclr_tf.inspect.curves import loss_figure
 from simclr_tf.inspect.geometry import Geometry, unit, verdict
 from simclr_tf.inspect.nearest import nearest
+from simclr_tf.progress import progress
 from simclr_tf.training import checkpoints, run_folder
 
 BATCH = 256
@@ -42,14 +44,15 @@ def run(run_dir: Path, config: Config, settings: Report) -> dict[str, Any]:
     measured beside, because some of the numbers say little by themselves.
 
     Returns:
-        The record: `verdict`, `advice`, `trained` and `untrained`, the numbers of each as `Geometry` has them.
+        The record: `dataset`, `data_dir`, `encoder_digest`, `verdict`, `advice`, `images`, `trained` and `untrained`, the
+        numbers of each of the two as `Geometry` has them.
 
     Raises:
         ValueError: If the data does not fit the encoder.
     """
     data_dir = settings.data_dir or config.data.data_dir
     trained_now = partial(encoders.load_encoder, saved=checkpoints.loaded(run_dir / "checkpoints"))
-    dataset = open_data(config.data.dataset, data_dir, config, lambda: trained_now(run_dir).input_shape[1], run_dir)
+    dataset = open_data(config.data.dataset, data_dir, config, run_dir)
     split = dataset.test or dataset.train
     chosen = np.random.default_rng(0).permutation(len(split))[: settings.sample]
     rows, pixels = readable(split, np.sort(chosen))
@@ -63,11 +66,12 @@ def run(run_dir: Path, config: Config, settings: Report) -> dict[str, Any]:
              "epochs": config.training.epochs}  # fmt: skip
     word, advice = verdict(trained.geometry, untrained.geometry, plain)
     record = {
-        "mode": "report", "verdict": word, "advice": advice, "images": len(images),
+        "mode": "report", "dataset": dataset.name, "data_dir": place(data_dir),
+        "encoder_digest": encoders.weights_digest(loaded[0][0]), "verdict": word, "advice": advice, "images": len(images),
         "trained": dataclasses.asdict(trained.geometry), "untrained": dataclasses.asdict(untrained.geometry),
     }  # fmt: skip
     folder = run_dir / "evaluation"
-    page = _page(run_dir, record, trained, untrained, seen, pixels, images.labels, dataset.class_names)
+    page = _page(run_dir, config, record, trained, untrained, seen, pixels, images.labels, dataset.class_names)
     files.write_json(folder / "report.json", record)
     files.write_text(folder / "report.html", page)
     print(f"{word}: {advice}\n{folder / 'report.html'}")
@@ -91,7 +95,8 @@ def _measure(
     outputs = [[_function(model) for model in pair] for pair in models]
     found: list[tuple[list[np.ndarray], list[np.ndarray]]] = [([], []) for _ in models]
     seen = []
-    for number, part in enumerate(ordered_batches(images, BATCH)):
+    batches = progress(ordered_batches(images, BATCH), "measuring", math.ceil(len(images) / BATCH))
+    for number, part in enumerate(batches):
         indices, step = np.arange(number * BATCH, number * BATCH + len(part)), VALIDATION_STEP - number
         both = views(read_batch(images, indices, step, cuts), step)  # (2B, H, W, C)
         seen.append(np.stack(np.split(to_bytes(both), 2)))
@@ -112,7 +117,7 @@ def _function(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 def _page(
-    run_dir: Path, record: dict[str, Any], trained: Measured, untrained: Measured, seen: np.ndarray,
+    run_dir: Path, config: Config, record: dict[str, Any], trained: Measured, untrained: Measured, seen: np.ndarray,
     pixels: np.ndarray, labels: np.ndarray | None, class_names,
 ) -> str:  # fmt: skip
     agreement = np.sum(unit(trained.first) * unit(trained.second), axis=1)
@@ -128,11 +133,10 @@ def _page(
     }
     found = run_dir / "environment.json"  # a run that came back from another program has none
     environment = json.loads(found.read_text()) if found.exists() else {}
-    settings = json.loads((run_dir / "config.json").read_text())
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(TEMPLATE.read_text())
     return template.render(
         name=run_folder.title(run_dir), record=record, pictures={k: v for k, v in pictures.items() if v},
-        settings=settings, environment=environment,
+        flags=config.flagfile(), environment=environment,
     )  # fmt: skip
 
 
@@ -148,9 +152,7 @@ def _axes(title: str, xlabel: str, ylabel: str):
 
 
 def _drawn(figure: Figure) -> str:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", metadata={"Software": None})
-    return _embedded(file.getvalue())
+    return _embedded(figures.png(figure))
 
 
 def _sheet(rows: np.ndarray) -> str:
@@ -170,7 +172,9 @@ def _similarities(trained: Measured, untrained: Measured) -> str:
         positives = np.sum(first * second, axis=1)
         negatives = (first @ second.T)[~np.eye(len(first), dtype=bool)]
         figures.finish(axes, name, "", "density", grid="y")
-        for values, label, color in ((negatives, "other images", "#E69F00"), (positives, "the same image", "#0072B2")):
+        for values, label, color in (
+            (negatives, "other images", figures.COLORS[1]), (positives, "the same image", figures.COLORS[0]),
+        ):  # fmt: skip
             axes.hist(
                 values.clip(-1, 1), bins=np.linspace(-1, 1, 81), density=True, alpha=0.6, label=label, color=color
             )

@@ -1,5 +1,6 @@
 """What h keeps and g(h) loses: classifiers that tell which transformation an image went through (paper, table 3)."""
 
+import math
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -21,8 +22,9 @@ from simclr_tf.config import Config, Invariance
 from simclr_tf.data.pipeline import ordered_batches
 from simclr_tf.data.source import Split
 from simclr_tf.evaluation.features import represent
-from simclr_tf.evaluation.probing import open_data
+from simclr_tf.evaluation.probing import open_data, place
 from simclr_tf.preflight import data_source, results_folder
+from simclr_tf.progress import progress
 from simclr_tf.training import checkpoints
 
 IMAGES = 10_000  # to learn from, at most
@@ -54,7 +56,8 @@ def run(run_dir: Path, config: Config, settings: Invariance) -> dict[str, Any]:
     It needs no labels; without test images, a fifth of the others is set aside.
 
     Returns:
-        The record, also written to `invariance.json`: for each question `guess`, `h` and `g(h)`, fractions.
+        The record, also written to `invariance.json`: `dataset`, `data_dir`, `encoder_digest`, and for each question
+        `guess`, `h` and `g(h)`, fractions.
 
     Raises:
         ValueError: If the run has no projection head, or the data does not fit the encoder.
@@ -65,14 +68,15 @@ def run(run_dir: Path, config: Config, settings: Invariance) -> dict[str, Any]:
     saved = checkpoints.loaded(run_dir / "checkpoints")
     encoder = encoders.load_encoder(run_dir, saved=saved)
     head = encoders.load_head(run_dir, encoder.output_shape[-1], saved)
-    dataset = open_data(name, data_dir, config, lambda: encoder.input_shape[1], run_dir)
+    dataset = open_data(name, data_dir, config, run_dir)
     everything = dataset.train.take(np.random.default_rng(0).permutation(len(dataset.train)))
     cut = len(everything) if dataset.test else len(everything) * 4 // 5
     train = everything.take(np.arange(min(cut, IMAGES)))
     test = dataset.test or everything.take(np.arange(cut, len(everything)))
     if len(train) < FEWEST:
         raise ValueError(f"`mode=invariance` learns from at least {FEWEST} images. Received: {len(train)}")
-    record: dict[str, Any] = {"mode": "invariance", "dataset": name, "questions": {}}
+    record: dict[str, Any] = {"mode": "invariance", "dataset": name, "data_dir": place(data_dir),
+                              "encoder_digest": encoders.weights_digest(encoder), "questions": {}}  # fmt: skip
     for question, kinds in questions().items():
         row = {"guess": max(part for part, _ in kinds)}
         (h, learned), (test_h, judged) = (
@@ -94,7 +98,8 @@ def transformed(model: keras.Model, split: Split, kinds, seed: int) -> tuple[np.
     parts = [part for part, _ in kinds]
     labels = np.random.default_rng(seed).choice(len(kinds), len(split), p=parts)
     features = []
-    for step, images in enumerate(ordered_batches(split, BATCH)):
+    batches = progress(ordered_batches(split, BATCH), "transforming images", math.ceil(len(split) / BATCH))
+    for step, images in enumerate(batches):
         chosen = labels[step * BATCH : step * BATCH + len(images)]
         own = step + 2**20 * seed  # noise is a function of it: test images must not have that of training images
         made = tf.stack([make(images, own) for _, make in kinds])  # (kinds, B, H, W, C)

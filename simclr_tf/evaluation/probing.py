@@ -13,6 +13,7 @@ from simclr_tf import data, encoders
 from simclr_tf.config import Config, Probe
 from simclr_tf.data.source import Dataset, Split
 from simclr_tf.data.splits import hold_out, learned_from
+from simclr_tf.data.tfrecord import absolute
 from simclr_tf.evaluation import report
 from simclr_tf.evaluation.features import extract, extract_once
 from simclr_tf.evaluation.probe import Features, Labeled, Result
@@ -32,7 +33,7 @@ def judge_run(
     """
     name, data_dir = data_source(settings, config.data)
     encoder = encoders.load_encoder(run_dir, settings.layer)
-    dataset = open_data(name, data_dir, config, lambda: encoder.input_shape[1], run_dir)
+    dataset = open_data(name, data_dir, config, run_dir)
     return judge_encoder(
         mode,
         probe,
@@ -43,31 +44,32 @@ def judge_run(
         config.training.seed,
         results_folder(run_dir, settings.layer, (name, data_dir), config.data),
         settings.baselines,
-        str(Path(data_dir).resolve()) if data_dir else None,
+        place(data_dir),
         on_images,
         features_folder(run_dir, settings.layer),
     )
 
 
-def open_data(
-    name: str, data_dir: str | None, config: Config, side: Callable[[], int], run_dir: Path | None = None
-) -> Dataset:
+def open_data(name: str, data_dir: str | None, config: Config, run_dir: Path | None = None) -> Dataset:
     """The data set to judge on, its notes printed.
 
     Args:
         name: Name of the data set.
         data_dir: Its folder.
         config: Settings of the run.
-        side: Returns the side to resize images to, where they can be resized and the run's were not.
         run_dir: Folder of the run, to note whether its own images have changed since it learned from them.
     """
-    size = (config.data.image_size or side()) if data.resizable(name) else None
-    dataset = data.load(name, data_dir, size, config.training.seed)
+    dataset = data.load(name, data_dir, data.size_for(name, config.data.side), config.training.seed)
     here, learned = (place and os.path.realpath(place) for place in (data_dir, config.data.data_dir))
     own = (name, here) == (config.data.dataset, learned)
     for note in [*dataset.notes, *(_changed(dataset, config, run_dir) if own and run_dir else ())]:
         print(f"note: {note}")
     return dataset
+
+
+def place(data_dir: str | None) -> str | None:
+    """The folder of a data set as a record names it."""
+    return absolute(data_dir) if data_dir else None
 
 
 def _changed(dataset: Dataset, config: Config, run_dir: Path) -> list[str]:

@@ -17,8 +17,8 @@ from simclr_tf.data.source import EncodedImages, Split
 from simclr_tf.evaluation.features import extract_files, extract_once
 from simclr_tf.evaluation.logistic import fit
 from simclr_tf.evaluation.probe import Features, Labeled
-from simclr_tf.evaluation.probing import features_folder, features_of, judged_splits, labels_of, open_data
-from simclr_tf.inspect.nearest import TEMPERATURE, vote
+from simclr_tf.evaluation.probing import features_folder, features_of, judged_splits, labels_of, open_data, place
+from simclr_tf.inspect.nearest import vote
 from simclr_tf.preflight import data_source, results_folder
 from simclr_tf.progress import progress
 
@@ -37,9 +37,9 @@ def run(run_dir: Path, config: Config, settings: PseudoLabel) -> dict[str, Any]:
     wrong, by cross-validation.
 
     Returns:
-        The record: `by`, `threshold`, `labeled` and `images` (numbers), and of the test images `coverage` (the part with
-        that confidence), `precision` (how many of these are labeled right; None if there are none) and `curve`, triples of
-        the two for falling thresholds.
+        The record: `dataset`, `data_dir`, `encoder_digest`, `by`, `threshold`, `labeled` and `images` (numbers), and of the
+        test images `coverage` (the part with that confidence), `precision` (how many of these are labeled right; None if
+        there are none) and `curve`, triples of threshold, coverage and precision for falling thresholds.
 
     Raises:
         ValueError: If labels or images are missing, or more than `max_bad_files` are unreadable.
@@ -48,7 +48,7 @@ def run(run_dir: Path, config: Config, settings: PseudoLabel) -> dict[str, Any]:
     paths = image_paths(settings.places)
     encoder = encoders.load_encoder(run_dir, settings.layer)
     size = encoder.input_shape[1]
-    dataset = open_data(name, data_dir, config, lambda: size, run_dir)
+    dataset = open_data(name, data_dir, config, run_dir)
     splits = judged_splits(dataset, config.data.validation_fraction, config.training.seed)
     keep_in = features_folder(run_dir, settings.layer)
     class_names = dataset.class_names or ()
@@ -62,8 +62,9 @@ def run(run_dir: Path, config: Config, settings: PseudoLabel) -> dict[str, Any]:
     sure = of_test.max(axis=1) >= settings.threshold
     right = of_test.argmax(axis=1) == test.labels
     record = {
-        "mode": "pseudo_label", "by": settings.by, "threshold": settings.threshold, "images": len(paths),
-        "labeled": labeled, "coverage": float(sure.mean()),
+        "mode": "pseudo_label", "dataset": dataset.name, "data_dir": place(data_dir),
+        "encoder_digest": encoders.weights_digest(encoder), "by": settings.by, "threshold": settings.threshold,
+        "images": len(paths), "labeled": labeled, "coverage": float(sure.mean()),
         "precision": float(right[sure].mean()) if sure.any() else None, "curve": curve.tolist(),
     }  # fmt: skip
     files.write_json(folder / "pseudo_label.json", record)
@@ -86,7 +87,7 @@ def _by_neighbors(features: Features) -> Probabilities:
 
     def share(rows: np.ndarray) -> np.ndarray:
         """Each class's share of the votes."""
-        votes = vote(rows, bank.features, bank.labels, features.num_classes, ks=[k], temperature=TEMPERATURE)[k]
+        votes = vote(rows, bank.features, bank.labels, features.num_classes, ks=[k])[k]
         return votes / votes.sum(axis=1, keepdims=True)
 
     return share

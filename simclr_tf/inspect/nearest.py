@@ -19,7 +19,7 @@ def vote(
     num_classes: int,
     *,
     ks: Sequence[int],
-    temperature: float,
+    temperature: float = TEMPERATURE,
 ) -> dict[int, np.ndarray]:
     """Votes of the k nearest rows of `bank` for the class of each query, for one or several k.
 
@@ -82,5 +82,5 @@ def _faiss(bank: np.ndarray):
     import faiss
 
     index = faiss.IndexFlatIP(bank.shape[1])
-    index.add(bank.astype(np.float32))
-    return lambda queries, k: index.search(queries.astype(np.float32), k)
+    index.add(bank.astype(np.float32, copy=False))
+    return lambda queries, k: index.search(queries.astype(np.float32, copy=False), k)

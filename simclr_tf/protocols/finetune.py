@@ -1,6 +1,5 @@
 """Fine-tuning on few labels, and the baseline that sees the same labels without pretraining (paper, section 6)."""
 
-import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -8,21 +7,16 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from simclr_tf import encoders
-from simclr_tf.config import Config, Finetune, Supervised, Trained
-from simclr_tf.data.pipeline import ordered_batches
-from simclr_tf.data.source import Split
+from simclr_tf.config import Config, Finetune, Supervised
 from simclr_tf.data.splits import labeled_part
 from simclr_tf.distribution import is_chief
 from simclr_tf.evaluation.probe import judge
-from simclr_tf.evaluation.probing import judged_splits, keep, labels_of, open_data
+from simclr_tf.evaluation.probing import judged_splits, keep, labels_of, open_data, place
 from simclr_tf.preflight import data_source, results_folder
+from simclr_tf.protocols.training import logits, start, training_settings
 from simclr_tf.tasks.classify import classify
-from simclr_tf.training import engine
-
-STEPS = 1000  # at least, where the paper's epochs would give less
 
 
 def run(run_dir: Path, config: Config, settings: Finetune) -> dict[str, Any] | None:
@@ -60,7 +54,7 @@ def train_and_judge(
     """
     strategy = start(config, settings)
     name, data_dir = data_source(settings, config.data)
-    dataset = open_data(name, data_dir, config, lambda: load(0).input_shape[1], run_dir)
+    dataset = open_data(name, data_dir, config, run_dir)
     train, validation, test = judged_splits(dataset, config.data.validation_fraction, config.training.seed)
     part = labeled_part(train, settings.label_fraction, settings.seed)
     counts = np.unique(labels_of(part, name), return_counts=True)[1]
@@ -77,51 +71,6 @@ def train_and_judge(
     hyper_parameters = {"learning_rate": settings.learning_rate, "weight_decay": settings.weight_decay,
                         "epochs": training.training.epochs, "batch_size": training.training.batch_size}  # fmt: skip
     result = judge(logits(model, test), labels_of(test, name), len(part), hyper_parameters)
-    about = {"mode": mode, "dataset": dataset.name, "data_dir": str(Path(data_dir).resolve()) if data_dir else None,
+    about = {"mode": mode, "dataset": dataset.name, "data_dir": place(data_dir),
              "label_fraction": settings.label_fraction}  # fmt: skip
     return keep(about, result, {}, dataset, model.encoder, began_with, folder)
-
-
-def start(config: Config, settings: Trained) -> tf.distribute.Strategy:
-    """The strategy of a protocol that trains, made before anything is read: TensorFlow must not have begun by then."""
-    changed = _on_devices(config.replace("training", seed=settings.seed), settings)
-    return engine.start(changed.training, changed.hardware)
-
-
-def _on_devices(config: Config, settings: Trained) -> Config:
-    return config.replace("hardware", strategy=settings.strategy, logical_cpus=1, data_service=None)
-
-
-def training_settings(config: Config, settings: Finetune, images: int, folder: Path, replicas: int = 1) -> Config:
-    """The settings of the training, made of those of the pretraining and of the protocol.
-
-    Args:
-        config: Settings of the pretraining.
-        settings: Settings of the protocol.
-        images: How many images are learned from.
-        folder: Folder of the training.
-        replicas: Replicas, of whose number the batch is a multiple.
-    """
-    batch = min(settings.batch_size, images) // replicas * replicas or images
-    usual = 60 if settings.label_fraction <= 0.01 else 30  # the paper's (appendix B.5)
-    epochs = settings.epochs or max(usual, math.ceil(STEPS / (images // batch)))
-    views = (
-        {} if isinstance(settings, Supervised) else {"augmentations": "crop,flip", "blur": False, "asymmetric": False}
-    )
-    changed = config.replace("augmentation", **views)
-    changed = changed.replace(
-        "optimization", optimizer="sgd", learning_rate=settings.learning_rate, lr_scaling="linear", warmup_epochs=0.0,
-        weight_decay=settings.weight_decay, coupled_decay=True, momentum=0.9,
-    )  # fmt: skip
-    changed = changed.replace(
-        "training", batch_size=batch, epochs=epochs, resolutions=None, max_steps=None, seed=settings.seed
-    )
-    return _on_devices(changed, settings).replace(
-        "output", run_dir=str(folder), resume=True, overwrite=False, checkpoint_epochs=max(1, epochs // 10),
-        profile=False, max_bad_files="0",
-    )  # fmt: skip
-
-
-def logits(model: keras.Model, split: Split) -> np.ndarray:
-    """Logits of every image of a split, float32 (N, classes)."""
-    return np.concatenate([model(images, training=False).numpy() for images in ordered_batches(split, 256)])

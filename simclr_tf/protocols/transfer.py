@@ -17,7 +17,7 @@ from simclr_tf.evaluation.logistic import linear_probe
 from simclr_tf.evaluation.probe import Result, judge
 from simclr_tf.evaluation.probing import features_of, judged_splits, labels_of, open_data
 from simclr_tf.preflight import name_of, results_folder
-from simclr_tf.protocols.finetune import logits, start, training_settings
+from simclr_tf.protocols.training import logits, start, training_settings
 from simclr_tf.tasks.classify import classify
 
 RATES = (0.01, 0.05, 0.2)  # of fine-tuning, for a batch of 256
@@ -46,7 +46,7 @@ def run(run_dir: Path, config: Config, settings: Transfer) -> dict[str, Any] | N
     record: dict[str, Any] = {"mode": "transfer", "encoder_digest": digest, "targets": {}}
     for target in settings.each:
         name, data_dir = split_target(target)
-        dataset = open_data(name, data_dir, config, lambda: encoder.input_shape[1])
+        dataset = open_data(name, data_dir, config)
         splits = judged_splits(dataset, 0, settings.seed)
         linear = linear_probe(features_of(encoder, splits, dataset))
         place = folder / name_of(name, data_dir)
@@ -63,7 +63,7 @@ def run(run_dir: Path, config: Config, settings: Transfer) -> dict[str, Any] | N
     if path.exists() and (kept := json.loads(path.read_text())).get("encoder_digest") == digest:
         record["targets"] = kept["targets"] | record["targets"]  # others, of the same encoder
     files.write_json(path, record)
-    Console().print(_table(record["targets"]))
+    Console(markup=False).print(_table(record["targets"]))  # a target may have brackets
     print(path)
     return record
 

@@ -16,7 +16,7 @@ from simclr_tf.data.damaged import tolerating
 from simclr_tf.data.pipeline import Cuts, one_batch, ordered_batches
 from simclr_tf.data.source import Split
 from simclr_tf.inspect.geometry import Geometry
-from simclr_tf.inspect.nearest import TEMPERATURE, vote
+from simclr_tf.inspect.nearest import vote
 
 MEASURES = {
     "knn": "kNN {:.1%}",
@@ -118,5 +118,5 @@ class Monitor(keras.callbacks.Callback):
     def _knn(self, queries: np.ndarray, asked: np.ndarray, known: np.ndarray) -> float:
         bank = self._representations(self._known)
         classes, k = int(max(known.max(), asked.max())) + 1, min(NEIGHBORS, len(bank))
-        votes = vote(queries, bank, known, classes, ks=[k], temperature=TEMPERATURE)[k]
+        votes = vote(queries, bank, known, classes, ks=[k])[k]
         return float((votes.argmax(axis=1) == asked).mean())

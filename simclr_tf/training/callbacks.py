@@ -40,6 +40,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
         self._folder, self._settings, self._steps, self._meta = folder, settings, steps_per_epoch, meta
         self.position = self._saved = position
         self._best: tuple[float, int] | None = tuple(meta["best"]) if meta.get("best") else None  # val_loss, epoch
+        self._val_loss: Any = None  # after the last whole epoch
         self._clock = time.monotonic()
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future | None = None
@@ -65,11 +66,8 @@ class SaveCheckpoints(keras.callbacks.Callback):
         """Saves every few epochs."""
         if self.position.step < self._steps:  # ended within the epoch, and saved there
             return
-        self.position = Position(epoch + 1)
+        self.position, self._val_loss = Position(epoch + 1), (logs or {}).get("val_loss")
         if (epoch + 1) % self._settings.checkpoint_epochs == 0:
-            loss = (logs or {}).get("val_loss")
-            if loss is not None and scalar(loss) < (self._best or (math.inf,))[0]:
-                self._best = scalar(loss), epoch + 1
             self.save()
 
     def save(self) -> None:
@@ -78,8 +76,10 @@ class SaveCheckpoints(keras.callbacks.Callback):
         run_folder.require(self._folder.parent)
         arrays = checkpoints.collect([*self.model.weights, *self.model.optimizer.variables])
         if self.position != self._saved:  # else again, as it was: validation uses the means for its own
-            step = self.position.total_steps(self._steps)
-            self._last = {**self._meta, "step": step, "best": self._best}
+            loss = None if self.position.step or self._val_loss is None else scalar(self._val_loss)
+            if loss is not None and loss < (self._best or (math.inf,))[0]:
+                self._best = loss, self.position.epoch
+            self._last = {**self._meta, "step": self.position.total_steps(self._steps), "best": self._best}
             if self.position.step == self._steps:
                 self._last |= self._epoch
             elif self.position.step:

@@ -142,8 +142,8 @@ def position_of(folder: Path, which: str) -> Position:
     saved = loaded(folder) if which == "best" else None
     if saved and not saved.meta.get("best"):
         raise ValueError(
-            "The best checkpoint is that of the lowest validation loss, and the run has none: `validation_fraction` of a "
-            f"run holds images out for it. Received: `checkpoint=best`, {folder.parent}"
+            "The best checkpoint is that of the lowest validation loss, and the run has saved none with one: "
+            f"`validation_fraction` of a run holds images out for it. Received: `checkpoint=best`, {folder.parent}"
         )
     position = Position(saved.meta["best"][1] if saved else int(which))
     if position not in (there := listed(folder)):

@@ -4,6 +4,7 @@ SLURM sends SIGUSR1 where a job asks for it ahead of its time limit (`#SBATCH --
 """
 
 import contextlib
+import http.client
 import os
 import signal
 import threading
@@ -28,13 +29,13 @@ class Interrupted(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def interruptible(advice: str) -> Iterator[None]:
-    """Turns SIGINT, SIGTERM and, without `nohup`, SIGHUP in the block into `Interrupted` with this advice."""
+    """Turns SIGINT, SIGTERM, SIGUSR1 and, without `nohup`, SIGHUP in the block into `Interrupted` with this advice."""
 
     def interrupt(number, frame):
-        raise Interrupted(number, advice)
+        raise Interrupted(_ENDS_AS.get(number, number), advice)
 
     hangup = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else []
-    with _handling(dict.fromkeys([signal.SIGINT, signal.SIGTERM, *hangup], interrupt)):
+    with _handling(dict.fromkeys([*_ENDS_AS, *hangup], interrupt)):
         yield
 
 
@@ -107,6 +108,7 @@ def _wait_for_preemption(request: urllib.request.Request) -> None:
     answer = b""
     while answer != b"TRUE":
         time.sleep(1)
-        with contextlib.suppress(OSError):  # a server that is busy, or away for a moment
-            answer = urllib.request.urlopen(request).read().strip()
+        # A server that is busy, away for a moment, or breaks off.
+        with contextlib.suppress(OSError, http.client.HTTPException), urllib.request.urlopen(request) as response:
+            answer = response.read().strip()
     os.kill(os.getpid(), signal.SIGTERM)

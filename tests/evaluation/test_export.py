@@ -151,7 +151,7 @@ def test_a_probe_on_data_in_a_folder_like_layered_is_exported(tiny_run, tmp_path
     (folder / "evaluation").rename(tmp_path / "layered-abc")
     (folder / "evaluation").mkdir()
     (tmp_path / "layered-abc").rename(folder / "evaluation" / "layered-abc")
-    classifier, record = export._classifier(folder, "", weights_digest(load_encoder(folder)))
+    classifier, record = export._probe(folder, "", weights_digest(load_encoder(folder)))
     assert len(classifier.class_names) == 10 and record["mode"] == "linear"
 
 

@@ -110,10 +110,10 @@ def test_modes_that_look_at_the_images_of_the_run_find_them_where_they_are_now(o
 
 def test_images_that_are_others_than_the_run_learned_from_are_noted(tiny_run, capsys):
     config = Config.load(tiny_run / "config.json")
-    open_data("patterns", None, config, lambda: 32, tiny_run)
+    open_data("patterns", None, config, tiny_run)
     assert capsys.readouterr().out == ""
     fewer = config.replace("data", train_fraction=0.5)
-    open_data("patterns", None, fewer, lambda: 32, tiny_run)
+    open_data("patterns", None, fewer, tiny_run)
     assert re.fullmatch(
         "note: the run learned from 4500 other images than the 2250 .* seen those to judge on\n",
         capsys.readouterr().out,
@@ -193,5 +193,5 @@ def test_a_checkpoint_that_is_not_there_is_refused(of_two_checkpoints, mode, whi
 
 
 def test_the_best_of_no_validation_losses_is_refused(tiny_run):
-    with pytest.raises(ValueError, match="the run has none: `validation_fraction` .*Received: `checkpoint=best`"):
+    with pytest.raises(ValueError, match="saved none with one: `validation_fraction` .*Received: `checkpoint=best`"):
         check_evaluation(tiny_run, "linear", {"checkpoint": "best"})

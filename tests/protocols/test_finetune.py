@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from simclr_tf import encoders
 from simclr_tf.config import Config, Finetune, Supervised
@@ -16,7 +17,7 @@ from simclr_tf.data import patterns
 from simclr_tf.data.source import ArrayImages, Split
 from simclr_tf.data.splits import labeled_part
 from simclr_tf.evaluation import evaluate
-from simclr_tf.protocols.finetune import training_settings
+from simclr_tf.protocols.training import training_settings
 from simclr_tf.training.metrics import read_rows
 from tests.conftest import ROOT
 
@@ -98,6 +99,11 @@ def test_whole(mode, tiny_run, capsys, monkeypatch):
     evaluate(folder, "export")
     card = (folder / "MODEL_CARD.md").read_text()
     assert "trained with labels of 10 classes" in card and "Trained for 2 epochs" in card and "no label" not in card
+    assert "together with the encoder" in card and f"| patterns | {mode} |" in card
+    test = patterns.load_patterns().test
+    classify = tf.saved_model.load(str(folder / "encoder")).signatures["classify"]
+    found = classify(images=tf.constant(test.array()))["class_name"].numpy().astype(str)
+    assert np.mean(found == np.array(record["class_names"])[test.labels]) == record["top1"]
     # The pretraining went on in the meantime: the result of another encoder must not pass for that of this one.
     load = encoders.load_encoder if mode == "finetune" else encoders.random_encoder
 

@@ -81,6 +81,13 @@ def test_the_best_is_kept_also_after_a_restart(tmp_path, model):
     assert names(tmp_path) == ["epoch-00007.npz", "epoch-00008.npz", "epoch-00009.npz"]
 
 
+def test_the_last_checkpoint_can_be_the_best(tmp_path, model):
+    train(saver(tmp_path, model, checkpoint_epochs=2), model, [3.0, 2.0, 1.0])
+    assert checkpoints.newest(tmp_path / "checkpoints").meta["best"] == [1.0, 3]
+    train(saver(tmp_path, model, checkpoint_epochs=2, save_every="3steps"), model, [0.5, 2.0, 1.0, 1.0, 1.0])
+    assert checkpoints.newest(tmp_path / "checkpoints").meta["best"] == [1.0, 4]  # the first epoch was not saved
+
+
 def test_the_means_of_an_epoch_are_saved_within_it(tmp_path, model):
     model.stop_training = True
     train(saver(tmp_path, model), model, [None], steps=2)

@@ -57,6 +57,7 @@ FORBIDDEN = [
     *[("training", f"data.{reader}") for reader in ("cifar", "folder", "patterns", "records", "tensorflow_datasets")],
     ("evaluation", "tasks"),
     ("evaluation", "protocols"),
+    ("inspect", "tasks"),
     ("tasks", "protocols"),
     ("tasks", "evaluation"),
     *[(one, other) for one in sorted(PROTOCOLS) for other in sorted(PROTOCOLS) if one != other],

@@ -112,4 +112,4 @@ def make_views(
 
 def simclr(color_strength: float = 0.5, blur: bool = False) -> list[keras.Layer]:
     """The paper's augmentation (appendix A): crop and resize, flip, color distortion and, optionally, blur."""
-    return policy("simclr_blur" if blur else "simclr", color_strength)
+    return policy("simclr", color_strength, blur)

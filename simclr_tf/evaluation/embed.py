@@ -27,7 +27,7 @@ def run(run_dir: Path, config: Config, settings: Embed) -> Path:
 
     For image files, it has the columns `file`, `h` (float32) and `folder`, whose name is the label in a folder of classes;
     for a data set, `split`, `label` (the name of the class, empty without one) and `h`. In .npz these are arrays, in
-    .parquet columns.
+    .parquet columns; beside them, or in the metadata of the schema, are `layer` and `encoder_digest`.
 
     Raises:
         ValueError: If there is no image, or more than `max_bad_files` are unreadable.
@@ -48,7 +48,8 @@ def run(run_dir: Path, config: Config, settings: Embed) -> Path:
         total, parts = len(dataset.train) + len(dataset.test or ()), _of_data(encoder, dataset)
     folder = results_folder(run_dir, settings.layer, data, config.data)
     out = Path(settings.out or folder / f"{kind}.{settings.format}")
-    with files.replacing(out) as file, FORMATS[settings.format](file, columns, encoder.output_shape[-1]) as write:
+    about = {"layer": str(settings.layer), "encoder_digest": encoders.weights_digest(encoder)}
+    with files.replacing(out) as file, FORMATS[settings.format](file, columns, encoder.output_shape[-1], about) as write:
         for words, features in parts:
             write(words, features)
             count += len(features)
@@ -73,7 +74,7 @@ def _of_data(encoder: keras.Model, dataset: Dataset) -> Iterator[tuple[Words, np
 
 
 @contextlib.contextmanager
-def _npz(file: IO[bytes], columns: Sequence[str], dimensions: int) -> Iterator[Write]:
+def _npz(file: IO[bytes], columns: Sequence[str], dimensions: int, about: dict[str, str]) -> Iterator[Write]:
     """An archive of the arrays; features go to disk as they come, and are copied into it at the end."""
     said: Words = {column: [] for column in columns}
     path = Path(f"{file.name}.h")
@@ -87,7 +88,7 @@ def _npz(file: IO[bytes], columns: Sequence[str], dimensions: int) -> Iterator[W
 
             yield write
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-            for column, values in said.items():
+            for column, values in (said | about).items():
                 with archive.open(f"{column}.npy", "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, np.array(values, dtype=np.str_))
             with archive.open("h.npy", "w", force_zip64=True) as member:
@@ -105,12 +106,12 @@ def _npz(file: IO[bytes], columns: Sequence[str], dimensions: int) -> Iterator[W
 
 
 @contextlib.contextmanager
-def _parquet(file: IO[bytes], columns: Sequence[str], dimensions: int) -> Iterator[Write]:
+def _parquet(file: IO[bytes], columns: Sequence[str], dimensions: int, about: dict[str, str]) -> Iterator[Write]:
     import pyarrow
     from pyarrow import parquet
 
     kind = pyarrow.list_(pyarrow.float32(), dimensions)
-    schema = pyarrow.schema([*((column, pyarrow.string()) for column in columns), ("h", kind)])
+    schema = pyarrow.schema([*((column, pyarrow.string()) for column in columns), ("h", kind)], metadata=about)
     with parquet.ParquetWriter(file, schema) as writer:
 
         def write(words: Words, h: np.ndarray) -> None:

@@ -16,6 +16,7 @@ from simclr_tf.evaluation.features import represent
 from simclr_tf.evaluation.probe import Result, judge
 from simclr_tf.evaluation.probing import judge_run, labels_of
 from simclr_tf.progress import progress
+from simclr_tf.training.engine import naming_exhaustion
 
 # Every pair is trained at once, a linear layer each, on the same features. The paper's rate is 0.1, without decay.
 RATES = (0.01, 0.03, 0.1, 0.3, 1.0)
@@ -105,8 +106,9 @@ class SgdProbe:
 
         cuts = views.cuts(1) if split.larger else None
         batches = iter(training_batches(split, batch, self.seed, labels=True, cuts=cuts))
-        for number in progress(range(steps * self.epochs), doing, steps * self.epochs):
-            learn(*next(batches), tf.constant(number, tf.int64))
+        with naming_exhaustion(batch, "take a smaller `batch_size`"):
+            for number in progress(range(steps * self.epochs), doing, steps * self.epochs):
+                learn(*next(batches), tf.constant(number, tf.int64))
         return weights, biases
 
 

@@ -3,18 +3,17 @@
 import dataclasses
 from typing import Any
 
-import tensorflow as tf
+import keras
 
 from simclr_tf import distribution
 from simclr_tf.config import Config, Loss, Views
 from simclr_tf.data.source import Dataset
 from simclr_tf.inspect.memory import memory_line
-from simclr_tf.tasks.simclr import SimCLR
 from simclr_tf.training.plan import Plan
 
 
-def summary(config: Config, dataset: Dataset, plan: Plan, model: SimCLR, strategy: tf.distribute.Strategy) -> str:
-    """The resolved recipe, a line a subject; the model is compiled, its optimizer built."""
+def summary(config: Config, dataset: Dataset, plan: Plan, model: keras.Model) -> str:
+    """The resolved recipe, a line a subject; the model is a compiled `SimCLR`, its optimizer built."""
     network, (height, width, _) = config.network, dataset.train.image_shape
     lines = {
         "encoder": f"{network.encoder}, width {network.width:g}, {model.encoder.count_params() / 1e6:.2f} M parameters, "
@@ -30,7 +29,7 @@ def summary(config: Config, dataset: Dataset, plan: Plan, model: SimCLR, strateg
         f"{plan.warmup_epochs:g} epochs of warm-up, weight decay {config.optimization.weight_decay:g}, "
         f"batch {config.training.batch_size}, seed {config.training.seed}",
         "steps": _steps(config, plan),
-        "devices": f"{distribution.describe(strategy)}, {config.training.precision}",
+        "devices": f"{distribution.describe(model.distribute_strategy)}, {config.training.precision}",
         "memory": memory_line(model, config.training.batch_size),
     }
     if 0 < plan.validation_batch < config.training.batch_size:

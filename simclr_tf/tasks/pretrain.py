@@ -104,7 +104,7 @@ def pretrain(config: Config) -> Path:
             *(judge.notes if judge else ()),
             *notes,
         ]
-        print(summary(config, dataset, run.plan, model, strategy), *(f"note     {note}" for note in notes), sep="\n")
+        print(summary(config, dataset, run.plan, model), *(f"note     {note}" for note in notes), sep="\n")
         print(f"run      {folder}", flush=True)
         _show_views(model.views, train, cuts, run.log, folder)
     callbacks: list[keras.callbacks.Callback] = [Resolutions(sides, config.training.epochs)] if sides else []
@@ -211,4 +211,4 @@ def _show_views(views: TwoViews, train: Split, cuts: Cuts | None, log: EpochLog,
     both = to_bytes(views(read_batch(train, shown, 0, cuts), 0))
     rows = [originals, *np.split(both, 2)]
     figures.image_grid(rows, ["image", "view 1", "view 2"], folder / "plots" / "views.png")
-    log.write_images("views", figures.tile(rows), step=0)
+    log.write_image("views", figures.tile(rows))

@@ -82,12 +82,12 @@ def whole_step_compiled(strategy: tf.distribute.Strategy) -> bool:
 
 
 @contextlib.contextmanager
-def naming_exhaustion(batch_size: int) -> Iterator[None]:
+def naming_exhaustion(batch_size: int, advice: str = LESS_MEMORY) -> Iterator[None]:
     """Raises ValueError with advice where a device runs out of memory in the block."""
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:
-        raise ValueError(f"A device ran out of memory: {LESS_MEMORY}. Received: `batch_size={batch_size}`") from error
+        raise ValueError(f"A device ran out of memory: {advice}. Received: `batch_size={batch_size}`") from error
 
 
 class Run:

@@ -81,13 +81,10 @@ class EpochLog(keras.callbacks.Callback):
         if self._stream:
             print(_line(row, self._measures, self._total_epochs), file=self._stream, flush=True)
 
-    def write_images(self, tag: str, images: np.ndarray, step: int) -> None:
-        """Writes uint8 pictures, (H, W, C) or (n, H, W, C) with C of 1 or 3, to TensorBoard under a name and a step."""
-        if images.dtype != np.uint8 or images.ndim not in (3, 4):
-            raise ValueError(f"Expected uint8 images (n, H, W, C). Received: {images.dtype} {images.shape}")
-        batch = images.reshape(-1, *images.shape[-3:])
+    def write_image(self, tag: str, image: np.ndarray) -> None:
+        """Writes a picture of the run's beginning, uint8 (H, W, C) with C of 1 or 3, to TensorBoard."""
         with self._writer.as_default():
-            tf.summary.image(tag, batch, step=step, max_outputs=len(batch))
+            tf.summary.image(tag, image[np.newaxis], step=0)
         self._writer.flush()
 
     def _row(self, epoch: int, logs: Mapping[str, Any]) -> metrics.Row:

@@ -45,6 +45,8 @@ def test_the_command(tree, tmp_path, run_python):
     assert (done.returncode, done.stderr) == (0, "") and done.stdout.strip().endswith("cifar-10-batches-bin")
     wrong = run_python("-m", "simclr_tf.data.from_png", tree)
     assert wrong.returncode == 1 and "usage" in wrong.stderr
+    shown = run_python("-m", "simclr_tf.data.from_png", "--help")
+    assert (shown.returncode, shown.stderr) == (0, "") and "PNG_FOLDER DATA_DIR" in shown.stdout
 
 
 def test_a_copy_that_is_there_is_not_replaced(tree, tmp_path):

@@ -99,7 +99,7 @@ def test_embeddings_in_numpy(tiny_run, broken, tmp_path, capsys):
     output = capsys.readouterr()
     assert "18 of 20 images" in output.out and output.err.count("skipped") == 2
     with np.load(out) as archive:
-        assert set(archive.files) == {"file", "folder", "h"}
+        assert set(archive.files) == {"file", "folder", "h", "layer", "encoder_digest"}
         assert archive["h"].dtype == np.float32 and archive["h"].shape[0] == 18
         assert set(archive["folder"].tolist()) == {"red", "blue"}
         encoder = encoders.load_encoder(tiny_run)
@@ -122,7 +122,9 @@ def test_embeddings_in_parquet(tiny_run, photos, tmp_path):
     evaluate(tiny_run, "embed", **settings)
     table = parquet.read_table(out)
     assert table.column_names == ["file", "folder", "h"] and table.num_rows == 18
-    assert len(table["h"][0]) == encoders.load_encoder(tiny_run, 1).output_shape[-1]
+    encoder = encoders.load_encoder(tiny_run, 1)
+    assert len(table["h"][0]) == encoder.output_shape[-1] and table.schema.metadata[b"layer"] == b"1"
+    assert table.schema.metadata[b"encoder_digest"].decode() == encoders.weights_digest(encoder)
 
 
 def test_embeddings_of_a_data_set_have_its_labels(tiny_run, tmp_path, monkeypatch):
@@ -131,7 +133,7 @@ def test_embeddings_of_a_data_set_have_its_labels(tiny_run, tmp_path, monkeypatc
     evaluate(tiny_run, "embed", out=str(out))
     dataset, encoder = load("patterns", seed=0), encoders.load_encoder(tiny_run)
     with np.load(out) as archive:
-        assert set(archive.files) == {"split", "label", "h"} and len(archive["h"]) == 1200
+        assert set(archive.files) == {"split", "label", "h", "layer", "encoder_digest"} and len(archive["h"]) == 1200
         test = archive["split"] == "test"
         assert archive["split"].tolist() == ["train"] * 1000 + ["test"] * 200
         np.testing.assert_array_equal(archive["label"][test], np.array(dataset.class_names)[dataset.test.labels])

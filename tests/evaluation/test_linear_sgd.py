@@ -54,6 +54,16 @@ def test_separable_classes_are_all_found(encoder):
     assert all(np.array_equal(a, b.numpy()) for a, b in zip(before, encoder.weights, strict=True))
 
 
+def test_a_device_without_memory_is_one_line(encoder, monkeypatch):
+    def exhausted(*args, **kwargs):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+        yield
+
+    monkeypatch.setattr(linear_sgd, "training_batches", exhausted)
+    with pytest.raises(ValueError, match="ran out of memory: take a smaller `batch_size`. Received: `batch_size=16`"):
+        SgdProbe(1, 16, 0)(encoder, split(60, 0), split(15, 1), split(75, 3), split(30, 2), 3)
+
+
 def test_crops_differ_from_epoch_to_epoch(encoder, monkeypatch):
     """No features are kept: the encoder sees as many images as there are in all epochs."""
     seen = []

@@ -159,6 +159,13 @@ def test_another_checkpoint_is_judged_in_a_folder_of_its_own(of_two_checkpoints)
     assert run_folder.title(run / "at" / "epoch-00001") == "run, epoch-00001" and run_folder.title(run) == "run"
 
 
+def test_a_damaged_newest_checkpoint_is_noted(of_two_checkpoints, capsys):
+    newest = of_two_checkpoints / "checkpoints" / "epoch-00002.npz"
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    evaluate(of_two_checkpoints, "export", format="keras")
+    assert f"note: skipped a damaged checkpoint: {newest}" in capsys.readouterr().out
+
+
 def test_the_folder_of_a_checkpoint_has_its_part_of_the_log(of_two_checkpoints):
     columns = (*metrics.FIRST, *metrics.LAST)
     rows = [dict.fromkeys(columns) | {"epoch": epoch, "step": 4 * epoch} for epoch in (1, 2)]

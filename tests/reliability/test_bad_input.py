@@ -1,4 +1,4 @@
-"""Fifty kinds of bad image, data file and run folder, each with the words that a user gets."""
+"""Kinds of bad image, data file and run folder, each with the words that a user gets."""
 
 import io
 import json

@@ -186,7 +186,7 @@ command.main()
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_ends_the_processes(number, tmp_path):
     words = [sys.executable, "-c", SLEEPS, "loss", "--jobs=2", f"--runs_dir={tmp_path}"]
     with subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as study:
@@ -195,7 +195,7 @@ def test_a_signal_ends_the_processes(number, tmp_path):
             assert time.monotonic() < until
             time.sleep(0.05)
         study.send_signal(number)
-        assert study.wait(30) == 128 + number
+        assert study.wait(30) == (130 if number == signal.SIGINT else 143)
         assert "interrupted: the same command goes on" in study.stderr.read()
     for pid in pids:
         with pytest.raises(ProcessLookupError):

@@ -82,7 +82,7 @@ def test_maps_that_would_vanish_are_refused():
 
 @pytest.mark.parametrize("text", ["16,", "a,32", "4,32", "16,16,24,32"])
 def test_what_is_no_list_of_sides_is_refused(text):
-    with pytest.raises(ValueError, match=f"`resolutions`.*Received: {text}"):
+    with pytest.raises(ValueError, match=f"`resolutions`.*Received: `resolutions={text}` with `epochs=3`"):
         Config.of(resolutions=text, epochs=3)
 
 

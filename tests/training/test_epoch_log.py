@@ -161,25 +161,17 @@ def events(folder):
     return accumulator
 
 
-def test_tensorboard_has_the_columns_at_the_global_step_and_the_images(tmp_path, clock):
+def test_tensorboard_has_the_columns_at_the_global_step_and_the_image(tmp_path, clock):
     log = make_log(tmp_path, first_step=100, first_epoch=3)
     run_epoch(log, 3, LOGS, clock)
-    log.write_images("views", np.full((4, 6, 3), 7, np.uint8), step=103)
-    log.write_images("batch", np.zeros((5, 4, 6, 1), np.uint8), step=103)
+    log.write_image("views", np.full((4, 6, 3), 7, np.uint8))
     found = events(tmp_path)
-    assert set(found.Tags()["tensors"]) == set(HEADER.split(",")) - {"step"} | {"views", "batch"}
+    assert set(found.Tags()["tensors"]) == set(HEADER.split(",")) - {"step"} | {"views"}
     (loss,) = found.Tensors("loss")
     assert loss.step == 103 and tf.make_ndarray(loss.tensor_proto) == np.float32(4.8123)
     width, height, *pictures = tf.make_ndarray(found.Tensors("views")[0].tensor_proto)
     assert (width, height, len(pictures)) == (b"6", b"4", 1)
     assert (tf.io.decode_png(pictures[0]).numpy() == 7).all()
-    assert len(tf.make_ndarray(found.Tensors("batch")[0].tensor_proto)) == 2 + 5
-
-
-@pytest.mark.parametrize("images", [np.zeros((4, 4, 3), np.float32), np.zeros((4, 4), np.uint8)])
-def test_other_images_are_refused(tmp_path, images):
-    with pytest.raises(ValueError, match="Received: (float32|uint8)"):
-        make_log(tmp_path).write_images("views", images, step=0)
 
 
 def fit_logs(folder):

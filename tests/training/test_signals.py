@@ -67,14 +67,16 @@ def test_signals_are_left_alone_in_other_threads():
 
 
 def test_a_notice_of_the_cloud_is_a_sigterm(monkeypatch):
-    answers, asked = [b"FALSE", b"TRUE"], []
+    answers, asked = [b"F", b"FALSE", b"TRUE"], []
 
     class Metadata(http.server.BaseHTTPRequestHandler):
         def do_GET(self):  # noqa: N802
             asked.append((self.path, self.headers["Metadata-Flavor"]))
+            answer = answers.pop(0)
             self.send_response(200)
+            self.send_header("Content-Length", str(max(4, len(answer))))  # more than the first one has
             self.end_headers()
-            self.wfile.write(answers.pop(0))
+            self.wfile.write(answer)
 
         def log_message(self, *args):
             """Nothing."""
@@ -96,4 +98,4 @@ def test_a_notice_of_the_cloud_is_a_sigterm(monkeypatch):
     )
     server.shutdown()
     assert done.stdout.strip() == str(int(signal.SIGTERM))
-    assert asked == [("/computeMetadata/v1/instance/preempted?wait_for_change=true", "Google")] * 2
+    assert asked == [("/computeMetadata/v1/instance/preempted?wait_for_change=true", "Google")] * 3

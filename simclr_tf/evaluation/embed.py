@@ -49,7 +49,10 @@ def run(run_dir: Path, config: Config, settings: Embed) -> Path:
     folder = results_folder(run_dir, settings.layer, data, config.data)
     out = Path(settings.out or folder / f"{kind}.{settings.format}")
     about = {"layer": str(settings.layer), "encoder_digest": encoders.weights_digest(encoder)}
-    with files.replacing(out) as file, FORMATS[settings.format](file, columns, encoder.output_shape[-1], about) as write:
+    with (
+        files.replacing(out) as file,
+        FORMATS[settings.format](file, columns, encoder.output_shape[-1], about) as write,
+    ):
         for words, features in parts:
             write(words, features)
             count += len(features)

@@ -82,7 +82,7 @@ def keep(run_dir: Path, folder: Path, words: list[str], data_dir: str) -> None:
     import numpy as np
 
     from simclr_tf import encoders
-    from simclr_tf.preflight import results_folder
+    from simclr_tf.places import results_folder
     from simclr_tf.training import checkpoints
 
     saved = checkpoints.loaded(run_dir / "checkpoints")

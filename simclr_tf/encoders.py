@@ -75,7 +75,7 @@ def load_encoder(
     Raises:
         ValueError: If the folder holds no run or no checkpoint, or the head has no such layer.
     """
-    encoder, saved = _encoder_of(Path(folder), layer, saved, precision)
+    encoder, saved = _encoder_of(Path(folder), layer, precision, saved)
     return _restored(encoder, saved)
 
 
@@ -140,7 +140,7 @@ def _restored(model: keras.Model, saved: checkpoints.Checkpoint) -> keras.Model:
 
 
 def _encoder_of(
-    folder: Path, layer: int, saved: checkpoints.Checkpoint | None = None, precision: str | None = None
+    folder: Path, layer: int, precision: str | None = None, saved: checkpoints.Checkpoint | None = None
 ) -> tuple[keras.Model, checkpoints.Checkpoint]:
     config = Config.load(folder / "config.json")
     saved = saved or checkpoints.loaded(folder / "checkpoints")

@@ -83,7 +83,7 @@ def test_the_rooms_of_the_rules_exist():
 def test_no_tensorflow_at_import(run_python):
     """These are imported for their settings, checks and records, also where TensorFlow must not be."""
     modules = [*sorted(within("config")), "simclr_tf", "simclr_tf.evaluation.report", "simclr_tf.files",
-               "simclr_tf.launch", "simclr_tf.preflight", "simclr_tf.training.checkpoints",
+               "simclr_tf.launch", "simclr_tf.places", "simclr_tf.preflight", "simclr_tf.training.checkpoints",
                "simclr_tf.training.metrics", "simclr_tf.training.run_folder", "simclr_tf.training.signals"]  # fmt: skip
     code = """
 import importlib, sys

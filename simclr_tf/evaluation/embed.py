@@ -16,7 +16,7 @@ from simclr_tf.data.folder import image_paths, printable
 from simclr_tf.data.source import Dataset
 from simclr_tf.evaluation.features import extract_batches, extract_files
 from simclr_tf.evaluation.probing import open_data
-from simclr_tf.preflight import data_source, results_folder
+from simclr_tf.places import data_source, results_folder
 
 Words = dict[str, list[str]]  # from a column to what it says of each image
 Write = Callable[[Words, np.ndarray], None]  # and the images' features
@@ -61,7 +61,7 @@ def run(run_dir: Path, config: Config, settings: Embed) -> Path:
 
 
 def _of_files(encoder: keras.Model, paths: list[str], max_bad_files: int) -> Iterator[tuple[Words, np.ndarray]]:
-    for names, features in extract_files(encoder, paths, encoder.input_shape[1], max_bad_files):
+    for names, features in extract_files(encoder, paths, max_bad_files):
         yield {"file": names, "folder": [Path(name).parent.name for name in names]}, features
 
 

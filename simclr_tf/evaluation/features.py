@@ -103,14 +103,13 @@ def extract_once(encoder: keras.Model, split: Split, folder: Path) -> np.ndarray
 
 
 def extract_files(
-    encoder: keras.Model, paths: Sequence[str], image_size: int, max_bad_files: int, batch_size: int = 256
+    encoder: keras.Model, paths: Sequence[str], max_bad_files: int, batch_size: int = 256
 ) -> Iterator[tuple[list[str], np.ndarray]]:
     """Features of image files, batch by batch: memory does not grow with their number.
 
     Args:
         encoder: Model of float32 images in [0, 1] to float32 (B, D); not changed.
         paths: Files, each read as a folder's images are.
-        image_size: Side of the square images that the encoder takes.
         max_bad_files: How many unreadable files to skip, each with a line on standard error.
         batch_size: Files a step.
 
@@ -121,8 +120,8 @@ def extract_files(
         ValueError: If more files, or all of them, are unreadable.
     """
     bad: list[str] = []
+    parts = decoded(paths, encoder.input_shape[1], batch_size)
     encoder = _for_inference(encoder, weights_digest(encoder))
-    parts = decoded(paths, image_size, batch_size)
     for files, images, faults in progress(parts, "extracting features", math.ceil(len(paths) / batch_size)):
         bad += faults
         if len(bad) > max_bad_files:

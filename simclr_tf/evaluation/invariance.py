@@ -23,7 +23,7 @@ from simclr_tf.data.pipeline import ordered_batches
 from simclr_tf.data.source import Split
 from simclr_tf.evaluation.features import represent
 from simclr_tf.evaluation.probing import open_data, place
-from simclr_tf.preflight import data_source, results_folder
+from simclr_tf.places import data_source, results_folder
 from simclr_tf.progress import progress
 from simclr_tf.training import checkpoints
 

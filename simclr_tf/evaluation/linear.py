@@ -10,7 +10,7 @@ from simclr_tf import files
 from simclr_tf.config import Config, Linear
 from simclr_tf.evaluation.logistic import Classifier, linear_probe
 from simclr_tf.evaluation.probing import classifier_file, judge_run
-from simclr_tf.preflight import data_source, results_folder
+from simclr_tf.places import data_source, results_folder
 
 
 def run(run_dir: Path, config: Config, settings: Linear) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from simclr_tf.config import Config, Neighbors
 from simclr_tf.data.folder import decoded, image_paths, printable
 from simclr_tf.evaluation.features import extract_files
 from simclr_tf.inspect.nearest import nearest
-from simclr_tf.preflight import results_folder
+from simclr_tf.places import results_folder
 
 DRAWN = 20  # queries at most in the picture
 SIDE = 64  # pixels of an image in it
@@ -25,13 +25,12 @@ def run(run_dir: Path, config: Config, settings: Neighbors) -> Path:
         ValueError: If there is no image, or more than `max_bad_files` are unreadable.
     """
     encoder = encoders.load_encoder(run_dir, settings.layer)
-    size = encoder.input_shape[1]
     queries = image_paths(settings.places)
-    query_files, features = _features(encoder, queries, size, settings.max_bad_files)
+    query_files, features = _features(encoder, queries, settings.max_bad_files)
     bank_files, bank = query_files, features
     if settings.among:
         among = {os.path.realpath(name): name for name in image_paths(settings.searched)}  # once each
-        bank_files, bank = _features(encoder, list(among.values()), size, settings.max_bad_files)
+        bank_files, bank = _features(encoder, list(among.values()), settings.max_bad_files)
     real = {name: os.path.realpath(name) for name in {*query_files, *bank_files}}
     once = list({real[name]: number for number, name in enumerate(bank_files)}.values())
     bank_files, bank = [bank_files[number] for number in once], bank[once]
@@ -51,8 +50,8 @@ def run(run_dir: Path, config: Config, settings: Neighbors) -> Path:
     return path
 
 
-def _features(encoder, paths: list[str], size: int, max_bad_files: int) -> tuple[list[str], np.ndarray]:
-    parts = list(extract_files(encoder, paths, size, max_bad_files))
+def _features(encoder, paths: list[str], max_bad_files: int) -> tuple[list[str], np.ndarray]:
+    parts = list(extract_files(encoder, paths, max_bad_files))
     return [name for names, _ in parts for name in names], np.concatenate([features for _, features in parts])
 
 

@@ -17,7 +17,7 @@ from simclr_tf.data.tfrecord import absolute
 from simclr_tf.evaluation import report
 from simclr_tf.evaluation.features import extract, extract_once
 from simclr_tf.evaluation.probe import Features, Labeled, Result
-from simclr_tf.preflight import data_source, results_folder
+from simclr_tf.places import data_source, results_folder
 from simclr_tf.training import checkpoints
 
 VALIDATION_FRACTION = 0.1  # of the labeled images, where the pretraining held none out

@@ -19,7 +19,7 @@ from simclr_tf.evaluation.logistic import fit
 from simclr_tf.evaluation.probe import Features, Labeled
 from simclr_tf.evaluation.probing import features_folder, features_of, judged_splits, labels_of, open_data, place
 from simclr_tf.inspect.nearest import vote
-from simclr_tf.preflight import data_source, results_folder
+from simclr_tf.places import data_source, results_folder
 from simclr_tf.progress import progress
 
 NEIGHBORS = 20
@@ -47,7 +47,6 @@ def run(run_dir: Path, config: Config, settings: PseudoLabel) -> dict[str, Any]:
     name, data_dir = data_source(settings, config.data)
     paths = image_paths(settings.places)
     encoder = encoders.load_encoder(run_dir, settings.layer)
-    size = encoder.input_shape[1]
     dataset = open_data(name, data_dir, config, run_dir)
     splits = judged_splits(dataset, config.data.validation_fraction, config.training.seed)
     keep_in = features_folder(run_dir, settings.layer)
@@ -56,7 +55,7 @@ def run(run_dir: Path, config: Config, settings: PseudoLabel) -> dict[str, Any]:
     probabilities, test = METHODS[settings.by](features), features.test
 
     folder = results_folder(run_dir, settings.layer, (name, data_dir), config.data)
-    labeled = _write_labels(encoder, probabilities, paths, size, settings, class_names, folder / "pseudo_labels.csv")
+    labeled = _write_labels(encoder, probabilities, paths, settings, class_names, folder / "pseudo_labels.csv")
     of_test = probabilities(test.features)
     curve = precision_over_coverage(of_test, test.labels)
     sure = of_test.max(axis=1) >= settings.threshold
@@ -117,12 +116,10 @@ def precision_over_coverage(probabilities: np.ndarray, labels: np.ndarray) -> np
     return points[np.unique([*last[:: max(1, len(last) // POINTS)], last[-1]])]
 
 
-def _write_labels(
-    encoder, probabilities: Probabilities, paths, size: int, settings: PseudoLabel, class_names, path: Path
-) -> int:
+def _write_labels(encoder, probabilities: Probabilities, paths, settings: PseudoLabel, class_names, path: Path) -> int:
     rows = [
         [name, class_names[row.argmax()], f"{row.max():.4f}"]
-        for names, features in extract_files(encoder, paths, size, settings.max_bad_files)
+        for names, features in extract_files(encoder, paths, settings.max_bad_files)
         for name, row in zip(names, probabilities(features), strict=True)
         if row.max() >= settings.threshold
     ]

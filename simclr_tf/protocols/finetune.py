@@ -14,7 +14,7 @@ from simclr_tf.data.splits import labeled_part
 from simclr_tf.distribution import is_chief
 from simclr_tf.evaluation.probe import judge
 from simclr_tf.evaluation.probing import judged_splits, keep, labels_of, open_data, place
-from simclr_tf.preflight import data_source, results_folder
+from simclr_tf.places import data_source, results_folder
 from simclr_tf.protocols.training import logits, start, training_settings
 from simclr_tf.tasks.classify import classify
 

@@ -16,7 +16,7 @@ from simclr_tf.data.source import Dataset, Split
 from simclr_tf.evaluation.logistic import linear_probe
 from simclr_tf.evaluation.probe import Result, judge
 from simclr_tf.evaluation.probing import features_of, judged_splits, labels_of, open_data
-from simclr_tf.preflight import name_of, results_folder
+from simclr_tf.places import name_of, results_folder
 from simclr_tf.protocols.training import logits, start, training_settings
 from simclr_tf.tasks.classify import classify
 

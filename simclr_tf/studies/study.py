@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from simclr_tf.config import MODES, Config, Finetune, Judged
-from simclr_tf.preflight import data_source, results_folder
+from simclr_tf.places import data_source, results_folder
 from simclr_tf.training import run_folder
 from simclr_tf.training.metrics import read_rows
 

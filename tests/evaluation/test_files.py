@@ -80,15 +80,15 @@ def test_unreadable_files_are_named_and_the_others_read(broken):
 
 def test_a_batch_of_unreadable_files_is_left_out(tiny_run, broken):
     encoder, paths = encoders.load_encoder(tiny_run), image_paths([broken])
-    names = [name for files, _ in extract_files(encoder, paths, 32, 2, batch_size=1) for name in files]
+    names = [name for files, _ in extract_files(encoder, paths, 2, batch_size=1) for name in files]
     assert len(names) == 18
     with pytest.raises(ValueError, match="None of the image files can be read. Received: .*text.png"):
-        list(extract_files(encoder, [str(broken / "red" / "text.png")], 32, 5))
+        list(extract_files(encoder, [str(broken / "red" / "text.png")], 5))
 
 
 def test_features_do_not_depend_on_the_batch(tiny_run, photos):
     encoder, paths = encoders.load_encoder(tiny_run), image_paths([photos])
-    whole = [np.concatenate([h for _, h in extract_files(encoder, paths, 32, 0, batch_size)]) for batch_size in (4, 64)]
+    whole = [np.concatenate([h for _, h in extract_files(encoder, paths, 0, batch_size)]) for batch_size in (4, 64)]
     np.testing.assert_allclose(*whole, rtol=1e-5, atol=1e-6)
     assert whole[0].shape == (18, encoder.output_shape[-1])
 
@@ -103,7 +103,7 @@ def test_embeddings_in_numpy(tiny_run, broken, tmp_path, capsys):
         assert archive["h"].dtype == np.float32 and archive["h"].shape[0] == 18
         assert set(archive["folder"].tolist()) == {"red", "blue"}
         encoder = encoders.load_encoder(tiny_run)
-        ((_, expected),) = extract_files(encoder, archive["file"].tolist(), 32, 0)
+        ((_, expected),) = extract_files(encoder, archive["file"].tolist(), 0)
         np.testing.assert_allclose(archive["h"], expected, rtol=1e-5, atol=1e-6)
     assert [path.name for path in out.parent.iterdir()] == ["h.npz"]
 

@@ -11,7 +11,8 @@ from simclr_tf.config import MODES, Config, Data, Export, Linear
 from simclr_tf.encoders import load_encoder, weights_digest
 from simclr_tf.evaluation import PROTOCOLS, evaluate
 from simclr_tf.evaluation.probing import open_data
-from simclr_tf.preflight import check_evaluation, data_source, name_of, results_folder
+from simclr_tf.places import data_source, name_of, results_folder
+from simclr_tf.preflight import check_evaluation
 from simclr_tf.training import checkpoints, metrics, run_folder
 from simclr_tf.training.checkpoints import Position
 

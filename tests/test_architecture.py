@@ -50,14 +50,18 @@ FORBIDDEN = [
     *[(wing, other) for wing in WINGS for other in WINGS if wing != other],
     *[
         (wing, above)
-        for wing in WINGS
-        for above in ("training", "tasks", "evaluation", "encoders", "inspect", "studies")
+        for wing in ("data", *WINGS)
+        for above in ("training", "tasks", "evaluation", "protocols", "encoders", "inspect", "studies")
     ],
-    *[("training", above) for above in ("tasks", "evaluation", "encoders", "inspect", "studies", *WINGS[:3])],
+    *[
+        ("training", above)
+        for above in ("tasks", "evaluation", "protocols", "encoders", "inspect", "studies", *WINGS[:3])
+    ],
     *[("training", f"data.{reader}") for reader in ("cifar", "folder", "patterns", "records", "tensorflow_datasets")],
     ("evaluation", "tasks"),
     ("evaluation", "protocols"),
-    ("inspect", "tasks"),
+    *[("inspect", above) for above in ("tasks", "evaluation", "protocols", "studies")],
+    *[(below, "studies") for below in ("tasks", "evaluation", "protocols")],
     ("tasks", "protocols"),
     ("tasks", "evaluation"),
     *[(one, other) for one in sorted(PROTOCOLS) for other in sorted(PROTOCOLS) if one != other],

@@ -63,6 +63,11 @@ def test_wrong_flags_are_one_line_before_tensorflow(run_python, without_tensorfl
     assert line.startswith(f"{command[0]}: error: ") and complaint in line
 
 
+def test_verbosity_shows_where(run_python, without_tensorflow):
+    done = run_python("train.py", "--batch_size=0", "--verbosity=1", PYTHONPATH=str(without_tensorflow))
+    assert done.returncode == 1 and "Traceback" in done.stderr and "`batch_size` must be at least 2" in done.stderr
+
+
 def test_the_error_is_the_last_line_of_a_log(run_python):
     """Which studies show as the reason why a trial failed."""
     log = run_python("-c", "import os, flags; os.dup2(1, 2); print('note'); flags._fail('wrong')")

@@ -8,6 +8,7 @@ import flags
 from simclr_tf import config as c
 from simclr_tf.config import MODES, Config, field_type, mode_settings
 from simclr_tf.config import pretraining as names
+from simclr_tf.config.evaluation import EXPORT_FORMATS
 
 SECTIONS = list(Config.sections().values())
 
@@ -115,8 +116,11 @@ def test_impossible_settings_are_named(make):
 
 
 def test_names_are_those_of_the_dicts():
+    from simclr_tf.augment.crops import LAWS
     from simclr_tf.data import DATASETS
     from simclr_tf.distribution.strategy import STRATEGIES
+    from simclr_tf.evaluation import embed, export
+    from simclr_tf.evaluation.pseudo_label import METHODS
     from simclr_tf.networks import ENCODERS, PROJECTIONS
     from simclr_tf.optimizers.factory import OPTIMIZERS, SCALINGS
 
@@ -125,8 +129,12 @@ def test_names_are_those_of_the_dicts():
     assert set(names.OPTIMIZER_NAMES) == set(OPTIMIZERS)
     assert set(names.PROJECTION_NAMES) == set(PROJECTIONS)
     assert set(names.STRATEGY_NAMES) == set(STRATEGIES)
-    scaling = next(f for f in dataclasses.fields(c.Optimization) if f.name == "lr_scaling")
-    assert set(scaling.metadata["choices"]) == set(SCALINGS)
+    assert set(EXPORT_FORMATS) == set(export.FORMATS)
+    for section, name, known in (
+        (c.Optimization, "lr_scaling", SCALINGS), (c.Views, "crop_law", LAWS), (c.PseudoLabel, "by", METHODS),
+        (c.Embed, "format", embed.FORMATS),
+    ):  # fmt: skip
+        assert set(section.__dataclass_fields__[name].metadata["choices"]) == set(known), name
 
 
 def test_settings_by_name_and_their_values():

@@ -6,6 +6,8 @@ import keras
 import numpy as np
 
 from simclr_tf import encoders
+from simclr_tf.config import Config, Network
+from simclr_tf.tasks.pretrain import build_model
 from simclr_tf.training import checkpoints
 from simclr_tf.training.checkpoints import Checkpoint, Position
 
@@ -30,3 +32,15 @@ def test_loading_leaves_the_callers_seed_alone(tiny_run):
     assert drawn(1) == drawn(1) and not set(drawn(1)) & set(drawn(2))
     first, same, other = (encoders.random_encoder(tiny_run, seed=seed).weights[0].numpy() for seed in (1, 1, 2))
     assert np.array_equal(first, same) and not np.array_equal(first, other)
+
+
+def test_settings_reach_the_networks_and_the_views():
+    network = Network(
+        encoder="resnet18", width=1 / 16, stem="imagenet", projection_dim=7, projection_layers=2, projection_width=5,
+        projection_bn=False, projection_last_bn=True,
+    )  # fmt: skip
+    encoder, head = encoders.build_encoder(network, (32, 32, 3)), encoders.build_head(network, 32)
+    assert encoder.get_layer("stem_conv").kernel_size == (7, 7)
+    assert [layer.units for layer in head.layers if isinstance(layer, keras.layers.Dense)] == [5, 5, 7]
+    assert sum("Normalization" in type(layer).__name__ for layer in head.layers) == 1
+    assert build_model(Config.of(seed=5, encoder="tests.tiny:encoder"), (16, 16, 3)).views.seed == 5

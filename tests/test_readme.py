@@ -13,7 +13,7 @@ from simclr_tf.studies import STUDIES
 
 ROOT = Path(__file__).resolve().parent.parent
 SECTIONS = [*Config.sections().values(), *MODES.values()]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 
 
 def test_every_flag_is_in_the_table():
@@ -21,6 +21,17 @@ def test_every_flag_is_in_the_table():
     names = {field.name for section in SECTIONS for field in dataclasses.fields(section)}
     shown = set(re.findall(r"`--(\w+)", text))
     assert names <= shown
+
+
+def test_the_table_has_the_defaults_of_a_run():
+    rows = (ROOT / "README.md").read_text().partition("| concern | flags |")[2].partition("\n| `evaluate.py`")[0]
+
+    def text(value):
+        shown = f"{value:g}" if isinstance(value, float) else str(value)
+        return "" if value is None or isinstance(value, bool) else shown
+
+    fields = [field for section in Config.sections().values() for field in dataclasses.fields(section)]
+    assert dict(re.findall(r"`--(\w+)(?:=([^`]*))?`", rows)) == {field.name: text(field.default) for field in fields}
 
 
 def test_every_choice_is_in_the_table():
@@ -43,23 +54,30 @@ def test_every_choice_is_in_the_table():
         assert shown == set(known), name
 
 
-def test_every_flag_that_is_shown_exists():
-    known = {field.name for section in SECTIONS for field in dataclasses.fields(section)} | {"mode", "run_dir"}
-    commands = re.findall(
-        r"^(?:python (?:train|evaluate)\.py|simclr-(?:train|evaluate)).*$",
-        (ROOT / "README.md").read_text(),
-        re.MULTILINE,
-    )
-    assert commands
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_flag_that_is_shown_exists(page):
+    known = {field.name for section in SECTIONS for field in dataclasses.fields(section)}
+    known |= {"mode", "run_dir", "flagfile", "preview", "input_report", "help", "verbosity"}
+    command = r"^ *(?:python (?:train|evaluate)\.py|simclr-(?:train|evaluate))(?:.*\\\n)*.*$"
+    commands = re.findall(command, page.read_text(), re.MULTILINE)
+    assert commands or page != ROOT / "README.md"
     for command in commands:
-        flags = set(re.findall(r"--(\w+)", command.split("#")[0])) - {"flagfile", "preview", "input_report", "help"}
-        assert flags <= known, command
+        words = " ".join(line.split("#")[0] for line in command.split("\n"))
+        assert set(re.findall(r"--(\w+)", words)) <= known, command
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
-    for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
-        assert link.startswith("http") or (page.parent / link).exists(), link
+    for link, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)]*))?\)", page.read_text()):
+        if not link.startswith("http"):
+            there = page.parent / link
+            assert there.exists(), link
+            assert not anchor or anchor in anchors(there if link else page), f"{link}#{anchor}"
+
+
+def anchors(page):
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def requirements():

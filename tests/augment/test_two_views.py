@@ -9,6 +9,7 @@ import tensorflow as tf
 from simclr_tf.augment import (
     ColorJitter,
     GaussianNoise,
+    Invert,
     RandomFlip,
     RandomResizedCrop,
     RandomRotate,
@@ -87,10 +88,10 @@ def test_a_second_list_for_the_second_view(batch):
 
 def test_layers_of_others_between_ours(batch):
     """A Keras layer without randomness, which knows `training`, and a Keras-CV layer, which does not."""
-    stack = [RandomFlip(1.0), keras.layers.RandomContrast(0.0), keras_cv.layers.Grayscale(3), RandomFlip(1.0)]
+    stack = [RandomFlip(1.0), keras.layers.RandomContrast(0.0), keras_cv.layers.Grayscale(3), Invert(1.0)]
     first, second = np.split(TwoViews(stack)(batch, 0).numpy(), 2)
     gray = (batch.numpy() / 255) @ [0.2989, 0.587, 0.114]
-    np.testing.assert_allclose(first, np.repeat(gray[..., None], 3, -1), atol=1e-2)
+    np.testing.assert_allclose(first, 1 - np.repeat(gray[:, :, ::-1, None], 3, -1), atol=1e-2)
     np.testing.assert_array_equal(first, second)
 
 

@@ -27,6 +27,7 @@ def test_a_cpu(tmp_path, monkeypatch, flags, expected):
     if flags:
         path.write_text(flags)
     monkeypatch.setattr(module, "Path", lambda name: path)
+    monkeypatch.setattr(module, "devices", lambda strategy: ["/device:CPU:0"])
     assert distribution.best_precision(tf.distribute.get_strategy()) == expected
 
 

@@ -64,6 +64,7 @@ def test_signals_are_passed_on(tmp_path, number):
     command = [sys.executable, "-m", "flags.launch", "--workers=2", "--", str(path)]
     process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
     while not ((tmp_path / "0").exists() and (tmp_path / "1").exists()):
+        assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(number)
     assert process.wait(20) == 8

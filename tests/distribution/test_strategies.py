@@ -3,6 +3,7 @@
 import json
 import socket
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from simclr_tf import distribution
 from simclr_tf.config import Hardware
 from simclr_tf.data.pipeline import ordered_batches
 from simclr_tf.data.source import ArrayImages, Split
+from simclr_tf.distribution import workers
 from simclr_tf.distribution.strategy import CONNECT_TIMEOUT
 
 TPUClusterResolver = tf.distribute.cluster_resolver.TPUClusterResolver
@@ -46,7 +48,7 @@ def test_tpu_address_that_answers_is_handed_on(monkeypatch):
 
 
 def test_without_a_tpu_train_ends_at_once_with_one_line(run_python):
-    done = run_python("train.py", "--strategy=tpu", "--batch_size=1024", TPU_SKIP_MDS_QUERY="1", timeout=60)
+    done = run_python("train.py", "--strategy=tpu", "--batch_size=1024", TPU_SKIP_MDS_QUERY="1")
     assert done.returncode == 1
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1, done.stderr
@@ -135,3 +137,17 @@ def test_a_worker_reads_its_own_images_only(monkeypatch):
     stream = ordered_batches(split, 12, True, tf.distribute.InputContext(2, 1, 4))
     assert len(list(stream.take(4))) == 4
     assert set(read) == {*range(6, 12), *range(18, 24)}
+
+
+def test_workers_about_to_do_different_things_are_told(monkeypatch):
+    monkeypatch.setattr(workers, "num_workers", lambda strategy: 2)
+
+    def strategy(difference):
+        """Of two workers, the other of which has another digest."""
+        return SimpleNamespace(
+            run=lambda function: function(), gather=lambda own, axis: tf.concat([own, own + difference], axis)
+        )
+
+    workers.require_agreement(strategy(0), "tau 0.1")
+    with pytest.raises(ValueError, match="same settings.*Received: tau 0.1 on this worker"):
+        workers.require_agreement(strategy(1), "tau 0.1")

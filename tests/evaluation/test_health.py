@@ -68,16 +68,19 @@ def test_photographs_that_have_moved_are_found(tiny_run, without_umap, tmp_path)
 
 def test_a_collapsed_run_is_told(tiny_run, without_umap, tmp_path):
     """One in which every image has the same representation, whatever the weights before the last layer."""
-    shutil.copytree(tiny_run, tmp_path / "run", ignore=shutil.ignore_patterns("evaluation"))
-    saved = checkpoints.newest(tmp_path / "run" / "checkpoints")
+    run = tmp_path / "<b>run"  # which is escaped in the page
+    shutil.copytree(tiny_run, run, ignore=shutil.ignore_patterns("evaluation"))
+    saved = checkpoints.newest(run / "checkpoints")
     rng, variables = np.random.default_rng(0), dict(saved.variables)
     for path, value in variables.items():
         if re.search(r"_bn/gamma", path) and "head" not in path:
             variables[path] = 1e-4 * value
         if re.search(r"_bn/beta", path):
             variables[path] = rng.uniform(0.5, 1, value.shape).astype(value.dtype)
-    checkpoints.save(tmp_path / "run" / "checkpoints", saved.position, variables, saved.meta)
-    record = evaluate(tmp_path / "run", "report", sample=100)
+    checkpoints.save(run / "checkpoints", saved.position, variables, saved.meta)
+    record = evaluate(run, "report", sample=100)
+    page = (run / "evaluation" / "report.html").read_text()
+    assert "&lt;b&gt;run" in page and "<b>run" not in page
     assert record["verdict"] == "collapsed" and "lower `learning_rate=" in record["advice"]
 
 

@@ -39,3 +39,9 @@ def test_several_numbers_of_neighbors_at_once():
     result = knn_probe(features, [5, 1, 99])
     assert result.hyper_parameters["k"] == 5 and set(result.hyper_parameters["top1"]) == {"5", "1", "75"}
     assert result.hyper_parameters["top1"]["5"] == result.top1
+
+
+def test_a_class_without_a_vote_is_not_among_the_best_five():
+    rows, labels = np.eye(6, dtype=np.float32), np.arange(6)
+    one, wrong = Labeled(rows, labels), Labeled(rows, (labels + 1) % 6)
+    assert knn_probe(Features(one, one, wrong, num_classes=6), [2]).top5 == 0

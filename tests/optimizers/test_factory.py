@@ -56,6 +56,8 @@ def test_optimizers_come_back_from_their_config(name, precision):
     optimizer = make_optimizer(settings, warmup_cosine(0.5, 2, 10), [keras.Variable(np.ones((2, 2)))], precision)
     twin = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(optimizer))
     assert type(twin) is type(optimizer) and twin.get_config() == optimizer.get_config()
+    kept = getattr(optimizer, "inner_optimizer", optimizer).get_config()
+    assert kept["weight_decay"] == 0.01 and kept.get("momentum", settings.momentum) == settings.momentum
 
 
 def test_unknown_optimizer():

@@ -100,14 +100,15 @@ def test_cells_without_a_result_stay_in_the_table(tmp_path):
 
 @pytest.mark.parametrize("name", sorted(STUDIES))
 def test_figures(name, tmp_path, finish):
-    """Each has marks: it is no empty frame."""
+    """Each has colored marks: it is no empty frame."""
     study, trials = STUDIES[name], finished(name, tmp_path, finish)
     summary = results.summarize(study, trials)
     assert {size for measures in summary.values() for size in measures["encoder_parameters"]} == {10**6}
     figures.draw(study, summary, tmp_path / "a.png")
     picture = np.asarray(Image.open(tmp_path / "a.png").convert("RGB"))
     assert picture.shape[0] > 400 and picture.shape[1] > 600
-    assert len(np.unique(picture @ np.uint32([1, 256, 65536]))) > 50
+    colored = np.ptp(picture.astype(int), axis=2) > 40  # text and lines are gray
+    assert colored.mean() > (0.001 if study.figure == "parameters" else 0.03)
 
 
 @pytest.mark.parametrize("only", [["crop", "color"], ["crop", "color", "rotate"]])

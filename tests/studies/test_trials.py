@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -38,6 +39,7 @@ def test_states(tmp_path, finish):
     assert trial.state() == "begun"
     (trial.folder / "encoder").mkdir()
     (trial.folder / "encoder" / "saved_model.pb").write_text("")
+    os.utime(trial.folder / "encoder" / "saved_model.pb", (1, 1))
     assert trial.state() == "begun"  # exported by hand, after an interruption
     finish(trial)
     trial.record.unlink()
@@ -60,6 +62,7 @@ def test_a_half_trained_run_that_was_judged_by_hand_is_not_done(tmp_path, finish
     metrics.unlink()
     assert trial.state() == "begun"
     metrics.write_text(whole)
+    os.utime(trial.record, (1, 1))
     assert trial.state() == "begun"  # the record is of the half of the training that there was
     trial.record.touch()
     assert trial.state() == "done"

@@ -100,3 +100,10 @@ def test_a_keras_file_with_a_layer_that_keras_does_not_know_is_refused(tmp_path)
     keras.Sequential([keras.Input((32, 32, 3)), Unknown()]).save(tmp_path / "model.keras")
     with pytest.raises(ValueError, match="`init_from` cannot be loaded .*Unknown.*Received: .*model.keras"):
         take_over(make_model(), str(tmp_path / "model.keras"))
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras' own
+def test_a_keras_file_with_code_in_it_is_refused(tmp_path):
+    keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Lambda(lambda x: x)]).save(tmp_path / "model.keras")
+    with pytest.raises(ValueError, match="Lambda"):
+        take_over(make_model(), str(tmp_path / "model.keras"))

@@ -53,6 +53,7 @@ def test_every_few_epochs_are_measured(model, tmp_path):
     measures = {"knn", "rank", "alignment", "uniformity"}
     assert [measures <= set(epoch) for epoch in logs] == [False, True, False, True]
     h = model.encoder(IMAGES.astype(np.float32) / 255).numpy()
+    assert logs[-1]["uniformity"] < 0 < logs[-1]["alignment"]
     assert logs[-1]["rank"] == pytest.approx(effective_rank(h), rel=1e-4)
     votes = vote(h, h, LABELS, 2, ks=[20], temperature=TEMPERATURE)[20]
     assert logs[-1]["knn"] == (votes.argmax(axis=1) == LABELS).mean()

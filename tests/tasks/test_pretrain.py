@@ -19,7 +19,8 @@ from simclr_tf.tasks.simclr import SimCLR
 from simclr_tf.training import run_folder
 
 FLAGS = ["--encoder=tests.tiny:encoder", "--augmentations=crop,flip", "--batch_size=8", "--epochs=4", "--warmup_epochs=1",
-         "--checkpoint_epochs=1", "--dataset=folder", "--image_size=16", "--validation_fraction=0.25"]  # fmt: skip
+         "--checkpoint_epochs=1", "--dataset=folder", "--image_size=16", "--validation_fraction=0.25",
+         "--monitor_every=2"]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -78,8 +79,11 @@ def test_files_of_a_run(finished):
     # A dry run of a study reads it there.
     assert re.search(r"^steps +(\d+) an epoch", result.stdout, re.MULTILINE)[1] == rows(run_dir)[0]["step"]
     assert [row["epoch"] for row in rows(run_dir)] == ["1", "2", "3", "4"]
-    assert list(rows(run_dir)[0]) == ["epoch", "step", "loss", "val_loss", "contrastive_accuracy",
-                                      "contrastive_entropy", "learning_rate", "images_per_second"]  # fmt: skip
+    assert list(rows(run_dir)[0]) == [
+        "epoch", "step", "loss", "val_loss", "contrastive_accuracy", "contrastive_entropy", "knn", "rank", "alignment",
+        "uniformity", "learning_rate", "images_per_second",
+    ]  # fmt: skip
+    assert [row["knn"] != "" for row in rows(run_dir)] == [False, True, False, True]
     assert json.loads((run_dir / "config.json").read_text())["training"]["batch_size"] == 8
 
 

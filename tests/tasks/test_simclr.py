@@ -128,3 +128,10 @@ def test_layers_of_others_keep_a_step_from_being_compiled():
     for layer, compiles in ((keras.layers.RandomRotation(0.1), False), (RandomFlip(), True)):
         model = SimCLR(encoder, projection_head("linear", 3, 2), TwoViews([layer], compiled=False))
         assert model.supports_jit == compiles
+
+
+def test_a_step_that_is_not_finite_is_in_no_mean():
+    model = make_model()
+    model.record([tf.constant(2.0)] * 3)
+    logs = model.record([tf.constant(np.nan)] * 3, tf.constant(False))
+    assert (float(logs["loss"]), float(logs["skipped"])) == (2.0, 0.5)

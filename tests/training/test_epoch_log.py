@@ -1,6 +1,7 @@
 """Tests of the epoch log: what it writes, what it leaves out, what it refuses to write."""
 
 import io
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -110,6 +111,7 @@ def test_resume_drops_rows_after_the_checkpoint(tmp_path, clock):
     resumed = make_log(tmp_path, first_step=6, first_epoch=2)
     run_epoch(resumed, 2, LOGS | {"loss": 7.0}, clock, step_seconds=(1.0, 0.5, 0.5))
     assert (tmp_path / "metrics.csv").read_text() == text.replace("3,9,4.8123", "3,9,7.0")
+    assert [event.step for event in events(tmp_path).Tensors("loss")] == [3, 6, 9]
     run_epoch(make_log(tmp_path), 0, LOGS, clock)
     assert [row["epoch"] for row in rows(tmp_path)] == [1]
 
@@ -172,6 +174,15 @@ def test_tensorboard_has_the_columns_at_the_global_step_and_the_image(tmp_path, 
     width, height, *pictures = tf.make_ndarray(found.Tensors("views")[0].tensor_proto)
     assert (width, height, len(pictures)) == (b"6", b"4", 1)
     assert (tf.io.decode_png(pictures[0]).numpy() == 7).all()
+
+
+def test_steps_that_a_loss_scale_left_out_do_not_lower_the_rate(tmp_path, clock):
+    log = make_log(tmp_path)
+    log.set_model(
+        SimpleNamespace(optimizer=SimpleNamespace(iterations=3, inner_optimizer=SimpleNamespace(iterations=1)))
+    )
+    run_epoch(log, 0, LOGS, clock)
+    assert rows(tmp_path)[0]["learning_rate"] == 0.0  # that of the first step that was taken
 
 
 def fit_logs(folder):

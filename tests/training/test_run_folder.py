@@ -110,6 +110,7 @@ def test_a_run_is_complete_after_its_last_epoch_or_step(tmp_path, epochs, max_st
     (tmp_path / "config.json").write_text(json.dumps(settings))
     columns = (*metrics.FIRST, *metrics.LAST)
     metrics.write_rows(tmp_path / "metrics.csv", columns, [dict.fromkeys(columns) | {"epoch": 3, "step": 12}])
+    os.utime(record, (1, 1))
     assert not run_folder.complete(tmp_path, record)  # which is older than the log
     record.touch()
     assert run_folder.complete(tmp_path, record) == done

@@ -251,6 +251,14 @@ class Training(Section):
         """The resolutions as numbers; none where views are as large as the images throughout."""
         return tuple(map(int, self.resolutions.split(","))) if self.resolutions else ()
 
+    @property
+    def full_size_from(self) -> int:
+        """The first epoch, counted from 0, from which on all views have the last resolution."""
+        earlier = len(self.sides)
+        while earlier and self.sides[earlier - 1] == self.sides[-1]:
+            earlier -= 1
+        return math.ceil(earlier * self.epochs / len(self.sides)) if earlier else 0
+
 
 @dataclasses.dataclass(frozen=True)
 class Hardware(Section):

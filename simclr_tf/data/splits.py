@@ -41,6 +41,8 @@ def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
 def learned_from(split: Split, settings: Data, seed: int) -> tuple[Split, Split | None]:
     """The images that a run with these settings learns from, and those that it holds out for the validation loss, if any.
 
+    The latter are `mixed`.
+
     Args:
         split: Training images of the data set.
         settings: `validation_fraction` and `train_fraction`.
@@ -52,9 +54,15 @@ def learned_from(split: Split, settings: Data, seed: int) -> tuple[Split, Split 
     validation = None
     if settings.validation_fraction:
         split, validation = hold_out(split, settings.validation_fraction, seed)
+        validation = mixed(validation, seed)
     if settings.train_fraction < 1:
         split = part_of(split, settings.train_fraction, seed)
     return split, validation
+
+
+def mixed(split: Split, seed: int) -> Split:
+    """The split in a random order: a folder's is by class, and a loss over batches of one class is another loss."""
+    return split.take(_random(seed).permutation(len(split)))
 
 
 def hold_out_test(split: Split) -> tuple[Split, Split]:

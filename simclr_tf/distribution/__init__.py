@@ -4,6 +4,7 @@ from simclr_tf.distribution.collectives import all_stack, all_sum, num_replicas,
 from simclr_tf.distribution.precision import best_precision
 from simclr_tf.distribution.strategy import describe, devices, make_strategy, notes, on_several_gpus
 from simclr_tf.distribution.workers import (
+    LostWorkerError,
     is_chief,
     naming_lost_workers,
     num_workers,
@@ -12,6 +13,7 @@ from simclr_tf.distribution.workers import (
 )  # fmt: skip
 
 __all__ = [
-    "all_stack", "all_sum", "best_precision", "describe", "devices", "is_chief", "make_strategy", "naming_lost_workers",
-    "notes", "num_replicas", "num_workers", "on_several_gpus", "replica_id", "require_agreement", "wait_for_workers",
+    "LostWorkerError", "all_stack", "all_sum", "best_precision", "describe", "devices", "is_chief", "make_strategy",
+    "naming_lost_workers", "notes", "num_replicas", "num_workers", "on_several_gpus", "replica_id", "require_agreement",
+    "wait_for_workers",
 ]  # fmt: skip

@@ -53,6 +53,10 @@ def wait_for_workers(strategy: tf.distribute.Strategy) -> None:
     require_agreement(strategy, "waiting")
 
 
+class LostWorkerError(ConnectionError):
+    """Another worker is gone."""
+
+
 @contextlib.contextmanager
 def naming_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
     """Reduces TensorFlow's report that another worker is gone to one line.
@@ -61,7 +65,7 @@ def naming_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
     the 10 seconds that TensorFlow's coordination service waits for a heartbeat.
 
     Raises:
-        ConnectionError: Instead of that report; all other errors pass through.
+        LostWorkerError: Instead of that report; all other errors pass through.
     """
     try:
         yield
@@ -72,7 +76,7 @@ def naming_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
         others = set(re.findall(r"/job:(\w+)/(?:replica:\d+/)?task:(\d+)", str(error)))
         others -= {(resolver.task_type, str(resolver.task_id))}
         names = " and ".join(sorted(f"{job} {task}" for job, task in others)) or "another worker"
-        raise ConnectionError(
+        raise LostWorkerError(
             f"Lost {names}, so this worker stops as well. Find out why, then start all workers again: with `resume` they "
             f"continue from the newest checkpoint. Received: {type(error).__name__}"
         ) from error

@@ -48,4 +48,7 @@ def write_saved_model(encoder: keras.Model, folder: Path, classifier: LinearClas
         module.__call__.get_concrete_function(module.spec(dtype))
         signatures[name] = tf.function(function).get_concrete_function(module.spec(dtype))
     with replacing_folder(folder) as temporary:
-        tf.saved_model.save(module, str(temporary), signatures=signatures)
+        try:
+            tf.saved_model.save(module, str(temporary), signatures=signatures)
+        except tf.errors.OpError as error:  # such as of a full disk
+            raise OSError(error.message.partition("\n")[0]) from error

@@ -10,7 +10,7 @@ import numpy as np
 
 from simclr_tf import encoders
 from simclr_tf.config import Config, Finetune, Supervised
-from simclr_tf.data.splits import labeled_part
+from simclr_tf.data.splits import labeled_part, mixed
 from simclr_tf.distribution import is_chief
 from simclr_tf.evaluation.probe import judge
 from simclr_tf.evaluation.probing import judged_splits, keep, labels_of, open_data, place
@@ -63,7 +63,7 @@ def train_and_judge(
     folder = results_folder(run_dir, settings.layer, (name, data_dir), config.data) / settings.name(mode)
     training = training_settings(config, settings, len(part), folder, strategy.num_replicas_in_sync)
     # With few images, an epoch is a step or two, and the validation after it would take most of the time.
-    watched = validation if len(part) >= len(validation) else None
+    watched = mixed(validation, settings.seed) if len(part) >= len(validation) else None
     classes, make_encoder = dataset.num_classes, partial(load, settings.layer)
     model, began_with, chief = classify(training, strategy, part, watched, classes, make_encoder)
     if not chief:

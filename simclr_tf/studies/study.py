@@ -53,10 +53,11 @@ class Judgment(NamedTuple):
     settings: Settings = {}
     keys: tuple[str, ...] = ("top1",)
 
-    def complete(self, seed: int) -> "Judgment":
-        """The same, with the seed of a trial where the mode takes one."""
-        seeded = "seed" in {field.name for field in dataclasses.fields(MODES[self.mode])}
-        return self._replace(settings={**self.settings, **({"seed": seed} if seeded else {})})
+    def complete(self, of_run: Settings) -> "Judgment":
+        """The same, with seed and strategy of a trial's run where the mode trains, too."""
+        known = {field.name for field in dataclasses.fields(MODES[self.mode])}
+        taken: Settings = {name: of_run[name] for name in ("seed", "strategy") if name in known and name in of_run}
+        return self._replace(settings={**self.settings, **taken})
 
 
 def values(name: str, *choices: Any) -> dict[Any, Settings]:
@@ -309,9 +310,7 @@ def _trial(
 ) -> Trial:
     parts = [*of_cell, *(f"{key}{value:g}" for key, value in choice.items())]
     name = re.sub(r"[^\w.]+", "_", "-".join(parts)) or "run"
-    trial = Trial(
-        labels, settings, folder / f"{name}-seed{settings['seed']}", judgment.complete(settings["seed"]), choice
-    )
+    trial = Trial(labels, settings, folder / f"{name}-seed{settings['seed']}", judgment.complete(settings), choice)
     try:
         if different := Config.of(**settings).difference(trial.folder, same_data_dir=True):
             key, before, now = different

@@ -30,14 +30,19 @@ class SaveCheckpoints(keras.callbacks.Callback):
         steps_per_epoch: Steps of an epoch.
         position: How far the run is already.
         meta: JSON values saved with each; `best` among them in a run that is continued.
+        best_from: The first epoch, counted from 0, whose validation loss counts for the best.
 
     Attributes:
         position: How far the run is.
     """
 
-    def __init__(self, folder: Path, settings: Output, steps_per_epoch: int, position: Position, meta: dict[str, Any]):
+    def __init__(
+        self, folder: Path, settings: Output, steps_per_epoch: int, position: Position, meta: dict[str, Any],
+        best_from: int = 0,
+    ):  # fmt: skip
         super().__init__()
         self._folder, self._settings, self._steps, self._meta = folder, settings, steps_per_epoch, meta
+        self._best_from = best_from
         self.position = self._saved = position
         self._best: tuple[float, int] | None = tuple(meta["best"]) if meta.get("best") else None  # val_loss, epoch
         self._val_loss: Any = None  # after the last whole epoch
@@ -77,7 +82,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
         arrays = checkpoints.collect([*self.model.weights, *self.model.optimizer.variables])
         if self.position != self._saved:  # else again, as it was: validation uses the means for its own
             loss = None if self.position.step or self._val_loss is None else scalar(self._val_loss)
-            if loss is not None and loss < (self._best or (math.inf,))[0]:
+            if loss is not None and self.position.epoch > self._best_from and loss < (self._best or (math.inf,))[0]:
                 self._best = loss, self.position.epoch
             self._last = {**self._meta, "step": self.position.total_steps(self._steps), "best": self._best}
             if self.position.step == self._steps:

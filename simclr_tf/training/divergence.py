@@ -100,10 +100,11 @@ class Divergence(keras.callbacks.Callback):
                     damaged = tolerating(self._train, lambda images: images)  # what the run tolerated
                     data = read_batch(self._train, indices, step, self._cuts, self._labels, damaged)
                     measured, gradients = self.model.gradients(data, tf.constant(step, tf.int64))
+                    scale = float(getattr(self.model.optimizer, "dynamic_scale", 1.0))  # of the loss, in float16
                     loss = _plain(scalar(measured[0]))
                     for variable, gradient in zip(self.model.trainable_variables, gradients, strict=True):
                         if gradient is not None:  # as of a weight that has no part in the loss
-                            norms[variable.path]["gradient"] = _norm(gradient)
+                            norms[variable.path]["gradient"] = _norm(np.asarray(gradient) / scale)
         advice = f"{ADVICE}; look at the images of the batch; compute with `precision=float32`."
         return {
             "step": step + 1, "epoch": self._epoch + 1, "loss": loss, "advice": advice.replace("`", ""),

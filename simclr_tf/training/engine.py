@@ -12,6 +12,7 @@ It does not know what the model learns. With several workers, all of them do the
 """
 
 import contextlib
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -31,7 +32,7 @@ from simclr_tf.training import checkpoints, run_folder
 from simclr_tf.training.callbacks import GoOn, ReleaseMemory, SaveCheckpoints, StopAfter, StopWhenAsked
 from simclr_tf.training.checkpoints import Position
 from simclr_tf.training.divergence import SKIPPED, Divergence
-from simclr_tf.training.epoch_log import EpochLog
+from simclr_tf.training.epoch_log import EpochLog, scalar
 from simclr_tf.training.plan import Plan, make_plan
 from simclr_tf.training.profile import Profile
 from simclr_tf.training.signals import Stop, stopping
@@ -87,6 +88,8 @@ def naming_exhaustion(batch_size: int, advice: str = LESS_MEMORY) -> Iterator[No
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:
+        if re.search("No space left|quota|Too many open files", str(error)):  # TensorFlow has one class for all of them
+            raise OSError(error.message.partition("\n")[0]) from error
         raise ValueError(f"A device ran out of memory: {advice}. Received: `batch_size={batch_size}`") from error
 
 
@@ -188,7 +191,9 @@ class Run:
             None if sys.stdout.isatty() else sys.stdout, self._done, plan.first_epoch,
         )  # fmt: skip
         meta = {**meta, "images": self._images, "best": self._saved.meta.get("best") if self._saved else None}
-        self._save = SaveCheckpoints(self.folder / "checkpoints", output, plan.steps_per_epoch, self._position, meta)
+        self._save = SaveCheckpoints(
+            self.folder / "checkpoints", output, plan.steps_per_epoch, self._position, meta, training.full_size_from
+        )
         return list(self._saved.skipped) if self._saved else []
 
     @property
@@ -248,7 +253,7 @@ class Run:
             if folder
             else "see what the chief says"
         )
-        with self._given_back(), stopping(self.chief) as stop, self._naming_failures(stop, advice):
+        with self._given_back(model), stopping(self.chief) as stop, self._naming_failures(stop, advice):
             if self.chief:
                 callbacks += [self._save, StopWhenAsked(stop, self._save, advice)]
             self._fit(model, callbacks)
@@ -256,6 +261,8 @@ class Run:
                 profile.finish()
             if self.chief:
                 self._save.finish()
+            if stop.number is not None and distribution.num_workers(self._strategy) == 1:  # since the last step
+                raise stop.now(advice)
 
     def _fit(self, model: keras.Model, callbacks: list[keras.callbacks.Callback]) -> None:
         """The rest of the epoch in which the run is, then the epochs after it."""
@@ -312,12 +319,20 @@ class Run:
         return self.plan.validation_images // batch if batch else None
 
     @contextlib.contextmanager
-    def _given_back(self) -> Iterator[None]:
-        """Gives the folder back after an exception, too, so that another process can go on with the run."""
+    def _given_back(self, model: keras.Model) -> Iterator[None]:
+        """Gives the folder back after an exception, too, so that another process can go on with the run.
+
+        Where the input has failed, what was learned before is saved.
+        """
         try:
             yield
         except BaseException as error:
             if self.chief:
+                if isinstance(error, ValueError | OSError) and distribution.num_workers(self._strategy) == 1:
+                    done = self._save.position.total_steps(self.plan.steps_per_epoch)
+                    if int(scalar(model.optimizer.iterations)) == done:  # not in the middle of an update
+                        with contextlib.suppress(Exception):
+                            self._save.finish()
                 if isinstance(error, FloatingPointError) and not (self.folder / run_folder.DIVERGED).exists():
                     files.write_json(self.folder / run_folder.DIVERGED, {"advice": str(error).replace("`", "")})
                 self._save.close()
@@ -332,7 +347,7 @@ class Run:
                 naming_exhaustion(self._settings.training.batch_size),
             ):  # fmt: skip
                 yield
-        except ConnectionError as error:
+        except distribution.LostWorkerError as error:
             if stop.number is None:
                 raise
             raise stop.now(advice) from error  # the chief ended at the same signal, and has saved

@@ -1,5 +1,6 @@
 """The log of a run: a row, a line and TensorBoard scalars for each epoch."""
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -79,7 +80,8 @@ class EpochLog(keras.callbacks.Callback):
         metrics.write_rows(self._path, self._columns, self._rows)
         self._write_scalars(row)
         if self._stream:
-            print(_line(row, self._measures, self._total_epochs), file=self._stream, flush=True)
+            with contextlib.suppress(OSError):  # what reads it may be gone, which must not end the run
+                print(_line(row, self._measures, self._total_epochs), file=self._stream, flush=True)
 
     def write_image(self, tag: str, image: np.ndarray) -> None:
         """Writes a picture of the run's beginning, uint8 (H, W, C) with C of 1 or 3, to TensorBoard."""

@@ -50,11 +50,18 @@ class Profile(keras.callbacks.Callback):
         if self._step == WARM_UP + STEPS:
             self._end()
 
-    def finish(self) -> None:
-        """Ends the trace if the run was too short. Not `on_train_end`: a continued run may call `fit` more than once."""
+    def on_test_begin(self, logs=None):
+        """Ends it with the epoch: what follows is no step."""
         if WARM_UP < self._step < WARM_UP + STEPS:
             self._end()
-        elif self._step <= WARM_UP:
+
+    def on_epoch_end(self, epoch, logs=None):
+        """As `on_test_begin`, where there is no validation."""
+        self.on_test_begin()
+
+    def finish(self) -> None:
+        """Says so if the run was too short. Not `on_train_end`: a continued run may call `fit` more than once."""
+        if self._step <= WARM_UP:
             print(f"note     profile: nothing was traced, since the run had {self._step} steps; it takes {WARM_UP + 1}")
 
     def _end(self) -> None:

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 # The signal that the exit code stands for. Like SIGTERM, SIGUSR1 stops a process that is meant to be started again.
-_ENDS_AS = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM, signal.SIGUSR1: signal.SIGTERM}
+_ENDS_AS = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM, signal.SIGUSR1: signal.SIGTERM,
+            signal.SIGHUP: signal.SIGHUP}  # fmt: skip
 
 _WATCHER = "preemption"  # name of the thread that waits for the notice
 
@@ -32,10 +33,9 @@ def interruptible(advice: str) -> Iterator[None]:
     """Turns SIGINT, SIGTERM, SIGUSR1 and, without `nohup`, SIGHUP in the block into `Interrupted` with this advice."""
 
     def interrupt(number, frame):
-        raise Interrupted(_ENDS_AS.get(number, number), advice)
+        raise Interrupted(_ENDS_AS[number], advice)
 
-    hangup = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else []
-    with _handling(dict.fromkeys([*_ENDS_AS, *hangup], interrupt)):
+    with _handling(interrupt):
         yield
 
 
@@ -51,40 +51,46 @@ class Stop:
 
 @contextlib.contextmanager
 def stopping(saves: bool = True) -> Iterator[Stop]:
-    """Notes a signal in the block, for a loop to end when it can save; a second one ends the process at once.
+    """Notes a signal in the block, for a loop to end when it can save; a second SIGINT ends the process at once.
 
-    A process that `saves` nothing goes on until the one that does has ended.
+    The other signals may well come twice: from a cloud that shuts its machine down after it said so, or from a launcher
+    and from the scheduler above it. A process that `saves` nothing goes on until the one that does has ended.
     """
     stop = Stop()
 
     def note(number, frame):
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if stop.number is not None:
+            return
         stop.number = _ENDS_AS[number]
-        for each in _ENDS_AS:
-            signal.signal(each, signal.SIG_DFL)
         # Not print: the signal may have come in the middle of one.
         what = (
             "finishing the step, then saving"
             if saves
             else "ending with the chief, which saves if it receives the signal as well"
         )
-        os.write(2, f"note     {signal.Signals(number).name}: {what}\n".encode())
+        with contextlib.suppress(OSError):  # the terminal, or what reads this, may be gone
+            os.write(2, f"note     {signal.Signals(number).name}: {what}\n".encode())
 
     _watch_for_preemption()
-    with _handling(dict.fromkeys(_ENDS_AS, note)):
+    with _handling(note):
         yield stop
 
 
 @contextlib.contextmanager
-def _handling(handlers) -> Iterator[None]:
+def _handling(handler) -> Iterator[None]:
+    """Handles the signals in the block, SIGHUP unless it is ignored, as under `nohup`."""
     if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
         yield
         return
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    hangup_ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    numbers = [number for number in _ENDS_AS if number != signal.SIGHUP or not hangup_ignored]
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in numbers:
+            signal.signal(number, before[number])
 
 
 def _watch_for_preemption() -> None:

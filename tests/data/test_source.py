@@ -5,8 +5,9 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf import data
+from simclr_tf.config import Data
 from simclr_tf.data.source import ArrayImages, Dataset, Split, StreamImages
-from simclr_tf.data.splits import hold_out, part_of
+from simclr_tf.data.splits import hold_out, learned_from, part_of
 
 
 def numbered(n, labels=None):
@@ -195,3 +196,12 @@ def test_a_part_is_random_seeded_and_nested():
     assert tenth.array().ravel().tolist() == tenth.labels.tolist() == sorted(tenth.labels)
     assert set(tenth.labels) != set(part_of(whole, 0.1, seed=4).labels)
     assert len(part_of(whole, 1.0, 0)) == 50 and len(part_of(whole, 0.001, 0)) == 1
+
+
+def test_images_held_out_of_a_folder_by_class_are_mixed():
+    """Batches of one class would have another loss, and the last class be in none."""
+    labels = np.repeat(np.arange(10, dtype=np.int32), 100)
+    split = Split(ArrayImages(np.zeros((1000, 2, 2, 3), np.uint8)), labels)
+    _, held = learned_from(split, Data(dataset="patterns", validation_fraction=0.2), 0)
+    assert np.bincount(held.labels).tolist() == [20] * 10
+    assert all(len(set(batch)) > 5 for batch in held.labels.reshape(-1, 20))

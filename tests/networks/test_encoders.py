@@ -253,7 +253,7 @@ def test_a_module_of_the_users_that_raises_is_one_line(tmp_path, monkeypatch, te
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(("resnet19", (32, 32, 3)), "an encoder of .*Received: resnet19"), (("vgg11", (32, 32, 3), 1.0, "cifar"), "single stem"),
+    [(("resnet19", (32, 32, 3)), "an encoder of .*: resnet19"), (("vgg11", (32, 32, 3), 1.0, "cifar"), "single stem"),
      (("vgg11", (8, 8, 3)), "at least 16 x 16"), (("mobilenet_v2", (32, 32, 3), 1.0, "nonsense"), "Received: nonsense")],
 )  # fmt: skip
 def test_impossible_settings(arguments, words):

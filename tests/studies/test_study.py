@@ -145,6 +145,8 @@ def test_ways_to_judge_share_a_run(tmp_path, finish):
     assert trials[0].folder == trials[1].folder == tmp_path / "nt_xent-seed3"
     assert trials[1].record == tmp_path / "nt_xent-seed3" / "evaluation" / "finetune-0.1-seed3" / "finetune.json"
     assert trials[5].judgment.settings == {"label_fraction": 0.1, "seed": 4}  # other images, another start
+    on_one = plan(JUDGED, {"strategy": "single"}, tmp_path / "one")  # of several GPUs
+    assert on_one[1].judgment.settings["strategy"] == "single" and "strategy" not in on_one[0].judgment.settings
     finish(trials[0], top1=0.8)
     assert (trials[0].state(), trials[1].state()) == ("done", "begun")
     finish(trials[1], top1=0.4)

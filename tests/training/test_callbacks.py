@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_tf.config import Output
+from simclr_tf.config import Config, Output
 from simclr_tf.training import callbacks, checkpoints
 from simclr_tf.training.callbacks import SaveCheckpoints
 from simclr_tf.training.checkpoints import Position
@@ -26,9 +26,9 @@ def model():
     )  # fmt: skip
 
 
-def saver(folder, model, position=START, meta=None, **settings):
+def saver(folder, model, position=START, meta=None, best_from=0, **settings):
     (folder / "config.json").touch()  # a run's
-    save = SaveCheckpoints(folder / "checkpoints", Output(**settings), STEPS, position, meta or {})
+    save = SaveCheckpoints(folder / "checkpoints", Output(**settings), STEPS, position, meta or {}, best_from)
     save.set_model(model)
     return save
 
@@ -86,6 +86,14 @@ def test_the_last_checkpoint_can_be_the_best(tmp_path, model):
     assert checkpoints.newest(tmp_path / "checkpoints").meta["best"] == [1.0, 3]
     train(saver(tmp_path, model, checkpoint_epochs=2, save_every="3steps"), model, [0.5, 2.0, 1.0, 1.0, 1.0])
     assert checkpoints.newest(tmp_path / "checkpoints").meta["best"] == [1.0, 4]  # the first epoch was not saved
+
+
+def test_losses_at_a_lower_resolution_are_not_the_best(tmp_path, model):
+    training = Config.of(resolutions="16,16,24,24", epochs=5).training  # 16, 16, 16, 24, 24
+    assert training.full_size_from == 3 and Config().training.full_size_from == 0
+    save = saver(tmp_path, model, best_from=training.full_size_from, checkpoint_epochs=1)
+    train(save, model, [1.0, 1.0, 1.0, 3.0, 4.0])
+    assert checkpoints.newest(tmp_path / "checkpoints").meta["best"] == [3.0, 4]
 
 
 def test_the_means_of_an_epoch_are_saved_within_it(tmp_path, model):

@@ -15,7 +15,9 @@ import pytest
 import tensorflow as tf
 
 from simclr_tf import files
+from simclr_tf.distribution import LostWorkerError
 from simclr_tf.training import engine
+from simclr_tf.training.checkpoints import Position
 from simclr_tf.training.signals import Interrupted, Stop
 from tests.conftest import ROOT
 from tests.training import classifier
@@ -130,11 +132,26 @@ def test_a_run_that_fails_gives_its_folder_back(tmp_path):
     save, freed = SimpleNamespace(close=lambda: freed.append("saved")), []
     run = SimpleNamespace(chief=True, folder=tmp_path, _save=save)
     assert files.claim(tmp_path)
-    with pytest.raises(FloatingPointError), engine.Run._given_back(run):
+    with pytest.raises(FloatingPointError), engine.Run._given_back(run, None):
         raise FloatingPointError("The loss is no longer finite")
     assert freed == ["saved"] and tmp_path.resolve() not in files._HELD
     # A study sees by this file that the run has ended for good.
     assert "no longer finite" in (tmp_path / "divergence.json").read_text()
+
+
+@pytest.mark.parametrize(("steps", "saved"), [(7, ["finish", "close"]), (8, ["close"])])
+def test_what_was_learned_before_the_input_failed_is_saved(tmp_path, steps, saved):
+    """But not in the middle of an update, after which the optimizer has counted a step more."""
+    calls = []
+    save = SimpleNamespace(
+        position=Position(1, 3), finish=lambda: calls.append("finish"), close=lambda: calls.append("close")
+    )
+    run = run_of(chief=True, _save=save, plan=SimpleNamespace(steps_per_epoch=4))
+    run.folder = tmp_path
+    model = SimpleNamespace(optimizer=SimpleNamespace(iterations=tf.constant(steps)))
+    with pytest.raises(ValueError, match="cannot be decoded"), engine.Run._given_back(run, model):
+        raise ValueError("Images cannot be decoded")
+    assert calls == saved
 
 
 def test_a_whole_step_is_compiled_for_one_gpu_alone(monkeypatch):
@@ -160,15 +177,20 @@ def test_lack_of_memory_is_one_line_with_advice():
     with pytest.raises(ValueError, match="`precision=mixed_bfloat16`.*Received: `batch_size=64`"):
         with engine.Run._naming_failures(run, Stop(), "go on"):
             raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+    with pytest.raises(OSError, match="^/runs/x; No space left on device$"):  # of the same class in TensorFlow
+        with engine.Run._naming_failures(run, Stop(), "go on"):
+            raise tf.errors.ResourceExhaustedError(None, None, "/runs/x; No space left on device")
 
 
 def test_a_worker_whose_chief_ended_at_a_signal_ends_alike():
     stop = Stop()
     stop.number = signal.SIGTERM
     with pytest.raises(Interrupted, match="go on"), engine.Run._naming_failures(run_of(), stop, "go on"):
-        raise ConnectionError("Lost worker 0")
-    with pytest.raises(ConnectionError), engine.Run._naming_failures(run_of(), Stop(), "go on"):
-        raise ConnectionError("Lost worker 0")
+        raise LostWorkerError("Lost worker 0")
+    with pytest.raises(LostWorkerError), engine.Run._naming_failures(run_of(), Stop(), "go on"):
+        raise LostWorkerError("Lost worker 0")
+    with pytest.raises(BrokenPipeError), engine.Run._naming_failures(run_of(), stop, "go on"):
+        raise BrokenPipeError("of a log that nobody reads")
 
 
 @pytest.mark.parametrize(

@@ -35,14 +35,20 @@ def test_nohup_is_respected():
         signal.signal(signal.SIGHUP, before)
 
 
-@pytest.mark.parametrize(("number", "ends_as"), [("SIGINT", "SIGINT"), ("SIGTERM", "SIGTERM"), ("SIGUSR1", "SIGTERM")])
-def test_a_signal_is_noted_and_a_second_one_is_not(number, ends_as, capfd):
+@pytest.mark.parametrize(
+    ("number", "ends_as"),
+    [("SIGINT", "SIGINT"), ("SIGTERM", "SIGTERM"), ("SIGUSR1", "SIGTERM"), ("SIGHUP", "SIGHUP")],
+)
+def test_a_signal_is_noted_once_and_a_second_ctrl_c_ends_the_process(number, ends_as, capfd):
     before = signal.getsignal(signal.SIGUSR1)
     with stopping() as stop:
         assert stop.number is None
         signal.raise_signal(signal.Signals[number])
         assert stop.number == signal.Signals[ends_as]
-        assert all(signal.getsignal(each) is signal.SIG_DFL for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1))
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+        for again in (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):  # of a scheduler, after the first
+            signal.raise_signal(again)
+        assert stop.number == signal.Signals[ends_as]
     assert signal.getsignal(signal.SIGUSR1) is before
     assert capfd.readouterr().err == f"note     {number}: finishing the step, then saving\n"
 
@@ -100,3 +106,13 @@ def test_a_notice_of_the_cloud_is_a_sigterm(monkeypatch):
     server.shutdown()
     assert done.stdout.strip() == str(int(signal.SIGTERM))
     assert asked == [("/computeMetadata/v1/instance/preempted?wait_for_change=true", "Google")] * 3
+
+
+def test_a_signal_is_noted_where_nobody_reads_the_note(monkeypatch):
+    def gone(*args):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("simclr_tf.training.signals.os.write", gone)
+    with stopping() as stop:
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.number == signal.SIGTERM

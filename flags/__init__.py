@@ -208,5 +208,6 @@ def _fail(message: object, code: int = 1) -> NoReturn:
     line = " ".join(str(message).split()).encode(errors="backslashreplace").decode()
     with contextlib.suppress(OSError):
         sys.stdout.flush()  # in a file with both, the error comes last
-    print(f"{name}: error: {line}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # whose terminal may be gone
+        print(f"{name}: error: {line}", file=sys.stderr)
     sys.exit(code)

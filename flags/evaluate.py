@@ -44,11 +44,11 @@ def _evaluate() -> None:
         raise ValueError("`run_dir` is needed, the folder of a pretraining run. Received: no `run_dir`")
     run_dir, settings = Path(os.path.expanduser(FLAGS.run_dir)), given(fields(*MODES.values()))
     preflight.check_evaluation(run_dir, FLAGS.mode, settings)
-    # From here on it takes seconds: whatever is wrong with the flags alone has been refused.
-    import_tensorflow()
-    from simclr_tf.evaluation import evaluate
-
     with interruptible("run the same command again; a training in it goes on where it was"):
+        # From here on it takes seconds: whatever is wrong with the flags alone has been refused.
+        import_tensorflow()
+        from simclr_tf.evaluation import evaluate
+
         evaluate(run_dir, FLAGS.mode, **settings)
 
 

@@ -41,17 +41,17 @@ def _train() -> None:
         print(*preview(config, config.output.run_dir or "preview"), sep="\n")
         return
     preflight.check(config)
-    # Imported after everything else was found to be right, because it takes seconds.
-    import_tensorflow()
+    # While it trains, it says more.
+    with interruptible("continue the folder that it printed, if any, with `run_dir` and `resume`, or start again"):
+        # Imported after everything else was found to be right, because it takes seconds.
+        import_tensorflow()
+        if FLAGS.input_report:
+            from simclr_tf.tasks.input_report import input_report
 
-    if FLAGS.input_report:
-        from simclr_tf.tasks.input_report import input_report
+            print(input_report(config))
+            return
+        from simclr_tf.tasks.pretrain import pretrain
 
-        print(input_report(config))
-        return
-    from simclr_tf.tasks.pretrain import pretrain
-
-    with interruptible("start it again, with `resume` if it has a `run_dir`"):  # while it trains, it says more
         pretrain(config)
 
 

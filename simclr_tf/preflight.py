@@ -52,10 +52,7 @@ def check(config: Config) -> None:
             )
         check_dispatcher("data_service", config.hardware.data_service)
     _check_encoder(config.network.encoder)
-    _check_effects(config)
-    weights = config.training.init_from
-    if weights and "://" not in weights and not os.path.exists(weights):
-        raise ValueError(f"`init_from` names weights that are not there. Received: {weights}")
+    _check_beginning(config)
     output = config.output
     if output.on_collapse == "stop" and not output.monitor_every:
         raise ValueError("`on_collapse=stop` needs `monitor_every`, which looks. Received: no `monitor_every`")
@@ -77,7 +74,7 @@ def check_evaluation(run_dir: str | Path, mode: str, settings: dict[str, Any]) -
     checkpoints.require(Path(run_dir) / "checkpoints")
     if chosen.checkpoint != "newest":
         checkpoints.position_of(Path(run_dir) / "checkpoints", chosen.checkpoint)
-    _check_mode(config, mode, chosen)
+    _check_mode(config, chosen)
     read, side = [], config.data.side
     if isinstance(chosen, Transfer):
         read = [split_target(target) for target in chosen.each]
@@ -95,7 +92,7 @@ def check_evaluation(run_dir: str | Path, mode: str, settings: dict[str, Any]) -
     return config, chosen
 
 
-def _check_mode(config: Config, mode: str, chosen: Mode) -> None:
+def _check_mode(config: Config, chosen: Mode) -> None:
     """Raises ValueError for a layer, a package or image files that are not there."""
     if chosen.layer > (last := config.network.last_layer):
         head = f"or one of the projection head's layers 1 to {last}" if last else "as the run has no projection head"
@@ -105,19 +102,25 @@ def _check_mode(config: Config, mode: str, chosen: Mode) -> None:
             raise ValueError(
                 f"`format={name}` needs {NEEDS[name]}: `pip install {NEEDS[name]}`. Received: none installed"
             )
-    if isinstance(chosen, Files) and (chosen.images or chosen.images_needed):
+    if isinstance(chosen, Files) and chosen.images:
         searched = chosen.searched if isinstance(chosen, Neighbors) else []
         for place in [*chosen.places, *searched]:
             if not os.path.exists(place):
                 raise ValueError(f"Expected image files, or folders of them. Received: {place}, not there")
 
 
-def _check_effects(config: Config) -> None:
-    """Raises ValueError for a setting that would change nothing. Runs of earlier versions may have some, and are read."""
+def _check_beginning(config: Config) -> None:
+    """Raises ValueError for a setting that would change nothing, or for weights to start from that are not there.
+
+    A run that is continued needs neither: those of earlier versions may have such settings.
+    """
     network, objective, optimization = config.network, config.objective, config.optimization
     hardware, output = config.hardware, config.output
     if output.resume and (Path(output.run_dir or "") / "config.json").exists():
         return
+    weights = config.training.init_from
+    if weights and "://" not in weights and not os.path.exists(weights):
+        raise ValueError(f"`init_from` names weights that are not there. Received: {weights}")
     if hardware.tpu != "local" and hardware.strategy != "tpu":
         raise ValueError(
             f"`tpu` goes with `strategy=tpu`. Received: `strategy={hardware.strategy}` `tpu={hardware.tpu}`"

@@ -304,7 +304,7 @@ EXPORT_FORMATS = ("saved_model", "keras", "onnx", "litert", "litert_int8")
 class Export(Reads):
     """Settings of `export`."""
 
-    summary: ClassVar[str] = "The encoder, and its linear probe, in files that need nothing of this project."
+    summary: ClassVar[str] = "The encoder, and a classifier on it, in files that need nothing of this project."
 
     format: str = setting(
         "saved_model", f"What to write, separated by commas, of {', '.join(EXPORT_FORMATS)}; onnx needs tf2onnx, "

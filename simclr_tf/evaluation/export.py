@@ -1,4 +1,4 @@
-"""The encoder of a run, and the linear probe on it, in files for other programs, with a card that says what they are."""
+"""The encoder of a run, and a classifier on it, in files for other programs, with a card that says what they are."""
 
 import json
 import re

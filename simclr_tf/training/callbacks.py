@@ -44,7 +44,8 @@ class SaveCheckpoints(keras.callbacks.Callback):
         self._folder, self._settings, self._steps, self._meta = folder, settings, steps_per_epoch, meta
         self._best_from = best_from
         self.position = self._saved = position
-        self._best: tuple[float, int] | None = tuple(meta["best"]) if meta.get("best") else None  # val_loss, epoch
+        best = meta.get("best")  # of earlier versions, perhaps at a lower resolution
+        self._best: tuple[float, int] | None = tuple(best) if best and best[1] > best_from else None  # val_loss, epoch
         self._val_loss: Any = None  # after the last whole epoch
         self._clock = time.monotonic()
         self._thread = ThreadPoolExecutor(1, "checkpoint")

@@ -218,7 +218,7 @@ class Run:
             FloatingPointError: If the loss is no longer finite.
             ConnectionError: If another worker is lost.
             FileNotFoundError: If the folder of the run is gone.
-            Interrupted: After the step in which SIGINT, SIGTERM or SIGUSR1 came, once the run is saved.
+            Interrupted: After the step in which SIGINT, SIGTERM, SIGUSR1 or SIGHUP came, once the run is saved.
         """
         training, plan = self._settings.training, self.plan
         left = (training.max_steps or sys.maxsize) - self._done
@@ -253,7 +253,10 @@ class Run:
             if folder
             else "see what the chief says"
         )
-        with self._given_back(model), stopping(self.chief) as stop, self._naming_failures(stop, advice):
+        with (
+            naming_exhaustion(training.batch_size), self._given_back(model), stopping(self.chief) as stop,
+            self._naming_failures(stop, advice),
+        ):  # fmt: skip
             if self.chief:
                 callbacks += [self._save, StopWhenAsked(stop, self._save, advice)]
             self._fit(model, callbacks)
@@ -330,8 +333,8 @@ class Run:
             if self.chief:
                 if isinstance(error, ValueError | OSError) and distribution.num_workers(self._strategy) == 1:
                     done = self._save.position.total_steps(self.plan.steps_per_epoch)
-                    if int(scalar(model.optimizer.iterations)) == done:  # not in the middle of an update
-                        with contextlib.suppress(Exception):
+                    with contextlib.suppress(Exception):
+                        if int(scalar(model.optimizer.iterations)) == done:  # the failing step has not begun
                             self._save.finish()
                 if isinstance(error, FloatingPointError) and not (self.folder / run_folder.DIVERGED).exists():
                     files.write_json(self.folder / run_folder.DIVERGED, {"advice": str(error).replace("`", "")})
@@ -342,10 +345,7 @@ class Run:
     @contextlib.contextmanager
     def _naming_failures(self, stop: Stop, advice: str) -> Iterator[None]:
         try:
-            with (
-                distribution.naming_lost_workers(self._strategy), naming_lost_images(),
-                naming_exhaustion(self._settings.training.batch_size),
-            ):  # fmt: skip
+            with distribution.naming_lost_workers(self._strategy), naming_lost_images():
                 yield
         except distribution.LostWorkerError as error:
             if stop.number is None:

@@ -80,7 +80,7 @@ class EpochLog(keras.callbacks.Callback):
         metrics.write_rows(self._path, self._columns, self._rows)
         self._write_scalars(row)
         if self._stream:
-            with contextlib.suppress(OSError):  # what reads it may be gone, which must not end the run
+            with contextlib.suppress(OSError):  # what reads it may be gone, just before a checkpoint
                 print(_line(row, self._measures, self._total_epochs), file=self._stream, flush=True)
 
     def write_image(self, tag: str, image: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""What ends a run from outside: Ctrl-C, SIGTERM, SLURM's SIGUSR1, and a cloud that takes its machine back.
+"""What ends a run from outside: Ctrl-C, SIGTERM, SIGHUP, SLURM's SIGUSR1, and a cloud that takes its machine back.
 
 SLURM sends SIGUSR1 where a job asks for it ahead of its time limit (`#SBATCH --signal=USR1@120`).
 """
@@ -51,7 +51,7 @@ class Stop:
 
 @contextlib.contextmanager
 def stopping(saves: bool = True) -> Iterator[Stop]:
-    """Notes a signal in the block, for a loop to end when it can save; a second SIGINT ends the process at once.
+    """Notes a signal in the block, for a loop to end when it can save; a SIGINT after that ends the process at once.
 
     The other signals may well come twice: from a cloud that shuts its machine down after it said so, or from a launcher
     and from the scheduler above it. A process that `saves` nothing goes on until the one that does has ended.

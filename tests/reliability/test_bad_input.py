@@ -221,6 +221,7 @@ def evaluated(folder):
         ({"communication": "ring", "strategy": "mirrored"}, "`communication` goes with `strategy=multiworker`"),
         ({"logical_cpus": 2, "strategy": "single"}, "`logical_cpus` goes with `strategy=mirrored`"),
         ({"margin": 0.8}, "`margin` goes with `loss=margin_triplet` and `semi_hard`"),
+        ({"init_from": "/gone"}, "`init_from` names weights that are not there"),
         ({"overwrite": True}, "`overwrite` needs `run_dir`"),
         ({"judge_dataset": "folder", "image_size": None}, "`judge_dataset=folder` needs `judge_data_dir`"),
     ],
@@ -232,6 +233,12 @@ def test_settings_without_effect_are_refused_before_a_run(settings, complaint, t
     # A run of an earlier version may have them.
     (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
     assert Config.load(tmp_path / "config.json") == config
+
+
+def test_a_run_that_is_continued_needs_no_more_the_weights_that_it_began_with(tmp_path):
+    config = Config.of(dataset="patterns", init_from="/gone", run_dir=str(tmp_path), resume=True)
+    (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
+    preflight.check(config)
 
 
 RUNS = {

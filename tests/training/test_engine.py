@@ -173,12 +173,11 @@ def run_of(**attributes):
 
 
 def test_lack_of_memory_is_one_line_with_advice():
-    run = run_of()
     with pytest.raises(ValueError, match="`precision=mixed_bfloat16`.*Received: `batch_size=64`"):
-        with engine.Run._naming_failures(run, Stop(), "go on"):
+        with engine.naming_exhaustion(64):
             raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
     with pytest.raises(OSError, match="^/runs/x; No space left on device$"):  # of the same class in TensorFlow
-        with engine.Run._naming_failures(run, Stop(), "go on"):
+        with engine.naming_exhaustion(64):
             raise tf.errors.ResourceExhaustedError(None, None, "/runs/x; No space left on device")
 
 

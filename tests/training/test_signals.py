@@ -40,6 +40,7 @@ def test_nohup_is_respected():
     [("SIGINT", "SIGINT"), ("SIGTERM", "SIGTERM"), ("SIGUSR1", "SIGTERM"), ("SIGHUP", "SIGHUP")],
 )
 def test_a_signal_is_noted_once_and_a_second_ctrl_c_ends_the_process(number, ends_as, capfd):
+    outer = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup, it is ignored
     before = signal.getsignal(signal.SIGUSR1)
     with stopping() as stop:
         assert stop.number is None
@@ -50,6 +51,7 @@ def test_a_signal_is_noted_once_and_a_second_ctrl_c_ends_the_process(number, end
             signal.raise_signal(again)
         assert stop.number == signal.Signals[ends_as]
     assert signal.getsignal(signal.SIGUSR1) is before
+    signal.signal(signal.SIGHUP, outer)
     assert capfd.readouterr().err == f"note     {number}: finishing the step, then saving\n"
 
 

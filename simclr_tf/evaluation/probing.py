@@ -60,7 +60,7 @@ def open_data(name: str, data_dir: str | None, config: Config, run_dir: Path | N
         run_dir: Folder of the run, to note whether its own images have changed since it learned from them.
     """
     dataset = data.load(name, data_dir, data.size_for(name, config.data.side), config.training.seed)
-    here, learned = (place and os.path.realpath(place) for place in (data_dir, config.data.data_dir))
+    here, learned = (folder and os.path.realpath(folder) for folder in (data_dir, config.data.data_dir))
     own = (name, here) == (config.data.dataset, learned)
     for note in [*dataset.notes, *(_changed(dataset, config, run_dir) if own and run_dir else ())]:
         print(f"note: {note}")

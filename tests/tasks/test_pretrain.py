@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +14,11 @@ import tensorflow as tf
 from PIL import Image
 
 from simclr_tf.config import Config
+from simclr_tf.data.pipeline import batch_indices
 from simclr_tf.evaluation import evaluate
-from simclr_tf.tasks.pretrain import pretrain
+from simclr_tf.tasks.pretrain import images_of, pretrain
 from simclr_tf.tasks.simclr import SimCLR
-from simclr_tf.training import run_folder
+from simclr_tf.training import checkpoints, run_folder
 
 FLAGS = ["--encoder=tests.tiny:encoder", "--augmentations=crop,flip", "--batch_size=8", "--epochs=4", "--warmup_epochs=1",
          "--checkpoint_epochs=1", "--dataset=folder", "--image_size=16", "--validation_fraction=0.25",
@@ -118,6 +120,29 @@ def test_resumed_is_uninterrupted_bit_for_bit(finished, train, tmp_path):
     assert ours.keys() == theirs.keys()
     for name, value in ours.items():
         np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+
+
+@pytest.mark.slow
+def test_a_run_whose_input_fails_goes_on_from_there_to_the_same_end(finished, train, photos, run_python, tmp_path):
+    whole, _ = finished
+    run_dir, words = tmp_path / "run", ("--deterministic", "--resume", "--checkpoint_epochs=9", "--max_bad_files=0")
+    train(run_dir, *words, "--max_steps=4")
+    _, images, _ = images_of(Config.load(run_dir / "config.json"))
+    path = Path(images.images.paths[batch_indices(len(images), 8, 0, 1, 2)[0]])  # of the sixth step
+    intact = path.read_bytes()
+    path.write_bytes(intact[:-30] + bytes(10) + intact[-20:])  # which nothing but decoding tells
+    try:
+        failed = run_python("train.py", *FLAGS, f"--data_dir={photos}", f"--run_dir={run_dir}", *words)
+    finally:
+        path.write_bytes(intact)
+    assert (
+        failed.returncode == 1
+        and f"Images cannot be decoded: remove these files or replace them. Received: {path}" in (failed.stderr)
+    )
+    assert checkpoints.newest(run_dir / "checkpoints").position == (1, 2)
+    train(run_dir, *words)
+    for name, value in weights(whole).items():
+        np.testing.assert_array_equal(value, weights(run_dir)[name], err_msg=name)
 
 
 @pytest.mark.slow

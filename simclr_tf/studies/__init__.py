@@ -132,8 +132,8 @@ STUDIES = {
         title="Projection heads", axes=("head", "dimension"),
         question="Heads of different kinds and output dimensions; without a head, z is h. The paper's figure 8 prints no "
         "numbers; its text says that nonlinear is ahead of linear by 3 points and of none by more than 10, whatever the "
-        "dimension. It is h that is judged; `evaluate.py --layer=2` judges z, which the paper finds more than 10 points "
-        "behind.",
+        "dimension. It is h that is judged; `evaluate.py --layer=2` (`--layer=1` for a linear head) judges z, which the "
+        "paper finds more than 10 points behind.",
         cells={("none", "of h"): {"projection": "none", "projection_dim": 128, "projection_last_bn": False,
                                  **NO_HIDDEN_LAYERS}}
         | grid({"linear": {"projection": "linear", **NO_HIDDEN_LAYERS}, "nonlinear": {"projection": "nonlinear"}},
@@ -170,9 +170,9 @@ STUDIES = {
     "loss": Study(
         title="Contrastive losses", axes=("semi-hard", "loss"),
         question="Losses with all negatives and with semi-hard ones only. Temperature, or the margin of margin_triplet, is "
-        "tuned for each. The paper tunes them for the logistic and the margin loss, of which it takes the negatives of one "
-        "view only, and the learning rate, too (appendix B.10); LARS makes that nearly independent of the loss's scale. "
-        "`decoupled` is not of the paper.",
+        "tuned for each. The paper tunes them for the logistic and the margin loss, for which it takes the negatives of "
+        "one view only; it tunes the learning rate, too (appendix B.10), which LARS makes nearly independent of the loss's "
+        "scale. `decoupled` is not in the paper.",
         cells=tuned(grid({"no": {"semi_hard": False}, "yes": {"semi_hard": True}}, values("loss", "margin_triplet")),
                     margin=(0.1, 0.4, 0.8))
         | tuned(grid({"no": {"semi_hard": False}, "yes": {"semi_hard": True}},

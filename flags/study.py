@@ -34,9 +34,7 @@ class Options(Section):
     """The flags of a study."""
 
     seeds: int = setting(1, "Number of seeds for each cell, counted from `seed`.", low=1)
-    jobs: int | None = setting(
-        None, "Number of runs at the same time; 1, or one for each of `gpus`, if not given.", low=1
-    )
+    jobs: int | None = setting(None, "Number of runs at the same time; 1, or one for each of `gpus`, if not given.")
     gpus: str | None = setting(None, "CUDA devices to deal out to the jobs, like 0,1.")
     only: str | None = setting(None, "Run only the cells whose labels are all among these, like yes,0.1,0.5.")
     mode: str | None = setting(
@@ -85,7 +83,7 @@ def _study() -> None:
     planned = partial(plan, study, settings, folder, options.seeds, options.mode, only)
     seeds = max(options.seeds, SEEDS)
     everything = partial(plan, study, settings, folder, seeds, options.mode) if only else list
-    places = execution.environments(options.jobs or len(gpus) or 1, gpus)
+    places = execution.environments(options.jobs if options.jobs is not None else len(gpus) or 1, gpus)
     name = words[0] if options.report_dir else "results"
     name += f"-{options.mode}" if options.mode not in (None, "linear") else ""
     stem = Path(options.report_dir or folder) / name
